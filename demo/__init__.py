@@ -1,0 +1,1 @@
+"""The story of one demand-response event, told by running the products own commands."""

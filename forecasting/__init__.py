@@ -1,0 +1,1 @@
+"""Forecasts of load and generation: pure numeric models, no I/O."""

@@ -1,0 +1,1 @@
+"""OpenADR as data: a neutral model, its time semantics and the wire formats. No I/O."""

@@ -1,0 +1,1 @@
+"""What every process needs: clock, keys, settings, logs, service pieces, TLS and PostgreSQL. Knows no domain."""

@@ -1,0 +1,77 @@
+"""Errors of the runtime package.
+
+GridpactError                    everything a process can explain to its operator
+├── SettingsError                a setting is missing, misspelt or wrong
+├── KeyFileError                 a private key file cannot be used
+├── ClockFileError               the file with epoch and speed cannot be used
+├── InsecureAddress              plain HTTP was asked for off loopback
+├── PostgresError                the embedded PostgreSQL cannot run
+│   ├── PostgresUnavailable      no binaries, or no account to run them under
+│   ├── DataFolderLocked         another process owns the data folder
+│   └── WrongDataVersion         the data folder belongs to another major version
+├── SchemaError                  the migrations cannot be found or run
+│   └── StaleSchema              the database is not at the version this program needs
+└── ProblemError                 (runtime.service) an answer of the HTTP interface
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GridpactError(Exception):
+    """Base of every error that is shown to an operator as one sentence: what, why and what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(GridpactError):
+    """A setting is missing, misspelt or wrong; the message names each one."""
+
+    exit_code = 2
+
+
+class KeyFileError(GridpactError):
+    """A private key file is missing, readable by others, damaged, or already there when one is to be created."""
+
+    exit_code = 2
+
+
+class ClockFileError(GridpactError):
+    """The clock file is missing or does not hold epoch_wall_ms, epoch_domain_ms and speed."""
+
+    exit_code = 2
+
+
+class InsecureAddress(GridpactError):
+    """Plain HTTP was asked for on an address other machines can reach."""
+
+    exit_code = 2
+
+
+class PostgresError(GridpactError):
+    """The embedded PostgreSQL cannot be started or stopped."""
+
+    exit_code = 4
+
+
+class PostgresUnavailable(PostgresError):
+    """There are no PostgreSQL binaries, or no unprivileged account to run them under."""
+
+
+class DataFolderLocked(PostgresError):
+    """Another process holds the lock of the data folder."""
+
+
+class WrongDataVersion(PostgresError):
+    """The data folder was made by another major version of PostgreSQL."""
+
+
+class SchemaError(GridpactError):
+    """The migrations of a package cannot be found or run."""
+
+    exit_code = 3
+
+
+class StaleSchema(SchemaError):
+    """The database is not at the schema version of this program; the message names the command to run."""

@@ -1,0 +1,1 @@
+"""The home agent: the OpenADR VEN, its devices and its wallet."""

@@ -1,0 +1,1 @@
+"""The aggregator: the OpenADR VTN, the dispatch cycle and settlement."""
