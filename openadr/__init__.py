@@ -1,1 +1,1 @@
-"""OpenADR as data: a neutral model, its time semantics and the wire formats. No I/O."""
+"""OpenADR as data: the neutral event model, its time semantics, and the wire formats. No I/O, no clock."""
