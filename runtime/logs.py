@@ -1,0 +1,61 @@
+"""Structured logging to stderr: one line per unit of work, with the ids that link it to other lines.
+
+Pretty on a terminal, JSON otherwise. Lines of the standard library's loggers take the same form.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import cast
+
+import structlog
+from structlog.typing import Processor
+
+_QUIET = ("alembic", "asyncio", "aiohttp.access", "apscheduler", "openleadr")
+
+
+def configure(process: str, json: bool | None = None, level: str = "info") -> None:
+    """Set up logging once per process; every line carries `process`.
+
+    `json` None means JSON unless stderr is a terminal. Ids bound by `structlog.contextvars` appear in each line.
+    """
+    if json is None:
+        json = not sys.stderr.isatty()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+    ]
+    if json:
+        shared.append(structlog.processors.dict_tracebacks)
+    renderer: Processor = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module; may be taken before `configure`."""
+    return cast(structlog.stdlib.BoundLogger, structlog.stdlib.get_logger(name))
