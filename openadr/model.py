@@ -168,7 +168,7 @@ class DrEvent(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Energy metered over [start, start + duration): import > 0, export < 0. A missing one has a value of no meaning."""
+    """Energy metered over [start, start + duration): import > 0, export < 0. The value of a missing one is void."""
 
     r_id: str
     start_ms: int
@@ -195,7 +195,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def canonical(event: DrEvent) -> bytes:
-    """The event's identity as canonical JSON: UTF-8, sorted keys, no white space, no floats. DESIGN.md lists the keys."""
+    """The event's identity as canonical JSON: UTF-8, sorted keys, no white space, no floats. Keys: see DESIGN.md."""
     fields: dict[str, Any] = {name: value for name, value in msgspec.to_builtins(event).items() if name != "created_ms"}
     return json.dumps({"format": FORMAT, **fields}, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
