@@ -1,1 +1,1 @@
-"""Forecasts of load and generation: pure numeric models, no I/O."""
+"""Forecast models, their error bands and their tests on history: pure numbers, no input or output."""

@@ -29,7 +29,7 @@ QUARTERS = HOUR_MS // (INTERVAL_S * 1000)
 
 @dataclass(frozen=True)
 class Home:
-    """A row of homes.csv. `feeder_id` is made up (F1 and F2 in turn); `source_home` differs where `kind` is bootstrap."""
+    """A row of homes.csv. `feeder_id` is made up (F1 and F2 in turn); bootstrap homes have another `source_home`."""
 
     home_id: str
     kind: str
