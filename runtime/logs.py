@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import cast
 
 import structlog
 from structlog.typing import Processor
@@ -58,4 +57,5 @@ def configure(process: str, json: bool | None = None, level: str = "info") -> No
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module; may be taken before `configure`."""
-    return cast(structlog.stdlib.BoundLogger, structlog.stdlib.get_logger(name))
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger

@@ -95,7 +95,7 @@ STOPPING = web.AppKey("stopping", asyncio.Event)
 
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem whose `reference` is also in the log; the text of an unexpected one stays there."""
+    """Turn every error into a problem whose `reference` is also in the log; an unexpected one shows no more."""
     try:
         return await handler(request)
     except ProblemError as error:

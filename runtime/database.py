@@ -1,0 +1,125 @@
+"""SQLAlchemy on psycopg 3, and the schema of each package.
+
+Migrations lie in the package's own folder in a wheel, in `migrations/<package>` in a checkout. Packages may share a
+database: each has its own version table. There is no env.py: `upgrade` and `check_schema` are the only two entrances.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import threading
+import zlib
+from pathlib import Path
+
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from runtime.errors import SchemaError, StaleSchema
+
+_migrating = threading.Lock()  # alembic's `op` is one proxy per process
+
+
+def create_engine(url: str, *, application_name: str = "gridpact", pool_size: int = 5) -> AsyncEngine:
+    """An async engine for a URL of `runtime.postgres`; at most twice `pool_size` connections.
+
+    A connection is tested before use, because an embedded server may have been started again meanwhile.
+    """
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={"application_name": application_name, "options": "-c timezone=UTC", "connect_timeout": 10},
+    )
+
+
+async def upgrade(target: str | AsyncEngine, package: str) -> None:
+    """Bring the tables of `package` to the newest version in one transaction; safe to call from many processes at once.
+
+    Raises SchemaError if there are no migrations or one fails.
+    """
+    url = sqlalchemy.make_url(target) if isinstance(target, str) else target.url
+    await asyncio.to_thread(_upgrade, url, package)
+
+
+async def check_schema(engine: AsyncEngine, package: str) -> None:
+    """Return if the tables of `package` are at the version of this program; raises StaleSchema naming the command."""
+    wanted = set(_scripts(package).get_heads())
+    async with engine.connect() as connection:
+        found = await connection.run_sync(_current, package)
+    if found == wanted:
+        return
+    command = f"dr-{package} migrate"
+    if not found:
+        raise StaleSchema(f"the database has no tables of {package} yet: run `{command}`")
+    shown = ", ".join(sorted(found))
+    known = {script.revision for script in _scripts(package).walk_revisions()}
+    if not found <= known:
+        raise StaleSchema(f"the {package} tables are at version {shown}, made by a newer program: install that one")
+    raise StaleSchema(
+        f"the {package} tables are at version {shown}, this program needs {', '.join(sorted(wanted))}: run `{command}`"
+    )
+
+
+def migrations_folder(package: str) -> Path:
+    """Where the migrations of `package` are. Raises SchemaError."""
+    spec = importlib.util.find_spec(package)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        for folder in (Path(location) / "migrations", Path(location).parent / "migrations" / package):
+            if (folder / "versions").is_dir():
+                return folder
+    raise SchemaError(f"there are no migrations of {package}: this installation is not complete, install it again")
+
+
+def version_table(package: str) -> str:
+    """The table that holds the schema version of `package`."""
+    return f"alembic_version_{package}"
+
+
+def _upgrade(url: sqlalchemy.URL, package: str) -> None:
+    scripts = _scripts(package)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    try:
+        with _migrating, engine.begin() as connection:
+            lock = zlib.crc32(version_table(package).encode())
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            _run(connection, package, scripts)
+    except (CommandError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise SchemaError(f"the {package} tables cannot be migrated: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _run(connection: Connection, package: str, scripts: ScriptDirectory) -> None:
+    def steps(revision: tuple[str, ...], _: MigrationContext) -> list[RevisionStep]:
+        return list(scripts._upgrade_revs("heads", revision))  # type: ignore[arg-type]  # as alembic.command.upgrade
+
+    with EnvironmentContext(scripts_config(package), scripts, fn=steps) as environment:
+        environment.configure(connection=connection, version_table=version_table(package))
+        with environment.begin_transaction():
+            environment.run_migrations()
+
+
+def scripts_config(package: str) -> Config:
+    """Alembic's configuration for the migrations of `package`."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder(package)).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts(package: str) -> ScriptDirectory:
+    return ScriptDirectory.from_config(scripts_config(package))
+
+
+def _current(connection: Connection, package: str) -> set[str]:
+    context = MigrationContext.configure(connection, opts={"version_table": version_table(package)})
+    return set(context.get_current_heads())

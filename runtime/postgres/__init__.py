@@ -1,0 +1,69 @@
+"""PostgreSQL without installation: a server of the process's own, or one that a URL names.
+
+async with postgres(settings.database_url, settings.data_dir / "postgres", "ledger") as url:
+    engine = create_engine(url)
+
+             ┌ URL given ──────────▶ that server
+postgres() ──┤                       ┌ not root ──────────▶ as we are
+             └ none: binaries of ────┤ root: user namespace ▶ `unshare --user --map-user=1000`
+               the wheel or a folder └ refused: ───────────▶ system user, data under /var/lib/gridpact
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from runtime.errors import DataFolderLocked
+from runtime.postgres.server import EmbeddedPostgres
+
+__all__ = ["EmbeddedPostgres", "normal_url", "postgres"]
+
+
+@contextlib.asynccontextmanager
+async def postgres(
+    database_url: str | None,
+    data_dir: Path,
+    database: str,
+    *,
+    binaries: Path | None = None,
+    attach: bool = False,
+) -> AsyncIterator[str]:
+    """The SQLAlchemy URL (`postgresql+psycopg://`) of `database`, created if absent, for the time of the block.
+
+    Without `database_url` an embedded server runs on `data_dir` and is started again should it die. `binaries` is the
+    folder of another PostgreSQL's programs. With `attach` a server that another process runs on `data_dir` is used.
+    Raises PostgresError and what it is the base of.
+    """
+    if database_url:
+        yield normal_url(database_url, database)
+        return
+    server = EmbeddedPostgres(data_dir, binaries=binaries)
+    try:
+        await server.start()
+    except DataFolderLocked:
+        if not attach:
+            raise
+        yield await server.ensure_database(database)
+        return
+    watch: asyncio.Task[None] | None = None
+    try:
+        url = await server.ensure_database(database)
+        watch = asyncio.create_task(server.supervise())
+        yield url
+    finally:
+        if watch is not None:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+        await asyncio.shield(server.stop())
+
+
+def normal_url(database_url: str, database: str) -> str:
+    """`database_url` for SQLAlchemy on psycopg 3, with `database` where it names none."""
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    return (url if url.database else url.set(database=database)).render_as_string(hide_password=False)
