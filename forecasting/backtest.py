@@ -94,22 +94,22 @@ def backtest(
         known_ms = issued_at_ms
         oldest_ms = calendar.start_ms(day - timedelta(days=calibration_days))
         usable = [row for row in errors if oldest_ms <= row[0] and row[0] + series.interval_ms <= issued_at_ms]
-        starts = [start_ms for start_ms, _ in day_intervals(calendar.zone, series.interval_s, day)]
+        intervals = day_intervals(calendar.zone, series.interval_s, day)
         try:
-            forecast = fitted.forecast(starts[0], len(starts), issued_at_ms)
+            forecast = fitted.forecast(intervals[0][0], len(intervals), issued_at_ms)
         except NoHistory as error:
-            origins.append(Origin(day, None, score([]), str(error)))
+            origins.append(Origin(day, None, _score([]), str(error)))
             continue
         if len(usable) >= errors_wanted(levels[0]):
             forecast = calibrate(usable, calendar.zone, series.interval_s).apply(forecast, levels)
         found = _rows(forecast, series, levels)
         errors += [(row.start_ms, row.actual - row.forecast) for row in found if row.actual is not None]
         rows += found
-        origins.append(Origin(day, forecast, score(found)))
-    return Backtest(model.name, score(rows), tuple(origins))
+        origins.append(Origin(day, forecast, _score(found)))
+    return Backtest(model.name, _score(rows), tuple(origins))
 
 
-def score(rows: Sequence[_Row]) -> Score:
+def _score(rows: Sequence[_Row]) -> Score:
     """Formulas in `Score`."""
     pairs = [(row.forecast, row.actual, row.band) for row in rows if row.actual is not None]
     differences = [forecast - actual for forecast, actual, _ in pairs]

@@ -29,7 +29,7 @@ class Basis(StrEnum):
 
 REASONS = {
     Basis.FEWER_LIKE_DAYS: "like days in the look-back hold fewer readings at this time of day than asked for",
-    Basis.OTHER_DAYS: "no like day in the look-back has a reading at this time of day; days of the other kind were used",
+    Basis.OTHER_DAYS: "no like day in the look-back has a reading at this time of day; days of the other kind serve",
     Basis.OVERALL_MEAN: "no day in the look-back has a reading at this time of day; the mean of all readings was used",
 }
 
