@@ -1,0 +1,106 @@
+"""Canonical JSON: one value, one sequence of bytes, in every language.
+
+Rules (a subset of RFC 8785, so that any JCS library gives the same bytes): object keys are `[a-z0-9_]`,
+sorted; no whitespace; no floats; integers within +-(2^53 - 1); strings in NFC without control characters
+below U+0020. Whoever receives bytes decodes them strictly, encodes the value again and requires equal bytes.
+"""
+
+import hashlib
+import re
+import unicodedata
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from contracts.core.errors import CodecError
+
+INTEGER_MAX: Final = 2**53 - 1
+BYTES_MAX: Final = 65_535
+DEPTH_MAX: Final = 16
+
+_KEY = re.compile(r"[a-z0-9_]{1,64}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a Struct, dict, sequence, str, int, bool or None. Raises CodecError."""
+    plain = msgspec.to_builtins(value)
+    _check(plain, 0)
+    return _encoder.encode(plain)
+
+
+def decode(data: bytes, kind: type[T], *, bytes_max: int = BYTES_MAX) -> T:
+    """Reads `data` as one canonical value of type `kind`. Raises CodecError, and nothing else."""
+    if len(data) > bytes_max:
+        raise CodecError(f"{len(data)} bytes where at most {bytes_max} are allowed")
+    if _depth(data) > DEPTH_MAX:
+        raise CodecError(f"nested deeper than {DEPTH_MAX}")
+    try:
+        value = _decoder(kind).decode(data)
+        again = encode(value)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise CodecError(str(error)) from None
+    if again != data:
+        at = next((i for i, (a, b) in enumerate(zip(again, data, strict=False)) if a != b), min(len(again), len(data)))
+        raise CodecError(f"not in canonical form from byte {at}")
+    return value  # type: ignore[no-any-return]
+
+
+def read(data: bytes, kind: type[T]) -> T:
+    """Decodes bytes that `encode` wrote before (records of one's own state), without the strict second pass."""
+    return _decoder(kind).decode(data)  # type: ignore[no-any-return]
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical bytes (or of the bytes given), 64 hex digits."""
+    return hashlib.sha256(value if isinstance(value, bytes) else encode(value)).hexdigest()
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind, strict=True)
+    return decoder
+
+
+def _check(value: object, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise CodecError(f"nested deeper than {DEPTH_MAX}")
+    if isinstance(value, str):
+        if not value.isascii() and not unicodedata.is_normalized("NFC", value):
+            raise CodecError("a string is not in normalisation form NFC")
+        if _CONTROL.search(value):
+            raise CodecError("a string holds a control character")
+    elif isinstance(value, bool) or value is None:
+        return
+    elif isinstance(value, int):
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            raise CodecError(f"the integer {value} is beyond 2^53")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or not _KEY.match(key):
+                raise CodecError(f"the object key {key!r} is not [a-z0-9_]")
+            _check(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item, depth + 1)
+    else:
+        raise CodecError(f"a {type(value).__name__} has no canonical form")
+
+
+def _depth(data: bytes) -> int:
+    """Nesting of `data`, counted before a parser sees it (brackets inside strings only make it stricter)."""
+    if data.count(b"{") + data.count(b"[") <= DEPTH_MAX:
+        return 0
+    depth = deepest = 0
+    for byte in data:
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest

@@ -1,0 +1,294 @@
+"""The commands: what a transaction may ask for. One Struct a command; its name is the header's `command`.
+
+`CONTRACT_OF` says which contract executes it, `embedded` which further signatures its body carries, `touched` which
+records it is sure to read (a hint for loading a block's records at once; leaving one out costs a query, nothing else).
+"""
+
+from typing import Final
+
+import msgspec
+
+from contracts.core.codec import encode
+from contracts.core.envelope import ENROLMENT_CONTEXT, OFFER_CONTEXT
+from contracts.core.parties import Role
+from contracts.core.units import (
+    Hash,
+    Id,
+    IntervalS,
+    Minor,
+    Percent,
+    Price,
+    PublicKey,
+    SignatureHex,
+    Text,
+    TimeMs,
+    Wh,
+    WhUp,
+)
+
+INTERVALS_MAX: Final = 192
+READINGS_MAX: Final = 672
+TARGETS_MAX: Final = 64
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all commands."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what commands are made of."""
+
+
+# ---- parties and money
+
+
+class Enrolment(Part, frozen=True, kw_only=True):
+    """What a joining party signs with its new key: it agrees to be `party` under `sponsor`."""
+
+    party: Id
+    role: Role
+    key: PublicKey
+    sponsor: Id
+    area: Id
+
+
+class EnrolParty(Command, frozen=True, kw_only=True):
+    """The sponsor adds a party; `proof` is the new key's signature over the enrolment."""
+
+    enrolment: Enrolment
+    proof: SignatureHex
+
+
+class RevokeParty(Command, frozen=True, kw_only=True):
+    """Ends a party's right to sign: asked by itself or its sponsor."""
+
+    party: Id
+    reason: Text
+
+
+class Issue(Command, frozen=True, kw_only=True):
+    """Money enters: the utility answers for it outside the ledger."""
+
+    to: Id
+    amount_minor: Minor
+    reference: Text
+
+
+class Transfer(Command, frozen=True, kw_only=True):
+    """Moves free funds of the sender to another party."""
+
+    to: Id
+    amount_minor: Minor
+    reference: Text
+
+
+# ---- demand response
+
+
+class RequestReduction(Command, frozen=True, kw_only=True):
+    """A need: the utility asks `aggregator` for less energy and puts `budget_minor` in escrow.
+
+    target_wh: Wh of import reduction per interval, >= 0. area: "portfolio" or a feeder id. The budget must cover the
+    target at the energy price; what is not earned returns at CloseRequest."""
+
+    need_id: Id
+    aggregator: Id
+    area: Id
+    start_ms: TimeMs
+    interval_s: IntervalS
+    target_wh: tuple[WhUp, ...]
+    energy_price_minor_per_mwh: Price
+    budget_minor: Minor
+
+
+class CloseRequest(Command, frozen=True, kw_only=True):
+    """Returns what the need's escrow still holds, once every contract under it has ended."""
+
+    need_id: Id
+
+
+class Offer(Part, frozen=True, kw_only=True):
+    """What a virtual node signs before it is contracted: at most `profile_wh`, at no lower price than this."""
+
+    need_id: Id
+    aggregator: Id
+    virtual_node: Id
+    start_ms: TimeMs
+    interval_s: IntervalS
+    profile_wh: tuple[WhUp, ...]
+    energy_price_minor_per_mwh: Price
+    valid_until_ms: TimeMs
+
+
+class BaselineCommitment(Part, frozen=True, kw_only=True):
+    """The baseline as both sides knew it before the event (measurement.md, 'committed before').
+
+    curve_wh: unadjusted baseline per contract interval. adjustment_start_ms, adjustment_wh: the window before the
+    event, with the unadjusted baseline in it, from which the same-day adjustment is derived at settlement out of
+    signed readings. history_digest: SHA-256 of the like-days the curve was made from."""
+
+    preset: Id
+    preset_version: int
+    history_digest: Hash
+    curve_wh: tuple[Wh, ...]
+    adjustment_start_ms: TimeMs
+    adjustment_wh: tuple[Wh, ...]
+    adjustment_cap_percent: Percent
+
+
+class Terms(Part, frozen=True, kw_only=True):
+    """What both parties of a contract agree on; AcceptReduction names its digest.
+
+    obligation_wh per interval of `interval_s` from `start_ms`; dr_event_digest: of the canonical OpenADR event.
+    tolerance_percent: part of the obligation whose lack is not penalised. cap_percent: delivered energy counts up to
+    this part of the obligation. success_percent, partial_percent: of the obligation, for the outcome.
+    deposit_minor: the payee's stake. accept_by_ms: the payee's deadline; activate_by_ms: when an aggregator contract
+    goes ahead with those who accepted, at once when they cover minimum_percent. settle_after_ms: metering deadline."""
+
+    need_id: Id
+    dr_event_id: Id
+    dr_event_digest: Hash
+    start_ms: TimeMs
+    interval_s: IntervalS
+    obligation_wh: tuple[WhUp, ...]
+    energy_price_minor_per_mwh: Price
+    penalty_price_minor_per_mwh: Price
+    tolerance_percent: Percent
+    cap_percent: Percent
+    success_percent: Percent
+    partial_percent: Percent
+    minimum_percent: Percent
+    deposit_minor: Minor
+    accept_by_ms: TimeMs
+    activate_by_ms: TimeMs
+    settle_after_ms: TimeMs
+    baseline_preset: Id
+    baseline: BaselineCommitment | None
+    assisting: tuple[Id, ...]
+
+
+class SetupDR(Command, frozen=True, kw_only=True):
+    """Proposes a contract: by the aggregator to a virtual node (`parent` None, with the node's signed offer) or by
+    a virtual node to a device (`parent` = its contract with the aggregator, with a committed baseline)."""
+
+    contract_id: Id
+    parent: Id | None
+    payee: Id
+    terms: Terms
+    offer: Offer | None
+    offer_signature: SignatureHex | None
+
+
+class AcceptReduction(Command, frozen=True, kw_only=True):
+    """The payee accepts exactly these terms."""
+
+    contract_id: Id
+    terms_digest: Hash
+
+
+class RejectReduction(Command, frozen=True, kw_only=True):
+    """The payee declines: no penalty; the escrow returns."""
+
+    contract_id: Id
+    reason: Text
+
+
+class RecordMeasurements(Command, frozen=True, kw_only=True):
+    """A device records its own meter: energy per interval, import > 0, export < 0, from `start_ms` on."""
+
+    device: Id
+    start_ms: TimeMs
+    interval_s: IntervalS
+    energy_wh: tuple[Wh, ...]
+
+
+class SettleDR(Command, frozen=True, kw_only=True):
+    """Measures delivery of an aggregator contract from recorded measurements, 200 devices a transaction."""
+
+    contract_id: Id
+
+
+class DRCompletion(Command, frozen=True, kw_only=True):
+    """Pays: ends the contract and, by cascade, those below it, 200 a transaction."""
+
+    contract_id: Id
+
+
+CONTRACT_OF: Final[dict[type[Command], str]] = {
+    EnrolParty: "parties",
+    RevokeParty: "parties",
+    Issue: "tokens",
+    Transfer: "tokens",
+    RequestReduction: "demand_response",
+    CloseRequest: "demand_response",
+    SetupDR: "demand_response",
+    AcceptReduction: "demand_response",
+    RejectReduction: "demand_response",
+    RecordMeasurements: "measurements",
+    SettleDR: "demand_response",
+    DRCompletion: "demand_response",
+}
+
+COMMANDS: Final[dict[tuple[str, str], type[Command]]] = {
+    (contract, kind.__name__): kind for kind, contract in CONTRACT_OF.items()
+}
+
+Triple = tuple[str, bytes, bytes]
+
+
+def enrolment_bytes(enrolment: Enrolment) -> bytes:
+    """What a joining party signs."""
+    return ENROLMENT_CONTEXT + encode(enrolment)
+
+
+def offer_bytes(offer: Offer) -> bytes:
+    """What a virtual node signs to make an offer."""
+    return OFFER_CONTEXT + encode(offer)
+
+
+def embedded(command: Command, key_of_payee: str | None = None) -> tuple[Triple, ...]:
+    """The (key, message, signature) triples in a body: a replica verifies those of a block in one batch."""
+    match command:
+        case EnrolParty(enrolment=enrolment, proof=proof):
+            return ((enrolment.key, enrolment_bytes(enrolment), bytes.fromhex(proof)),)
+        case SetupDR(offer=Offer() as offer, offer_signature=str(signature)) if key_of_payee is not None:
+            return ((key_of_payee, offer_bytes(offer), bytes.fromhex(signature)),)
+        case _:
+            return ()
+
+
+def touched(sender: str, command: Command) -> tuple[tuple[str, str], ...]:
+    """(kind, key) of records this command reads for certain."""
+    keys = [("party", sender)]
+    match command:
+        case EnrolParty(enrolment=enrolment):
+            keys += [("party", enrolment.party), ("party_key", enrolment.key), ("account", f"party/{enrolment.party}")]
+        case RevokeParty(party=party):
+            keys += [("party", party)]
+        case Issue(to=to):
+            keys += [("account", "issuance"), ("account", f"party/{to}")]
+        case Transfer(to=to):
+            keys += [("account", f"party/{sender}"), ("account", f"party/{to}")]
+        case RequestReduction(need_id=need_id, aggregator=aggregator):
+            keys += [("need", need_id), ("party", aggregator), ("account", f"party/{sender}")]
+        case CloseRequest(need_id=need_id):
+            keys += [("need", need_id), ("account", f"need/{need_id}")]
+        case SetupDR(contract_id=contract_id, payee=payee, parent=parent, terms=terms):
+            keys += [("contract", contract_id), ("party", payee), ("need", terms.need_id)]
+            keys += [("contract", parent)] if parent is not None else []
+        case AcceptReduction() | RejectReduction() | SettleDR() | DRCompletion():
+            keys += [("contract", command.contract_id)]
+        case RecordMeasurements():
+            step = command.interval_s * 1000
+            keys += [
+                ("measurement", measurement_key(command.device, command.start_ms + n * step))
+                for n in range(len(command.energy_wh))
+            ]
+        case _:
+            pass
+    return tuple(keys)
+
+
+def measurement_key(device: str, start_ms: int) -> str:
+    """Key of a measurement record: sorted by device, then time."""
+    return f"{device}/{start_ms:016d}"

@@ -1,0 +1,61 @@
+"""Measurements: a device's own readings, one record an interval, written once."""
+
+from typing import ClassVar
+
+from contracts.core.commands import READINGS_MAX, RecordMeasurements, measurement_key
+from contracts.core.errors import Refusal
+from contracts.core.facts import Fact, MeasurementsRecorded
+from contracts.core.parties import Party
+from contracts.core.state import Record, State
+from contracts.core.units import INTERVAL_S_MIN, MS_PER_S, IntervalS, Wh
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """Energy of one interval, import > 0, export < 0; the record's key is device/start."""
+
+    KIND: ClassVar[str] = "measurement"
+    interval_s: IntervalS
+    energy_wh: Wh
+
+
+def record(state: State, sender: Party, command: RecordMeasurements, time_ms: int) -> list[Fact]:
+    """RecordMeasurements: only the device itself, only intervals that are over, never two values for one interval
+    (the same value again changes nothing, so that a device may repeat itself)."""
+    if sender.party != command.device:
+        raise Refusal("not_party", command.device)
+    if not 0 < len(command.energy_wh) <= READINGS_MAX:
+        raise Refusal("limit_exceeded", f"{len(command.energy_wh)} readings")
+    step = command.interval_s * MS_PER_S
+    if command.start_ms % step:
+        raise Refusal("interval_invalid", "start_ms is not a multiple of the interval")
+    if command.start_ms + step * len(command.energy_wh) > time_ms:
+        raise Refusal("measurement_future", str(command.start_ms))
+    for position, energy_wh in enumerate(command.energy_wh):
+        key = measurement_key(command.device, command.start_ms + position * step)
+        new = Measurement(interval_s=command.interval_s, energy_wh=energy_wh)
+        old = state.find(Measurement, key)
+        if old is not None and old != new:
+            raise Refusal("measurement_conflict", key)
+        if old is None:
+            state.put(key, new)
+    return [
+        MeasurementsRecorded(
+            device=command.device,
+            start_ms=command.start_ms,
+            interval_s=command.interval_s,
+            energy_wh=command.energy_wh,
+        )
+    ]
+
+
+def readings(state: State, device: str, start_ms: int, interval_s: int, count: int) -> tuple[int | None, ...]:
+    """`count` readings from `start_ms` on; None where the device recorded none of this interval length."""
+    step = interval_s * MS_PER_S
+    first, last = measurement_key(device, start_ms), measurement_key(device, start_ms + count * step)
+    rows_max = count * interval_s // INTERVAL_S_MIN
+    found = {
+        key: row.energy_wh
+        for key, row in state.rows(Measurement, first, last, rows_max)
+        if row.interval_s == interval_s
+    }
+    return tuple(found.get(measurement_key(device, start_ms + n * step)) for n in range(count))

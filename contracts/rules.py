@@ -1,0 +1,191 @@
+"""The only entrance to the contracts: one ordered item and the state before it give the outcome, everywhere the same.
+
+    apply(reader, Transaction, context) -> Outcome       a signed command
+    apply(reader, Tick(), context)      -> Outcome       deadlines that fell due, at the start of a block
+    genesis(Genesis)                    -> writes        the state before block 1
+
+A refusal is an outcome with a code and no writes: it leaves no trace but the code.
+"""
+
+from typing import Final
+
+import msgspec
+
+from contracts import measurements, tokens
+from contracts.core import commands, facts, parties
+from contracts.core.codec import decode
+from contracts.core.commands import COMMANDS, Command, Enrolment
+from contracts.core.context import Context
+from contracts.core.envelope import BODY_BYTES_MAX, Transaction, commitment, signing_bytes
+from contracts.core.errors import CodecError, Refusal
+from contracts.core.facts import Fact
+from contracts.core.parties import MAY_ENROL, MAY_SIGN, Party, PartyStatus, Role
+from contracts.core.state import Reader, State, Writes
+from contracts.core.units import Hash, Id, TimeMs
+from contracts.demand_response import completion, handshake, needs, proposal
+
+OK: Final = "ok"
+EXPIRIES_MAX: Final = 200
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Works off deadlines up to the block's time."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """code: "ok" or a code of errors.CODES; detail: for logs, not part of the log's bytes."""
+
+    code: str
+    facts: tuple[Fact, ...]
+    writes: Writes
+    detail: str = ""
+
+
+class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the founding members agree on before block 1; its digest is the `previous` of block 1."""
+
+    channel: Id
+    origin: str
+    created_ms: TimeMs
+    contracts_root: Hash
+    parties: tuple[Enrolment, ...]
+
+
+def apply(reader: Reader, item: Transaction | Tick, context: Context) -> Outcome:
+    """Executes one item. Deterministic; raises nothing for anything a sender can send."""
+    state = State(reader)
+    try:
+        if isinstance(item, Tick):
+            happened = handshake.expire_due(state, context.time_ms, EXPIRIES_MAX)
+        else:
+            happened = _execute(state, item, context)
+    except Refusal as refusal:
+        return Outcome(code=refusal.code, facts=(), writes={}, detail=refusal.detail)
+    return Outcome(code=OK, facts=tuple(happened), writes=state.writes)
+
+
+def genesis(founding: Genesis) -> Writes:
+    """The state before block 1: the founding parties, each its own sponsor. Raises Refusal, ValueError."""
+    state = State(_Empty())
+    roles = [enrolment.role for enrolment in founding.parties]
+    if Role.UTILITY not in roles or Role.AGGREGATOR not in roles:
+        raise ValueError("a genesis needs at least one utility and one aggregator")
+    for enrolment in founding.parties:
+        parties.enrol(state, _party(enrolment))
+    return state.writes
+
+
+def due(reader: Reader, time_ms: int) -> bool:
+    """Is there a deadline at or before `time_ms`?"""
+    return bool(reader.scan("expiry", "", f"{time_ms:016d}~", 1))
+
+
+def next_due_ms(reader: Reader) -> int | None:
+    """When the earliest deadline falls due, so that an idle ledger wakes for it."""
+    rows = reader.scan("expiry", "", "~", 1)
+    return int(rows[0][0].split("/")[0]) if rows else None
+
+
+def _execute(state: State, transaction: Transaction, context: Context) -> list[Fact]:
+    sender, command = _admit(state, transaction, context)
+    time_ms = context.time_ms
+    match command:
+        case commands.EnrolParty():
+            return _enrol(state, sender, command, context)
+        case commands.RevokeParty():
+            return _revoke(state, sender, command)
+        case commands.Issue():
+            return tokens.issue(state, command, context.transaction_id)
+        case commands.Transfer():
+            return tokens.transfer(state, sender, command, context.transaction_id)
+        case commands.RecordMeasurements():
+            return measurements.record(state, sender, command, time_ms)
+        case commands.RequestReduction():
+            return needs.request_reduction(state, sender, command, time_ms)
+        case commands.CloseRequest():
+            return needs.close_request(state, sender, command)
+        case commands.SetupDR():
+            return proposal.setup_dr(state, sender, command, context)
+        case commands.AcceptReduction():
+            return handshake.accept_reduction(state, sender, command, time_ms)
+        case commands.RejectReduction():
+            return handshake.reject_reduction(state, sender, command)
+        case commands.SettleDR():
+            return completion.settle_dr(state, command, context)
+        case commands.DRCompletion():
+            return completion.complete_dr(state, command, context)
+        case _:
+            raise Refusal("command_unknown", type(command).__name__)
+
+
+def _admit(state: State, transaction: Transaction, context: Context) -> tuple[Party, Command]:
+    """Everything that is checked before a contract runs, cheapest first."""
+    header = transaction.header
+    if header.channel != context.channel:
+        raise Refusal("wrong_channel", header.channel)
+    if context.time_ms > header.not_after_ms:
+        raise Refusal("transaction_expired", str(header.not_after_ms))
+    kind = COMMANDS.get((header.contract, header.command))
+    if kind is None:
+        raise Refusal("command_unknown", f"{header.contract}.{header.command}")
+    body = transaction.body.encode("utf-8", "surrogatepass")
+    if len(body) > BODY_BYTES_MAX:
+        raise Refusal("limit_exceeded", f"a body of {len(body)} bytes")
+    if commitment(bytes.fromhex(transaction.salt), body) != header.commitment:
+        raise Refusal("commitment_mismatch")
+    sender = parties.active_party(state, header.sender)
+    if not context.valid(sender.key, signing_bytes(header), bytes.fromhex(transaction.signature)):
+        raise Refusal("bad_signature", header.sender)
+    if sender.role not in MAY_SIGN.get(header.command, ()):
+        raise Refusal("role_not_allowed", f"{sender.role} {header.command}")
+    try:
+        return sender, decode(body, kind, bytes_max=BODY_BYTES_MAX)
+    except CodecError as error:
+        raise Refusal("body_invalid", str(error)) from None
+
+
+def _enrol(state: State, sender: Party, command: commands.EnrolParty, context: Context) -> list[Fact]:
+    enrolment = command.enrolment
+    if enrolment.role not in MAY_ENROL.get(sender.role, ()):
+        raise Refusal("role_not_allowed", f"{sender.role} enrols {enrolment.role}")
+    if enrolment.sponsor != sender.party:
+        raise Refusal("not_party", enrolment.sponsor)
+    if not context.valid(enrolment.key, commands.enrolment_bytes(enrolment), bytes.fromhex(command.proof)):
+        raise Refusal("proof_of_possession", enrolment.party)
+    parties.enrol(state, _party(enrolment))
+    return [
+        facts.PartyEnrolled(
+            party=enrolment.party,
+            role=enrolment.role,
+            key=enrolment.key,
+            sponsor=enrolment.sponsor,
+            area=enrolment.area,
+        )
+    ]
+
+
+def _revoke(state: State, sender: Party, command: commands.RevokeParty) -> list[Fact]:
+    party = parties.active_party(state, command.party)
+    if sender.party not in (party.party, party.sponsor):
+        raise Refusal("not_party", sender.party)
+    parties.revoke(state, party)
+    return [facts.PartyRevoked(party=party.party, reason=command.reason)]
+
+
+def _party(enrolment: Enrolment) -> Party:
+    return Party(
+        party=enrolment.party,
+        role=enrolment.role,
+        key=enrolment.key,
+        sponsor=enrolment.sponsor,
+        area=enrolment.area,
+        status=PartyStatus.ACTIVE,
+    )
+
+
+class _Empty:
+    def get(self, kind: str, key: str) -> bytes | None:
+        return None
+
+    def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
+        return []
