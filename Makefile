@@ -1,0 +1,44 @@
+# Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix bench clean
+export PYTHON
+
+VENV := .venv
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
+RUN := $(VENV)/bin/
+PACKAGES := runtime contracts openadr forecasting ledger vtn ven demo tests
+JOBS ?= 2
+ARGS ?=
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(BASE) ## run one demand-response event from a utility's need to verified payments (ARGS="--seed 7")
+	$(RUN)python -m demo $(ARGS)
+
+test: lint ## lint, then every test (ARGS="-m 'not slow'" for the quick ones)
+	$(RUN)python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+lint: $(DEV) ## style, types and the direction of imports
+	$(RUN)ruff check .
+	$(RUN)ruff format --check --quiet . || { echo "run 'make fix'"; exit 1; }
+	$(RUN)mypy
+	$(RUN)lint-imports --no-cache
+
+fix: $(DEV) ## mend what ruff can mend
+	$(RUN)ruff check --fix .
+	$(RUN)ruff format .
+
+bench: $(DEV) ## measure the ledger: commits a second, p50 and p99
+	$(RUN)python -m tests.bench $(ARGS)
+
+clean: ## remove what runs and builds left, and the environment
+	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)
+	find $(PACKAGES) migrations -name __pycache__ -prune -exec rm -rf {} +
+
+$(BASE): pyproject.toml constraints.txt .ci/setup
+	@.ci/setup base
+
+$(DEV): $(BASE)
+	@.ci/setup dev
