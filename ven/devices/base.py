@@ -1,0 +1,85 @@
+"""What a device can do, as small capabilities: a driver implements those its hardware has.
+
+    Meter        energy_wh(start_ms, end_ms)              what flowed; import > 0, export < 0
+    Sheddable    shed(...), restore(...), max_shed_w      use less by so many watts
+    Levelled     set_level(...)                           react to SIMPLE 0..3 in the owner's own way
+    Limitable    limit(...)                               stay below so many watts
+    Reporting    status(at_ms)                            what it is doing
+    Persistent   state()                                  bytes to write before anything is acted on
+
+Times are domain UTC epoch ms, passed in: no device looks at a clock. Every command carries its own end, which the
+device keeps by itself: an agent that dies never leaves a home without its water heater. Calls raise ControlError for
+values out of range or commands older than the last; a driver of real hardware raises DeviceError when it is not
+answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Mode(StrEnum):
+    NORMAL = "normal"
+    SHEDDING = "shedding"
+    RECOVERING = "recovering"  # restored, and returning part of the energy
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a device is doing at an instant.
+
+    `shed_w` is the reduction in force, `snapback_w` the extra power of recovery. `until_ms` is when the present mode
+    ends if nothing else is commanded (None: never). `released_by` names the owner's limit that ended a reduction which
+    is still asked for: "max_duration" or "comfort".
+    """
+
+    mode: Mode
+    shed_w: int
+    snapback_w: int
+    until_ms: int | None
+    released_by: str | None = None
+
+
+class Meter(Protocol):
+    def energy_wh(self, start_ms: int, end_ms: int) -> int:
+        """Whole Wh in [start_ms, end_ms): import > 0, export < 0. Readings of adjoining intervals add up exactly."""
+        ...
+
+
+class Sheddable(Protocol):
+    @property
+    def max_shed_w(self) -> int:
+        """Largest reduction the owner allows, in W; how much is there to shed depends on the moment."""
+        ...
+
+    def shed(self, at_ms: int, reduction_w: int, until_ms: int) -> None:
+        """Use `reduction_w` less than without control, until `until_ms`. Replaces what was commanded before."""
+        ...
+
+    def restore(self, at_ms: int) -> None:
+        """End the reduction now. Does nothing if there is none."""
+        ...
+
+
+class Levelled(Protocol):
+    def set_level(self, at_ms: int, level: int, until_ms: int) -> None:
+        """React to SIMPLE level 1 (moderate), 2 (high) or 3 (special) until `until_ms`; 0 restores."""
+        ...
+
+
+class Limitable(Protocol):
+    def limit(self, at_ms: int, power_w: int, until_ms: int) -> None:
+        """Stay at or below `power_w` until `until_ms`."""
+        ...
+
+
+class Reporting(Protocol):
+    def status(self, at_ms: int) -> Status: ...
+
+
+class Persistent(Protocol):
+    def state(self) -> bytes:
+        """All that cannot be computed again, as JSON; the constructor takes it back after a restart."""
+        ...
