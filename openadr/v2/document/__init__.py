@@ -1,0 +1,1 @@
+"""The XML document around a message: safe parsing, the schema, leniency towards real devices, signatures."""
