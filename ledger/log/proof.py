@@ -9,7 +9,7 @@ from ledger.verify import canonical
 from ledger.verify.note import encode_base64
 from ledger.verify.opening import FORMAT
 from ledger.verify.proof import HEADER
-from ledger.verify.state import StateProof
+from ledger.verify.state import StateProof, key_hash
 
 
 def write_proof(index: int, hashes: Sequence[bytes], checkpoint: bytes, extra: bytes | None = None) -> bytes:
@@ -51,5 +51,11 @@ def transaction_part(salt: bytes, body: bytes) -> dict[str, Any]:
 
 def record_part(kind: str, key: str, body: bytes | None, proof: StateProof) -> dict[str, Any]:
     """The `record` member: the canonical bytes of a record after the block, or None for one that does not exist."""
-    part = {"kind": kind, "key": key, "leaves": proof.leaves.hex(), "path": [item.hex() for item in proof.path]}
+    part: dict[str, Any] = {
+        "kind": kind,
+        "key": key,
+        "key_hash": key_hash(kind, key).hex(),
+        "leaves": proof.leaves.hex(),
+        "path": [item.hex() for item in proof.path],
+    }
     return part if body is None else part | {"body": body.decode()}

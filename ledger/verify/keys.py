@@ -6,8 +6,12 @@ small-order and non-canonical points and S >= L; for P-256 we refuse high S, so 
 
 from __future__ import annotations
 
+import re
+
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
+
+_TEXT_KEY = re.compile(r"ed25519:[0-9a-f]{64}|p256:0[23][0-9a-f]{64}", re.ASCII)
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -45,18 +49,13 @@ def verify_p256(public: bytes, message: bytes, signature: bytes) -> bool:
 
 def verify_text_key(public: str, message: bytes, signature: bytes) -> bool:
     """As above for a key written `ed25519:<64 hex>` or `p256:<66 hex>` (lower case). Never raises."""
+    if not is_text_key(public):
+        return False
     algorithm, _, hex_key = public.partition(":")
-    try:
-        key = bytes.fromhex(hex_key)
-    except ValueError:
-        return False
-    if key.hex() != hex_key:
-        return False
-    if algorithm == "ed25519":
-        return verify_ed25519(key, message, signature)
-    return algorithm == "p256" and verify_p256(key, message, signature)
+    verify = verify_ed25519 if algorithm == "ed25519" else verify_p256
+    return verify(bytes.fromhex(hex_key), message, signature)
 
 
 def is_text_key(text: str) -> bool:
     """True if `text` names a key rather than a party."""
-    return text.startswith(("ed25519:", "p256:"))
+    return _TEXT_KEY.fullmatch(text) is not None

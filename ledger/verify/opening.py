@@ -6,10 +6,11 @@ The log holds hashes; the opening holds what they are hashes of. It is canonical
      "receipt":{...},                                                   its result
      "fact":{"index":n,"salt":hex,"path":[hex],"body":"<canonical>"},   one fact of the result
      "transaction":{"salt":hex,"body":"<canonical>"},                   the command
-     "record":{"kind","key","leaves":hex,"path":[hex],"body":"<canonical>"}}   of a block entry: one record of the state
+     "record":{"kind","key","key_hash":hex,"leaves":hex,"path":[hex],"body":"<canonical>"}}    a record of the state
 
 Everything but format and entry may be absent; receipt, fact and transaction belong to a transaction entry, record
-to a block entry (without "body" it proves that the record does not exist).
+to a block entry (without "body" it proves that the record does not exist; `key_hash` repeats what kind and key
+hash to, because in a nearly empty state one proof of absence fits many keys and a changed key would go unnoticed).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from . import canonical
 from .errors import VerificationError
@@ -26,7 +27,7 @@ from .keys import is_text_key, verify_text_key
 from .merkle import leaf_hash, verify_inclusion
 from .policy import Attestation, parse_policy, verify_checkpoint
 from .proof import parse_proof
-from .state import StateProof, verify_record
+from .state import StateProof, key_hash, verify_record
 
 FORMAT = "gridpact/opening/v1"
 TRANSACTION_PREFIX = b"gridpact/tx/v1\x00"
@@ -34,12 +35,11 @@ COMMITMENT_PREFIX = b"gridpact/commit/v1\x00"
 FACT_SALT_PREFIX = b"gridpact/fact/v1\x00"
 SALT_BYTES = 32
 
-_Members: TypeAlias = Mapping[str, type | tuple[type, ...]]
+_Members: TypeAlias = Mapping[str, type]
 
-_TEXT_OR_INT: Final = (str, int)
 _ENTRY_TRANSACTION: _Members = {"kind": str, "channel": str, "header": dict, "signature": str, "receipt": str}
 _HEADER: _Members = {
-    "channel": str, "contract": str, "command": str, "sender": str, "nonce": _TEXT_OR_INT, "not_after_ms": int,
+    "channel": str, "contract": str, "command": str, "sender": str, "nonce": str, "not_after_ms": int,
     "commitment": str,
 }  # fmt: skip
 _ENTRY_BLOCK: _Members = {
@@ -49,7 +49,7 @@ _ENTRY_BLOCK: _Members = {
 _RECEIPT: _Members = {"code": str, "facts": int, "facts_root": str, "writes": str}
 _FACT: _Members = {"index": int, "salt": str, "path": list, "body": str}
 _TRANSACTION: _Members = {"salt": str, "body": str}
-_RECORD: _Members = {"kind": str, "key": str, "leaves": str, "path": list}
+_RECORD: _Members = {"kind": str, "key": str, "key_hash": str, "leaves": str, "path": list}
 _RECORD_PRESENT: _Members = {**_RECORD, "body": str}
 
 
@@ -199,6 +199,8 @@ def _check_record(record: Any, entry: dict[str, Any]) -> Record | None:
         return None
     present = isinstance(record, dict) and "body" in record
     _require(record, _RECORD_PRESENT if present else _RECORD)
+    if key_hash(record["kind"], record["key"]).hex() != record["key_hash"]:
+        raise VerificationError("state_mismatch", "the key hash is not that of the kind and key")
     text = record["body"].encode() if present else None
     proof = StateProof(_hex(record["leaves"]), tuple(_hex(item, 32) for item in record["path"]))
     verify_record(_hex(entry["state_root"], 32), record["kind"], record["key"], text, proof)
