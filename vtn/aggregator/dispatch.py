@@ -1,0 +1,105 @@
+"""Who is called, and for how much: merit order over candidates, pure and recomputable from what it stores.
+
+Every candidate leaves with its inputs (cost, forecast, reliability), its rank and the reason it was or was not
+chosen. `choose` on the stored inputs gives the stored choice again.
+
+    rank by  price / reliability, then id          (what a delivered kWh is expected to cost)
+    take     each candidate's whole offer until the target is met, the last one in part
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+BASIS_POINTS = 10_000
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a candidate before choosing.
+
+    available_wh per interval; price in minor units per MWh; reliability in basis points (10,000 = always delivered);
+    forecast_wh: expected consumption in the window; excluded: a reason not to call it, or ""."""
+
+    candidate: str
+    available_wh: tuple[int, ...]
+    forecast_wh: int
+    price_minor_per_mwh: int
+    reliability_bp: int
+    excluded: str = ""
+
+    @property
+    def cost_minor_per_mwh(self) -> int:
+        """Expected price of a delivered MWh, rounded up."""
+        return -(-self.price_minor_per_mwh * BASIS_POINTS // max(1, self.reliability_bp))
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate with its place: rank from 1 in merit order, 0 if excluded; obligation_wh empty if not chosen."""
+
+    candidate: Candidate
+    rank: int
+    chosen: bool
+    obligation_wh: tuple[int, ...]
+    reason: str
+
+
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Choices in merit order, excluded ones last; `lacking_wh` is what the target still misses per interval."""
+
+    target_wh: tuple[int, ...]
+    choices: tuple[Choice, ...]
+    lacking_wh: tuple[int, ...]
+
+    @property
+    def chosen(self) -> tuple[Choice, ...]:
+        return tuple(choice for choice in self.choices if choice.chosen)
+
+
+def choose(target_wh: Sequence[int], candidates: Sequence[Candidate], *, whole: bool = False) -> Dispatch:
+    """Meets `target_wh` per interval in merit order. `whole`: a candidate is taken with all it offers or not at all
+    (a home's device), otherwise the last one is asked for the rest only."""
+    lacking = list(target_wh)
+    choices: list[Choice] = []
+    ranked = sorted(
+        (candidate for candidate in candidates if not candidate.excluded),
+        key=lambda candidate: (candidate.cost_minor_per_mwh, candidate.candidate),
+    )
+    for rank, candidate in enumerate(ranked, 1):
+        obligation = _obligation(candidate, lacking, whole)
+        if not any(obligation):
+            reason = (
+                "nothing to offer in these intervals" if any(lacking) else "the target was met by cheaper candidates"
+            )
+            choices.append(Choice(candidate=candidate, rank=rank, chosen=False, obligation_wh=(), reason=reason))
+            continue
+        expected = [wh * candidate.reliability_bp // BASIS_POINTS if whole else wh for wh in obligation]
+        lacking = [max(0, rest - wh) for rest, wh in zip(lacking, expected, strict=True)]
+        reason = f"rank {rank} of {len(ranked)} at {candidate.cost_minor_per_mwh} minor/MWh delivered"
+        choices.append(Choice(candidate=candidate, rank=rank, chosen=True, obligation_wh=obligation, reason=reason))
+    for candidate in sorted((c for c in candidates if c.excluded), key=lambda c: c.candidate):
+        choices.append(Choice(candidate=candidate, rank=0, chosen=False, obligation_wh=(), reason=candidate.excluded))
+    return Dispatch(target_wh=tuple(target_wh), choices=tuple(choices), lacking_wh=tuple(lacking))
+
+
+def _obligation(candidate: Candidate, lacking: Sequence[int], whole: bool) -> tuple[int, ...]:
+    if whole:
+        wanted = any(available and rest for available, rest in zip(candidate.available_wh, lacking, strict=True))
+        return candidate.available_wh if wanted else tuple(0 for _ in lacking)
+    return tuple(min(available, rest) for available, rest in zip(candidate.available_wh, lacking, strict=True))
+
+
+def sheddable_wh(
+    forecast_wh: Sequence[float], flexible_percent: int, flexible_w: int, interval_s: int, derate_percent: int
+) -> tuple[int, ...]:
+    """What a home can be asked for per interval: its flexible part of the forecast, within its device's power, derated
+    so that an ordinary evening can deliver it. Never negative."""
+    most_wh = flexible_w * interval_s // 3600
+    return tuple(max(0, min(most_wh, int(wh) * flexible_percent // 100)) * derate_percent // 100 for wh in forecast_wh)
+
+
+def reliability_bp(successes: int, events: int, prior_bp: int, prior_events: int) -> int:
+    """Share of past contracts delivered, shrunk toward a prior as strong as `prior_events` contracts (the mean of a
+    beta distribution), in basis points."""
+    return (successes * BASIS_POINTS + prior_bp * prior_events) // (events + prior_events)

@@ -1,0 +1,147 @@
+"""Watching delivery: what each closed interval delivered, who is lost, and how much must be found elsewhere.
+
+Pure: telemetry and contracts in, an assessment out. A single home's baseline is too noisy to judge it by one interval
+(measurement.md section 4), so a device counts as lost only when it is silent for two closed intervals or opted out; a
+group counts as short when it delivered too little over two intervals although its devices report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from contracts.baseline import adjustment_wh
+from contracts.core.commands import Terms
+from contracts.core.units import MS_PER_S
+from vtn.aggregator.dispatch import BASIS_POINTS
+
+SILENT_INTERVALS = 2
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """A device under contract: its terms, the telemetry received so far (interval start ms -> Wh), and its opt."""
+
+    contract_id: str
+    device: str
+    terms: Terms
+    readings_wh: Mapping[int, int]
+    opted_out: bool
+
+
+class IntervalDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One closed interval of the group. Wh; `reporting` of `contracted` devices sent a reading."""
+
+    start_ms: int
+    obligation_wh: int
+    baseline_wh: int
+    metered_wh: int
+    delivered_wh: int
+    reporting: int
+    contracted: int
+
+
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """`lost` maps contract id to the reason; `short_wh` per interval is what reporting devices lately delivered too
+    little, 0 within the tolerance."""
+
+    intervals: tuple[IntervalDelivery, ...]
+    lost: dict[str, str]
+    short_wh: int
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """A contract still counted on, and how reliable its device is (basis points)."""
+
+    terms: Terms
+    reliability_bp: int
+
+
+def assess(obligation: Terms, watched: Sequence[Watched], closed_until_ms: int, tolerance_percent: int) -> Assessment:
+    """Looks at a group under `obligation` (the terms of its SC1) once the intervals up to `closed_until_ms` should have
+    been reported."""
+    step_ms = obligation.interval_s * MS_PER_S
+    starts = [obligation.start_ms + n * step_ms for n in range(len(obligation.obligation_wh))]
+    closed = [start for start in starts if start + step_ms <= closed_until_ms]
+    adjustments = {device.contract_id: _adjustment(device) for device in watched}
+    intervals = tuple(_interval(obligation, watched, adjustments, start) for start in closed)
+    lost = {device.contract_id: reason for device in watched if (reason := _lost(device, closed))}
+    return Assessment(intervals=intervals, lost=lost, short_wh=_short_wh(intervals, tolerance_percent))
+
+
+def uncovered_wh(obligation: Terms, live: Sequence[Live], from_ms: int) -> tuple[int, ...]:
+    """Wh per interval of the obligation that the contracts still counted on are not expected to deliver; 0 for
+    intervals that start before `from_ms`, where nobody new can be called any more."""
+    step_ms = obligation.interval_s * MS_PER_S
+    uncovered = []
+    for n, obliged in enumerate(obligation.obligation_wh):
+        start = obligation.start_ms + n * step_ms
+        expected = sum(_obliged(each.terms, start) * each.reliability_bp // BASIS_POINTS for each in live)
+        uncovered.append(max(0, obliged - expected) if start >= from_ms else 0)
+    return tuple(uncovered)
+
+
+def _adjustment(device: Watched) -> int:
+    baseline = device.terms.baseline
+    if baseline is None:
+        return 0
+    step_ms = device.terms.interval_s * MS_PER_S
+    window = [baseline.adjustment_start_ms + n * step_ms for n in range(len(baseline.adjustment_wh))]
+    readings = [device.readings_wh.get(start) for start in window]
+    # While readings of the window are still on their way the unadjusted curve is the best there is.
+    return adjustment_wh(baseline, readings) if None not in readings else 0
+
+
+def _interval(
+    obligation: Terms, watched: Sequence[Watched], adjustments: Mapping[str, int], start_ms: int
+) -> IntervalDelivery:
+    baseline = metered = delivered = reporting = contracted = 0
+    for device in watched:
+        position = _position(device.terms, start_ms)
+        if position is None or device.terms.baseline is None:
+            continue
+        contracted += 1
+        reading = device.readings_wh.get(start_ms)
+        if reading is None:
+            continue
+        reporting += 1
+        expected = device.terms.baseline.curve_wh[position] + adjustments[device.contract_id]
+        baseline, metered, delivered = baseline + expected, metered + reading, delivered + expected - reading
+    return IntervalDelivery(
+        start_ms=start_ms,
+        obligation_wh=_obliged(obligation, start_ms),
+        baseline_wh=baseline,
+        metered_wh=metered,
+        delivered_wh=delivered,
+        reporting=reporting,
+        contracted=contracted,
+    )
+
+
+def _lost(device: Watched, closed: Sequence[int]) -> str:
+    if device.opted_out:
+        return "opted out"
+    expected = [start for start in closed if _position(device.terms, start) is not None][-SILENT_INTERVALS:]
+    if len(expected) == SILENT_INTERVALS and all(start not in device.readings_wh for start in expected):
+        return f"no reading for {SILENT_INTERVALS} intervals"
+    return ""
+
+
+def _short_wh(intervals: Sequence[IntervalDelivery], tolerance_percent: int) -> int:
+    last = intervals[-SILENT_INTERVALS:]
+    if len(last) < SILENT_INTERVALS:
+        return 0
+    obliged, delivered = sum(i.obligation_wh for i in last), sum(i.delivered_wh for i in last)
+    if delivered * 100 >= obliged * (100 - tolerance_percent):
+        return 0
+    return (obliged - max(0, delivered)) // len(last)
+
+
+def _obliged(terms: Terms, start_ms: int) -> int:
+    position = _position(terms, start_ms)
+    return 0 if position is None else terms.obligation_wh[position]
+
+
+def _position(terms: Terms, start_ms: int) -> int | None:
+    position = (start_ms - terms.start_ms) // (terms.interval_s * MS_PER_S)
+    return position if 0 <= position < len(terms.obligation_wh) else None
