@@ -1,0 +1,285 @@
+"""LedgerClient: seals commands with a party's key, sends them until their outcome is known, reads and follows."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Collection, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+
+from contracts.core.codec import encode
+from contracts.core.commands import CONTRACT_OF, Command
+from contracts.core.envelope import Transaction, seal, transaction_id
+from contracts.core.state import Record
+from ledger.client.answers import (
+    START,
+    UNKNOWN,
+    FactRecord,
+    FactsAnswer,
+    ProofAnswer,
+    ProofBundle,
+    RecordAnswer,
+    RecordsAnswer,
+    Result,
+    ResultsAnswer,
+    place,
+    read_answer,
+    read_record,
+    read_result,
+)
+from ledger.client.errors import AnswerInvalid, LedgerUnavailable, OutcomeUnknown
+from ledger.client.transport import Attempts, Transport
+from runtime.clock import Clock
+from runtime.errors import KeyFileError
+from runtime.keys import PrivateKey
+from runtime.logs import get_logger
+
+R = TypeVar("R", bound=Record)
+
+BATCH_MAX = 128
+BATCH_BYTES_MAX = 1024 * 1024
+PAGE_MAX = 500
+#: more parties than this are filtered here instead of in the address of the request
+FILTER_PARTIES_MAX = 64
+_VALID_S = 3600.0
+_LAST = 2**53 - 1
+
+_log = get_logger("ledger.client")
+
+
+class LedgerClient:
+    """One party's way to one channel of a ledger, used in one event loop; `close` it or use `async with`.
+
+    Without `key` and `party` it only reads. clock: the domain clock (validity of transactions). deadline_s: how long
+    one call tries again, in seconds of wall time. Every method may raise LedgerUnavailable (try later) and
+    AnswerInvalid; the constructor InsecureAddress for plain HTTP off loopback.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        channel: str = "main",
+        key: PrivateKey | None = None,
+        party: str | None = None,
+        clock: Clock,
+        session: aiohttp.ClientSession | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        deadline_s: float = 30.0,
+    ) -> None:
+        self.url = url
+        self.channel = channel
+        self.party = party
+        self._key = key
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._transport = Transport(url, channel, session=session, ssl=ssl, deadline_s=deadline_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections (not a session that was given)."""
+        await self._transport.close()
+
+    # ---- sending
+
+    async def submit(self, command: Command, *, nonce: str | None = None, not_after_ms: int | None = None) -> Result:
+        """Seals a command, sends it until its outcome is known, and returns it committed.
+
+        Raises Refused(code), OutcomeUnknown (with the transaction, to be sent again), LedgerUnavailable."""
+        transaction = self.seal(command, nonce=nonce, not_after_ms=not_after_ms)
+        [result] = await self.send([transaction])
+        if not result.final:
+            raise OutcomeUnknown(transaction, result.id)
+        return result.check()
+
+    async def submit_many(self, commands: Sequence[Command]) -> list[Result]:
+        """Seals and sends several commands, in order; see `send` for results and errors."""
+        return await self.send([self.seal(command) for command in commands])
+
+    def seal(self, command: Command, *, nonce: str | None = None, not_after_ms: int | None = None) -> Transaction:
+        """The signed transaction of a command; keep it before sending it, and it may be sent for ever.
+
+        nonce: the message id (random if None). not_after_ms: domain time until which it may be executed (an hour, and
+        twice this client's deadline, from now). Raises KeyFileError without a key, CodecError for values that have no
+        canonical form."""
+        if self._key is None or self.party is None:
+            raise KeyFileError("this ledger client only reads: give it a party and the party's private key")
+        if not_after_ms is None:
+            not_after_ms = self._clock.now_ms() + int(1000 * (_VALID_S + 2 * self._deadline_s * self._clock.speed))
+        return seal(
+            command,
+            channel=self.channel,
+            contract=CONTRACT_OF[type(command)],
+            sender=self.party,
+            nonce=nonce or secrets.token_hex(16),
+            not_after_ms=not_after_ms,
+            salt=secrets.token_bytes(32),
+            sign=self._key.sign,
+        )
+
+    async def send(self, transactions: Sequence[Transaction]) -> list[Result]:
+        """Sends sealed transactions until each has an outcome or the deadline passes: one result each, in order.
+
+        A refused one has status "refused" and does not disturb the others; one without an answer in time has status
+        "unknown". Raises LedgerUnavailable only if no transaction got an answer."""
+        ids = [transaction_id(transaction.header) for transaction in transactions]
+        results: dict[str, Result] = {}
+        pending = dict(zip(ids, transactions, strict=True))
+        attempts = self._transport.attempts()
+        while pending:
+            failure = LedgerUnavailable("the ledger has not finished in time")
+            for batch in _batches(pending):
+                try:
+                    results.update(await self._post(batch))
+                except LedgerUnavailable as error:
+                    failure = error
+                    break
+            pending = {key: item for key, item in pending.items() if key not in results or not results[key].final}
+            if not pending:
+                break
+            try:
+                await attempts.wait(failure)
+            except LedgerUnavailable:
+                if not results:
+                    raise
+                break
+        return [results.get(key) or Result(id=key, status=UNKNOWN) for key in ids]
+
+    # ---- reading
+
+    async def transaction(self, transaction_id: str) -> Result | None:
+        """What became of a transaction; None if the ledger does not know it."""
+        data = await self._transport.get(f"transactions/{quote(transaction_id, safe='')}", missing=True)
+        return None if data is None else read_result(read_answer(data, dict[str, Any]), transaction_id)
+
+    async def record(self, kind: type[R], key: str) -> R | None:
+        """One record of the state, as its contracts Struct (ContractRecord, NeedRecord, Account, Party, ...)."""
+        data = await self._transport.get(f"records/{kind.KIND}/{quote(key, safe='/')}", missing=True)
+        if data is None:
+            return None
+        answer = read_answer(data, RecordAnswer)
+        if (answer.kind, answer.key) != (kind.KIND, key):
+            raise AnswerInvalid(f"the ledger answered record {answer.kind}/{answer.key}, asked was {kind.KIND}/{key}")
+        return read_record(answer, kind)
+
+    async def records(self, kind: type[R], prefix: str = "") -> list[tuple[str, R]]:
+        """All records of a kind whose key begins with `prefix`, as (key, Struct), in key order."""
+        found: list[tuple[str, R]] = []
+        after = ""
+        while True:
+            params = [("prefix", prefix), ("after", after), ("limit", str(PAGE_MAX))]
+            page = read_answer(await self._read(f"records/{kind.KIND}", params), RecordsAnswer)
+            found += [(item.key, read_record(item, kind)) for item in page.records]
+            if page.next_after is None:
+                return found
+            if page.next_after <= after:
+                raise AnswerInvalid("the ledger's pages of records do not advance")
+            after = page.next_after
+
+    async def facts(
+        self,
+        after: str = START,
+        *,
+        party: str | None = None,
+        contract: str | None = None,
+        limit: int = PAGE_MAX,
+    ) -> list[FactRecord]:
+        """Up to `limit` facts behind a cursor, oldest first: of one party, of one contract or need, or all."""
+        params = [("after", after), ("limit", str(limit)), *_filter([party] if party else (), contract)]
+        return list(read_answer(await self._read("facts", params), FactsAnswer).facts)
+
+    async def follow(
+        self, after: str = START, *, parties: Collection[str] = (), contract: str | None = None
+    ) -> AsyncIterator[FactRecord]:
+        """Every fact behind a cursor, and then each as it happens, for ever: in order, none left out, none twice.
+
+        parties: facts that concern any of them (all facts if empty). A broken connection is made anew from the last
+        cursor, for as long as it takes; keep `record.cursor` to continue after a restart. Raises Refused."""
+        wanted = frozenset(parties)
+        params = _filter(sorted(wanted) if len(wanted) <= FILTER_PARTIES_MAX else (), contract)
+        cursor, attempts, told = after, Attempts(), False
+        place(after)
+        while True:
+            try:
+                async with contextlib.aclosing(self._transport.events("facts", params, cursor)) as events:
+                    async for event in events:
+                        record = read_answer(event.data, FactRecord)
+                        if place(record.cursor) <= place(cursor):
+                            continue
+                        cursor, told = record.cursor, False
+                        attempts.again()
+                        if not wanted or not wanted.isdisjoint(record.parties):
+                            yield record
+                failure = LedgerUnavailable("the ledger ended the stream of facts")
+            except LedgerUnavailable as error:
+                failure = error
+            if not told:
+                _log.info("following facts again", cursor=cursor, reason=str(failure))
+                told = True
+            await attempts.wait(failure)
+
+    async def tip(self) -> str:
+        """The cursor behind every fact the ledger holds now: `follow(await ledger.tip())` gives new ones only."""
+        return f"{(await self.status())['height']}.{_LAST}.{_LAST}"
+
+    async def proof(self, transaction_id: str, fact_index: int | None = None) -> ProofBundle:
+        """Proof and opening of a transaction (and one of its facts), to be checked by ledger.verify.verify_proof.
+
+        Raises Refused("not-found") where there is no such transaction or fact."""
+        params = [] if fact_index is None else [("fact", str(fact_index))]
+        answer = read_answer(await self._read(f"proofs/{quote(transaction_id, safe='')}", params), ProofAnswer)
+        return ProofBundle(proof=answer.proof.encode(), opening=answer.opening.encode())
+
+    async def policy(self) -> bytes:
+        """The policy file (tlog-policy): whom to believe. Fetch it once, from somebody you trust, and keep it."""
+        return await self._read("policy")
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed checkpoint (C2SP tlog-checkpoint)."""
+        return await self._read("checkpoint")
+
+    async def status(self) -> dict[str, Any]:
+        """height, size (leaves), time_ms of the last block, members, orderer, proposer, queue."""
+        return read_answer(await self._read("status"), dict[str, Any])
+
+    async def _post(self, batch: dict[str, Transaction]) -> dict[str, Result]:
+        data = b'{"transactions":[' + b",".join(encode(item) for item in batch.values()) + b"]}"
+        answer = read_answer(await self._transport.request("POST", "transactions", data=data), ResultsAnswer)
+        if len(answer.results) != len(batch):
+            raise AnswerInvalid(f"the ledger gave {len(answer.results)} results for {len(batch)} transactions")
+        return {key: read_result(value, key) for key, value in zip(batch, answer.results, strict=True)}
+
+    async def _read(self, path: str, params: Sequence[tuple[str, str]] = ()) -> bytes:
+        data = await self._transport.get(path, params)
+        assert data is not None
+        return data
+
+
+def _filter(parties: Collection[str], contract: str | None) -> list[tuple[str, str]]:
+    return [("party", party) for party in parties] + ([("contract", contract)] if contract else [])
+
+
+def _batches(pending: dict[str, Transaction]) -> list[dict[str, Transaction]]:
+    """Batches in order, each within the limits of one request."""
+    batches: list[dict[str, Transaction]] = []
+    held = BATCH_BYTES_MAX
+    for key, transaction in pending.items():
+        size = 2 * len(transaction.body) + 1024  # the body travels as a JSON string, its quotation marks escaped
+        if held + size > BATCH_BYTES_MAX or len(batches[-1]) >= BATCH_MAX:
+            batches.append({})
+            held = 0
+        batches[-1][key] = transaction
+        held += size
+    return batches
