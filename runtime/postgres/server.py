@@ -30,7 +30,6 @@ from runtime.postgres.account import Account, choose_account
 _log = get_logger("runtime.postgres")
 
 ROLE = "gridpact"
-_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.02
 _WATCH_S = 0.2
@@ -53,7 +52,7 @@ _OPTIONS = {
 class EmbeddedPostgres:
     """A PostgreSQL server on a Unix socket, owned by this process.
 
-    `data_dir` is made if absent. `options` override settings of the server. Not for two event loops at once.
+    `data_dir` is made if absent. `options` override settings of the server.
     """
 
     def __init__(
@@ -63,6 +62,7 @@ class EmbeddedPostgres:
         binaries: Path | None = None,
         socket_base: Path | None = None,
         options: dict[str, str] | None = None,
+        start_timeout_s: float = 60.0,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._binaries = binaries
@@ -71,6 +71,7 @@ class EmbeddedPostgres:
         self._account: Account | None = None
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._start_timeout_s = start_timeout_s
         self._stopping = False
 
     async def start(self) -> None:
@@ -176,7 +177,7 @@ class EmbeddedPostgres:
         if partial.exists():
             await asyncio.to_thread(shutil.rmtree, partial)
         command = account.command("initdb", *_INITDB, f"--pwfile={account.folder / 'password'}", f"--pgdata={partial}")
-        options = account.popen_options() | {"env": _environment(), "timeout": _START_TIMEOUT_S}
+        options = account.popen_options() | {"env": _environment(), "timeout": self._start_timeout_s}
         result = await asyncio.to_thread(
             lambda: subprocess.run(command, capture_output=True, text=True, check=False, **options)
         )
@@ -191,7 +192,7 @@ class EmbeddedPostgres:
         options = self._options | {"unix_socket_directories": str(sockets)}
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         command = account.command("postgres", "-D", str(account.folder / "pgdata"), *flags)
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_timeout_s
         pause_s = 0.1
         while True:
             offset = _rotate(log)
@@ -223,7 +224,7 @@ class EmbeddedPostgres:
                 await connection.close()
                 return True
             if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL on {self.data_dir} does not answer after {_START_TIMEOUT_S:g} s")
+                raise PostgresError(f"PostgreSQL on {self.data_dir} does not answer after {self._start_timeout_s:g} s")
             await asyncio.sleep(_POLL_S)
         return False
 
@@ -231,6 +232,9 @@ class EmbeddedPostgres:
         """End a server that outlived its owner. We hold the lock, so nobody else may run one on this folder."""
         pid = _postmaster(pgdata)
         if pid is None:
+            if not _is_used(pgdata):
+                # its number may belong to a bystander by now, which PostgreSQL would take for a running server
+                (pgdata / "postmaster.pid").unlink(missing_ok=True)
             return
         _log.warning("stopping a postgres whose owner died", pid=pid)
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -257,6 +261,15 @@ def _postmaster(pgdata: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if same and not zombie else None
+
+
+def _is_used(pgdata: Path) -> bool:
+    """Whether a process works in the data folder: a server, or what is left of one and holds its shared memory."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's, which cannot be ours
+            if (process / "cwd").samefile(pgdata):
+                return True
+    return False
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
