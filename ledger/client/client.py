@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -202,7 +202,7 @@ class LedgerClient:
 
     async def follow(
         self, after: str = START, *, parties: Collection[str] = (), contract: str | None = None
-    ) -> AsyncIterator[FactRecord]:
+    ) -> AsyncGenerator[FactRecord, None]:
         """Every fact behind a cursor, and then each as it happens, for ever: in order, none left out, none twice.
 
         parties: facts that concern any of them (all facts if empty). A broken connection is made anew from the last

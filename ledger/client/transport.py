@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -92,7 +92,7 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._no_answer(error) from error
 
-    async def events(self, path: str, params: Params, last_event_id: str) -> AsyncIterator[Event]:
+    async def events(self, path: str, params: Params, last_event_id: str) -> AsyncGenerator[Event, None]:
         """The events of one connection, until it ends. Raises Refused, LedgerUnavailable, AnswerInvalid."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": last_event_id}
         parser = EventParser()
