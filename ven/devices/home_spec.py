@@ -66,7 +66,7 @@ class HomeSpec:
         if sum(appliance.share_permille for appliance in self.appliances) > 1000:
             raise ControlError("the appliances' shares sum to more than the whole load")
         for appliance in self.appliances:
-            within = 0 <= appliance.share_permille and 0 <= appliance.snapback_permille <= 1000
+            within = appliance.share_permille >= 0 and 0 <= appliance.snapback_permille <= 1000
             if not within or appliance.snapback_s < 1 or not 1 <= appliance.level <= LEVEL_MAX:
                 raise ControlError(f"{appliance} is out of range")
 

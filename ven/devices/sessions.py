@@ -92,19 +92,17 @@ def sessions(windows: Sequence[Window], profile: Profile, spec: HomeSpec) -> lis
     """The sessions that result from commands in force, in the order of time; parts outside the profile are left out."""
     found: list[Session] = []
     budget = _Budget(spec)
+    group = 0
     for window in windows:
         start_ms, end_ms = max(window.start_ms, profile.start_ms), min(window.end_ms, profile.end_ms)
         if start_ms >= end_ms:
             continue
-        last = found[-1] if found else None
-        if last and start_ms - last.end_ms >= spec.limits.rest_s * 1000:
-            budget = _Budget(spec)
-        if last is None or last.end_ms != start_ms or budget.used_ms == 0:
-            group = last.group + (budget.used_ms == 0) if last else 0
-            last = Session(start_ms, start_ms, group, window.position, end_ms)
-            found.append(last)
-        last.position, last.asked_until_ms = window.position, end_ms
-        _follow(last, start_ms, end_ms, window.command, profile, budget)
+        if not found or found[-1].end_ms != start_ms:
+            if budget.last_ms is not None and start_ms - budget.last_ms >= spec.limits.rest_s * 1000:
+                budget, group = _Budget(spec), group + 1
+            found.append(Session(start_ms, start_ms, group, window.position, end_ms))
+        found[-1].position, found[-1].asked_until_ms = window.position, end_ms
+        _follow(found[-1], start_ms, end_ms, window.command, profile, budget)
     return found
 
 
@@ -115,6 +113,7 @@ class _Budget:
         self.spec = spec
         self.used_ms = 0
         self.used_wms = 0
+        self.last_ms: int | None = None  # end of the last reduction: rest counts from here
 
     def take(self, duration_ms: int, shed_w: int) -> tuple[int, str | None]:
         """(how long a reduction may go on, at most `duration_ms`; the limit that cuts it short), and books it."""
@@ -139,7 +138,7 @@ def _follow(session: Session, start_ms: int, end_ms: int, command: Command, prof
         allowed_ms, session.released_by = budget.take(piece_end_ms - start_ms, sum(shed_w))
         if allowed_ms:
             session.segments.append(Segment(start_ms, start_ms + allowed_ms, shed_w))
-            session.end_ms = start_ms + allowed_ms
+            session.end_ms = budget.last_ms = start_ms + allowed_ms
         if session.released_by:
             return
         start_ms = piece_end_ms
