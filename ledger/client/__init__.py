@@ -11,6 +11,7 @@ Imports contracts, runtime and the verifier alone, so that a home needs no datab
 from ledger.client.answers import COMMITTED, REFUSED, START, UNKNOWN, FactRecord, ProofBundle, Result
 from ledger.client.client import LedgerClient
 from ledger.client.errors import AnswerInvalid, LedgerError, LedgerUnavailable, OutcomeUnknown, Refused
+from ledger.client.parties import party_id
 
 __all__ = [
     "COMMITTED",
@@ -26,4 +27,5 @@ __all__ = [
     "ProofBundle",
     "Refused",
     "Result",
+    "party_id",
 ]

@@ -1,0 +1,49 @@
+"""Errors of a replica. (A client has its own tree in ledger.client.errors, a verifier in ledger.verify.errors.)
+
+ReplicaError                 (a GridpactError)
+├── GenesisExists            there is a ledger already where one is to be founded
+├── GenesisInvalid           no genesis, one that cannot be used, or not the one the database was made from
+├── QueueFull                more waits to be ordered than the queue holds: HTTP 429, try again
+├── OrderingUnavailable      nobody orders blocks at the moment: HTTP 503, reads go on
+└── Diverged                 the replica found that it does not agree with the log and stopped: HTTP 503
+"""
+
+from __future__ import annotations
+
+from runtime.errors import GridpactError
+
+
+class ReplicaError(GridpactError):
+    """Base of the errors of a replica."""
+
+    exit_code = 7
+
+
+class GenesisExists(ReplicaError):
+    """Founding never replaces anything: neither genesis nor keys nor tables."""
+
+
+class GenesisInvalid(ReplicaError):
+    """The genesis file is missing or damaged, or the database belongs to another genesis."""
+
+
+class QueueFull(ReplicaError):
+    """Nothing was taken: send the same transactions again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OrderingUnavailable(ReplicaError):
+    """Writes are refused until the orderer works again; nothing acknowledged is lost."""
+
+    def __init__(self, message: str, retry_after_s: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Diverged(ReplicaError):
+    """The message names the first block that does not fit; the replica repairs nothing by itself."""
+
+    exit_code = 8
