@@ -44,7 +44,7 @@ from openadr.v2.messages import (
     SpecifierPayload,
     wire_name,
 )
-from openadr.v2.parsing import parse, read
+from openadr.v2.parsing import error_answer, parse, read
 from openadr.v2.rendering import render
 from openadr.v2.reports import from_report, to_report, usage_metadata
 
@@ -90,6 +90,7 @@ __all__ = [
     "SpecifierPayload",
     "Verified",
     "distribute",
+    "error_answer",
     "fingerprint",
     "from_report",
     "parse",

@@ -1,7 +1,7 @@
 """Where openleadr's message templates are wrong or too narrow, and what they should say.
 
-Each correction is a replacement in the flattened source of one template ("*": in every template that has the text).
-`corrected` refuses to go on when a text is not found, so a new release of openleadr cannot undo one silently.
+Each correction is a replacement in the flattened source of one template. `corrected` refuses to go on when a text is
+not found, so a new release of openleadr cannot undo one silently.
 """
 
 import re
@@ -14,8 +14,6 @@ _GUARD = "{{% if {0} is not none %}}{1}{{% endif %}}"
 def corrected(name: str, source: str) -> str:
     """Source of a template as we render it: on one line (values keep their white space) and with its corrections."""
     flat = "".join(line.strip() for line in re.sub(r"\{#.*?#\}", "", source, flags=re.DOTALL).splitlines())
-    for old, new in _EVERYWHERE:
-        flat = flat.replace(old, new)
     for old, new in _CORRECTIONS.get(name, ()):
         if old not in flat:
             raise RenderError(f"openleadr's template {name} no longer has {old!r}")
@@ -28,14 +26,15 @@ def _guarded(variable: str, text: str) -> tuple[str, str]:
 
 
 # Ids the schema calls optional are left out when there is none, instead of being sent empty or as "None".
-_EVERYWHERE = (
-    _guarded("ven_id", "<ei:venID>{{ ven_id }}</ei:venID>"),
-    _guarded("registration_id", "<ei:registrationID>{{ registration_id }}</ei:registrationID>"),
-)
-
+_VEN_ID = _guarded("ven_id", "<ei:venID>{{ ven_id }}</ei:venID>")
+_REGISTRATION_ID = _guarded("registration_id", "<ei:registrationID>{{ registration_id }}</ei:registrationID>")
 _POWER = 'xmlns:power="http://docs.oasis-open.org/ns/emix/2011/06/power"'
 
 _CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "oadrResponse.xml": (_VEN_ID,),
+    "oadrCancelPartyRegistration.xml": (_VEN_ID,),
+    "oadrCanceledPartyRegistration.xml": (_VEN_ID, _REGISTRATION_ID),
+    "oadrCreateReport.xml": (_VEN_ID,),
     "oadrCanceledOpt.xml": (_guarded("opt_id", "<ei:optID>{{ opt_id }}</ei:optID>"),),
     "oadrCreatePartyRegistration.xml": (
         _guarded("transport_address", "<oadr:oadrTransportAddress>{{ transport_address }}</oadr:oadrTransportAddress>"),
@@ -73,6 +72,7 @@ _CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "oadrCancelReport.xml": (
+        _VEN_ID,
         (
             "<ei:reportRequestID>{{ report_request_id }}</ei:reportRequestID>",
             "{% for report_request_id in report_request_ids %}"

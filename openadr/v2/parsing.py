@@ -36,6 +36,13 @@ def read(root: Any, *, lenient: bool = False, leniencies: list[Leniency] | None 
         raise complete(MessageError(error.detail, error.code), root) from error
 
 
+def error_answer(error: OpenAdrError) -> messages.OadrResponse:
+    """The oadrResponse to send back for a message that could not be read or acted on: same requestID, code, reason."""
+    context = error if isinstance(error, MessageError) else MessageError("")
+    reason = "".join(character if character.isprintable() else "?" for character in error.detail)
+    return messages.OadrResponse(EiResponse(int(error.code), reason, context.request_id), context.ven_id or None)
+
+
 def _response(parent: Any) -> EiResponse:
     return _read_response(parent.find(EI + "eiResponse"))
 
