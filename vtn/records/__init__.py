@@ -1,0 +1,1 @@
+"""What the VTN keeps in PostgreSQL: tables, transactions, and the message queue of each VEN."""

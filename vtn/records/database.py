@@ -1,0 +1,41 @@
+"""Transactions: one per change of state, with its outbox row and its notification inside."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+WAKE_CHANNEL = "gridpact_vtn"
+"""NOTIFY channel; the payload is `<topic>:<key>`, for instance `message:<ven_id>` or `ven:<ven_id>`."""
+
+
+class Database:
+    """Hands out connections; the only owner of the engine besides migrations."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose changes are committed together at the end of the block, or not at all."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for queries; nothing is committed."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+async def wake(connection: AsyncConnection, topic: str, key: str) -> None:
+    """Tell every worker, at the commit of this transaction, that something about `key` changed."""
+    await connection.execute(select(func.pg_notify(WAKE_CHANNEL, f"{topic}:{key}")))

@@ -1,0 +1,105 @@
+"""The message queue of each VEN: what it is to be told, kept until it acknowledges.
+
+    queued ──▶ delivered ──▶ acknowledged
+      ▲            │
+      └────────────┘  again while no acknowledgement came, and when the matter changes (one row per matter)
+
+A message is put in the transaction that changed the state, which also wakes the workers. Whoever hands it out marks it
+delivered; nothing is lost if the answer never arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vtn.records.database import WAKE_CHANNEL
+from vtn.records.tables import messages
+
+OPEN_MAX = 100
+"""Open messages of one VEN that are looked at in one go."""
+
+
+class QueuedMessage(msgspec.Struct, frozen=True):
+    """A message for `ven_id`. `key` is what its acknowledgement names, `payload` JSON of its arguments."""
+
+    sequence: int
+    ven_id: str
+    kind: str
+    key: str
+    payload: bytes
+    queued_ms: int
+    delivered_ms: int | None
+    deliveries: int
+
+
+async def queue(
+    connection: AsyncConnection, ven_ids: Sequence[str], kind: str, key: str, now_ms: int, payload: bytes = b"{}"
+) -> None:
+    """Put a message for each VEN. One about the same matter (kind and key) is replaced and delivered again."""
+    if not ven_ids:
+        return
+    rows = [{"ven_id": ven_id, "kind": kind, "key": key, "payload": payload, "queued_ms": now_ms} for ven_id in ven_ids]
+    statement = insert(messages)
+    fresh = {"payload": statement.excluded.payload, "queued_ms": now_ms, "delivered_ms": None, "acknowledged_ms": None}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["ven_id", "kind", "key"], set_=fresh), rows
+    )
+    await connection.execute(
+        text("SELECT pg_notify(:channel, 'message:' || ven_id) FROM unnest(CAST(:ven_ids AS text[])) AS ven_id"),
+        {"channel": WAKE_CHANNEL, "ven_ids": list(ven_ids)},
+    )
+
+
+async def open_messages(connection: AsyncConnection, ven_id: str) -> list[QueuedMessage]:
+    """Messages that are not acknowledged, oldest first."""
+    columns = [messages.c[name] for name in QueuedMessage.__struct_fields__]
+    found = await connection.execute(
+        select(*columns)
+        .where(messages.c.ven_id == ven_id, messages.c.acknowledged_ms.is_(None))
+        .order_by(messages.c.sequence)
+        .limit(OPEN_MAX)
+    )
+    return [QueuedMessage(*row) for row in found]
+
+
+async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int], now_ms: int) -> None:
+    """Note that messages were handed out; they stay open."""
+    await connection.execute(
+        update(messages)
+        .where(messages.c.sequence.in_(sequences))
+        .values(delivered_ms=now_ms, deliveries=messages.c.deliveries + 1)
+    )
+
+
+async def acknowledge(
+    connection: AsyncConnection, ven_id: str, kind: str, now_ms: int, keys: Sequence[str] | None = None
+) -> int:
+    """Close the open messages of a kind, those with one of `keys` or all. Returns how many were open."""
+    statement = update(messages).where(
+        messages.c.ven_id == ven_id, messages.c.kind == kind, messages.c.acknowledged_ms.is_(None)
+    )
+    if keys is not None:
+        statement = statement.where(messages.c.key.in_(keys))
+    result = await connection.execute(statement.values(acknowledged_ms=now_ms))
+    return result.rowcount
+
+
+async def vens_with_open_messages(connection: AsyncConnection) -> list[str]:
+    """VENs that have something waiting."""
+    found = await connection.execute(
+        select(messages.c.ven_id).where(messages.c.acknowledged_ms.is_(None)).group_by(messages.c.ven_id)
+    )
+    return list(found.scalars())
+
+
+async def count_open(connection: AsyncConnection) -> int:
+    """How many messages wait for an acknowledgement."""
+    found = await connection.execute(
+        select(func.count()).select_from(messages).where(messages.c.acknowledged_ms.is_(None))
+    )
+    return int(found.scalar_one())

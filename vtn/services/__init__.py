@@ -1,0 +1,1 @@
+"""What the VTN does, whatever protocol asks: programs, events, VENs, enrolment, reports, telemetry, ledger outbox."""

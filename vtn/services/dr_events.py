@@ -1,0 +1,377 @@
+"""dr_events: planned, published to chosen VENs, changed, cancelled; and what each VEN said about them.
+
+    planned ──▶ published ──▶ cancelled          per VEN: queued ──▶ delivered ──▶ opted_in | opted_out
+       └──────────────────────▲                             ▲────────────┘ re-queued by every modification
+
+Every change but those rule 5 leaves out gets the next modification number and is sent again.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from openadr.conformance import violations
+from openadr.model import DrEvent, canonical, digest
+from runtime.clock import Clock
+from vtn.errors import Conflict, InvalidInput, NotFound
+from vtn.records.database import Database
+from vtn.records.messages import acknowledge, queue
+from vtn.records.tables import dr_event_versions, dr_events, event_deliveries, programs, vens
+from vtn.services.vens import ENROLLED
+
+PLANNED, PUBLISHED, CANCELLED = "planned", "published", "cancelled"
+QUEUED, DELIVERED, OPTED_IN, OPTED_OUT = "queued", "delivered", "opted_in", "opted_out"
+EVENT_MESSAGE = "event"
+_STATE_OF_OPT = {"optIn": OPTED_IN, "optOut": OPTED_OUT}
+_COMPLETED_FOR_MS = 300_000
+"""A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel."""
+
+
+class DrEventRecord(msgspec.Struct, frozen=True):
+    """An event with its state; `digest` is what contract terms hold. `status`: planned, published, cancelled."""
+
+    event_id: str
+    program: str
+    status: str
+    modification_number: int
+    digest: str
+    event: DrEvent
+    created_ms: int
+    changed_ms: int
+
+
+class EventDelivery(msgspec.Struct, frozen=True):
+    """How far an event got with one VEN. `state`: queued, delivered, opted_in, opted_out; `late`: answered after the
+    start; `answered_ms` None: the current modification is not acknowledged."""
+
+    event_id: str
+    ven_id: str
+    state: str
+    modification_number: int
+    queued_ms: int
+    delivered_ms: int | None
+    answered_ms: int | None
+    late: bool
+    opt_id: str | None
+
+
+class DrEvents:
+    """Events in PostgreSQL."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, event: DrEvent, program: str) -> DrEventRecord:
+        """Store a planned event of a program; the same one again is returned as it is.
+
+        Raises InvalidInput if it breaks a rule of the profile, NotFound for the program, Conflict for another event
+        with this id.
+        """
+        broken = violations(event, is_new=True)
+        if broken:
+            raise InvalidInput("event_invalid", "; ".join(f"rule {each.rule}: {each.detail}" for each in broken))
+        now_ms = self._clock.now_ms()
+        event = msgspec.structs.replace(event, created_ms=event.created_ms or now_ms)
+        record = DrEventRecord(event.event_id, program, PLANNED, 0, digest(event), event, event.created_ms, now_ms)
+        async with self._database.transaction() as connection:
+            context = await connection.scalar(select(programs.c.market_context).where(programs.c.name == program))
+            if context is None:
+                raise NotFound("program_unknown", f"there is no program {program}")
+            if context != event.program:
+                raise InvalidInput("event_invalid", f"the market context of {program} is {context}")
+            statement = (
+                upsert(dr_events).values(**_to_row(record)).on_conflict_do_nothing().returning(dr_events.c.event_id)
+            )
+            if await connection.scalar(statement) is not None:
+                await _keep_version(connection, record)
+                return record
+            found = await _locked(connection, event.event_id)
+        if found.digest != record.digest:
+            raise Conflict("event_exists", f"another event has the id {event.event_id}")
+        return found
+
+    async def publish(self, event_id: str, ven_ids: Sequence[str] | None = None) -> builtins.list[str]:
+        """Queue the event for these VENs, or for all its targets name; again to add VENs. Returns who was added.
+
+        Raises NotFound, Conflict for a cancelled event.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._database.transaction() as connection:
+            record = await _locked(connection, event_id)
+            if record.status == CANCELLED:
+                raise Conflict("event_cancelled", f"event {event_id} is cancelled")
+            chosen = builtins.list(ven_ids) if ven_ids is not None else await _targeted(connection, record)
+            if record.status == PLANNED:
+                await connection.execute(
+                    update(dr_events)
+                    .where(dr_events.c.event_id == event_id)
+                    .values(status=PUBLISHED, changed_ms=now_ms)
+                )
+            if not chosen:
+                return []
+            known = await connection.scalars(select(vens.c.ven_id).where(vens.c.ven_id.in_(chosen)))
+            if unknown := set(chosen) - set(known):
+                raise NotFound("ven_unknown", f"there is no VEN {', '.join(sorted(unknown))}")
+            rows = [
+                {
+                    "event_id": event_id,
+                    "ven_id": ven_id,
+                    "state": QUEUED,
+                    "modification_number": record.modification_number,
+                    "queued_ms": now_ms,
+                }
+                for ven_id in dict.fromkeys(chosen)
+            ]
+            added = await connection.scalars(
+                upsert(event_deliveries).values(rows).on_conflict_do_nothing().returning(event_deliveries.c.ven_id)
+            )
+            new = sorted(added)
+            await queue(connection, new, EVENT_MESSAGE, event_id, now_ms)
+        return new
+
+    async def modify(self, event: DrEvent) -> DrEventRecord:
+        """Replace an event by one with the same id; its modification number is counted on and it is sent again.
+
+        What rule 5 leaves out alone is no change. Raises NotFound, Conflict if cancelled, InvalidInput.
+        """
+        async with self._database.transaction() as connection:
+            record = await _locked(connection, event.event_id)
+            if record.status == CANCELLED:
+                raise Conflict("event_cancelled", f"event {event.event_id} is cancelled")
+            return await self._replace(connection, record, event, record.status)
+
+    async def cancel(self, event_id: str) -> DrEventRecord:
+        """Cancel an event; its VENs are told until they confirm (rule 36). Again is no change. Raises NotFound."""
+        async with self._database.transaction() as connection:
+            record = await _locked(connection, event_id)
+            if record.status == CANCELLED:
+                return record
+            event = msgspec.structs.replace(record.event, cancelled=True)
+            return await self._replace(connection, record, event, CANCELLED)
+
+    async def get(self, event_id: str) -> DrEventRecord:
+        """Raises NotFound."""
+        async with self._database.reading() as connection:
+            query = select(dr_events).where(dr_events.c.event_id == event_id)
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            raise _unknown(event_id)
+        return _record(row)
+
+    async def list(self, *, status: str | None = None) -> builtins.list[DrEventRecord]:
+        """Events by start."""
+        query = select(dr_events).order_by(dr_events.c.start_ms, dr_events.c.event_id)
+        if status is not None:
+            query = query.where(dr_events.c.status == status)
+        async with self._database.reading() as connection:
+            return [_record(row) for row in (await connection.execute(query)).mappings()]
+
+    async def deliveries(self, event_id: str) -> builtins.list[EventDelivery]:
+        """How far the event got with each VEN it was published to, by venID."""
+        query = select(event_deliveries).where(event_deliveries.c.event_id == event_id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query.order_by(event_deliveries.c.ven_id))).mappings()
+            return [EventDelivery(**row) for row in rows]
+
+    async def applicable(self, ven_id: str) -> builtins.list[DrEvent]:
+        """ALL events that apply to a VEN now: one it knows and does not find is cancelled for it (rule 58).
+
+        A cancelled event is in the list until the VEN confirmed it, a completed one for five minutes.
+        """
+        async with self._database.reading() as connection:
+            return await applicable(connection, ven_id, self._clock.now_ms())
+
+    async def record_opt(
+        self, ven_id: str, event_id: str, modification_number: int, opt_type: str, *, opt_id: str | None = None
+    ) -> EventDelivery:
+        """Note optIn or optOut of a VEN, and that it acknowledged this modification of the event.
+
+        `opt_id` marks an oadrCreateOpt: it stands against later answers without one until it is cancelled (rule 206).
+        Raises NotFound (452) and Conflict `modification_out_of_sequence` (450).
+        """
+        now_ms = self._clock.now_ms()
+        async with self._database.transaction() as connection:
+            return await record_opt(connection, ven_id, event_id, modification_number, opt_type, now_ms, opt_id=opt_id)
+
+    async def _replace(
+        self, connection: AsyncConnection, record: DrEventRecord, event: DrEvent, status: str
+    ) -> DrEventRecord:
+        now_ms = self._clock.now_ms()
+        same = msgspec.structs.replace(event, modification_number=record.modification_number)
+        if digest(same) == record.digest:
+            return record
+        number = record.modification_number + 1
+        event = msgspec.structs.replace(event, modification_number=number, created_ms=record.created_ms)
+        if broken := violations(event):
+            raise InvalidInput("event_invalid", "; ".join(f"rule {each.rule}: {each.detail}" for each in broken))
+        if event.program != record.event.program:
+            raise InvalidInput("event_invalid", "an event stays in its program")
+        changed = DrEventRecord(
+            event.event_id, record.program, status, number, digest(event), event, record.created_ms, now_ms
+        )
+        await connection.execute(
+            update(dr_events).where(dr_events.c.event_id == event.event_id).values(**_to_row(changed))
+        )
+        await _keep_version(connection, changed)
+        affected = await connection.scalars(
+            update(event_deliveries)
+            .where(event_deliveries.c.event_id == event.event_id)
+            .values(
+                state=QUEUED, modification_number=number, queued_ms=now_ms, delivered_ms=None, answered_ms=None,
+                late=False, opt_id=None,
+            )
+            .returning(event_deliveries.c.ven_id)
+        )  # fmt: skip
+        await queue(connection, sorted(affected), EVENT_MESSAGE, event.event_id, now_ms)
+        return changed
+
+
+async def applicable(connection: AsyncConnection, ven_id: str, now_ms: int) -> list[DrEvent]:
+    """As `DrEvents.applicable`, inside a transaction."""
+    e, d = dr_events.c, event_deliveries.c
+    rows = await connection.execute(
+        select(e.canonical, e.created_ms)
+        .join(event_deliveries, d.event_id == e.event_id)
+        .where(d.ven_id == ven_id)
+        .where(or_(e.end_ms.is_(None), e.end_ms > now_ms - _COMPLETED_FOR_MS))
+        .where(or_(e.status == PUBLISHED, (e.status == CANCELLED) & d.answered_ms.is_(None)))
+        .order_by(e.start_ms, e.event_id)
+    )
+    return [_event(row.canonical, row.created_ms) for row in rows]
+
+
+async def mark_event_delivered(
+    connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int
+) -> None:
+    """Note that the VEN was sent these events; one with oadrResponseRequired never is thereby done."""
+    if not events:
+        return
+    ids = [event.event_id for event in events]
+    d = event_deliveries.c
+    await connection.execute(
+        update(event_deliveries)
+        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.delivered_ms.is_(None))
+        .values(delivered_ms=now_ms)
+    )
+    await connection.execute(
+        update(event_deliveries)
+        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.state == QUEUED)
+        .values(state=DELIVERED)
+    )
+    silent = [event.event_id for event in events if not event.response_required]
+    if silent:
+        await connection.execute(
+            update(event_deliveries)
+            .where(d.ven_id == ven_id, d.event_id.in_(silent), d.answered_ms.is_(None))
+            .values(answered_ms=now_ms)
+        )
+        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+
+
+async def record_opt(
+    connection: AsyncConnection,
+    ven_id: str,
+    event_id: str,
+    modification_number: int,
+    opt_type: str,
+    now_ms: int,
+    *,
+    opt_id: str | None = None,
+) -> EventDelivery:
+    """As `DrEvents.record_opt`, inside a transaction."""
+    state = _STATE_OF_OPT.get(opt_type)
+    if state is None:
+        raise InvalidInput("opt_type_invalid", f"{opt_type} is neither optIn nor optOut")
+    d = event_deliveries.c
+    query = (
+        select(event_deliveries, dr_events.c.start_ms)
+        .join(dr_events, dr_events.c.event_id == d.event_id)
+        .where(d.event_id == event_id, d.ven_id == ven_id)
+        .with_for_update(of=event_deliveries)
+    )
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound("event_unknown", f"event {event_id} is not known for {ven_id}")
+    if modification_number != row["modification_number"]:
+        raise Conflict(
+            "modification_out_of_sequence",
+            f"event {event_id} is at modification {row['modification_number']}, not {modification_number}",
+        )
+    values: dict[str, Any] = {"answered_ms": row["answered_ms"] or now_ms}
+    if opt_id is not None or row["opt_id"] is None:
+        first_answer = row["state"] in (QUEUED, DELIVERED)
+        values |= {"state": state, "opt_id": opt_id or row["opt_id"]}
+        values["late"] = now_ms >= row["start_ms"] if first_answer else row["late"]
+    changed = update(event_deliveries).where(d.event_id == event_id, d.ven_id == ven_id)
+    result = await connection.execute(changed.values(**values).returning(*event_deliveries.c))
+    await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, [event_id])
+    return EventDelivery(**result.mappings().one())
+
+
+async def _targeted(connection: AsyncConnection, record: DrEventRecord) -> list[str]:
+    """Enrolled VENs that a target of the event names; without targets all of the program."""
+    columns = {"ven": vens.c.ven_id, "group": vens.c.virtual_node, "party": vens.c.party, "resource": vens.c.ven_name}
+    query = select(vens.c.ven_id).where(vens.c.status == ENROLLED, vens.c.program == record.program)
+    targets = record.event.targets
+    if targets:
+        conditions = [columns[each.kind] == each.value for each in targets if each.kind in columns]
+        if not conditions:
+            return []
+        query = query.where(or_(*conditions))
+    return sorted(await connection.scalars(query))
+
+
+async def _locked(connection: AsyncConnection, event_id: str) -> DrEventRecord:
+    query = select(dr_events).where(dr_events.c.event_id == event_id).with_for_update()
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise _unknown(event_id)
+    return _record(row)
+
+
+async def _keep_version(connection: AsyncConnection, record: DrEventRecord) -> None:
+    await connection.execute(
+        insert(dr_event_versions).values(
+            event_id=record.event_id,
+            modification_number=record.modification_number,
+            canonical=canonical(record.event),
+            digest=record.digest,
+            created_ms=record.changed_ms,
+        )
+    )
+
+
+def _to_row(record: DrEventRecord) -> dict[str, Any]:
+    return {
+        "event_id": record.event_id,
+        "program": record.program,
+        "status": record.status,
+        "modification_number": record.modification_number,
+        "start_ms": record.event.start_ms,
+        "end_ms": record.event.end_ms,
+        "canonical": canonical(record.event),
+        "digest": record.digest,
+        "created_ms": record.created_ms,
+        "changed_ms": record.changed_ms,
+    }
+
+
+def _record(row: RowMapping) -> DrEventRecord:
+    values = {name: row[name] for name in DrEventRecord.__struct_fields__ if name != "event"}
+    return DrEventRecord(**values, event=_event(row["canonical"], row["created_ms"]))
+
+
+def _event(data: bytes, created_ms: int) -> DrEvent:
+    return msgspec.structs.replace(msgspec.json.decode(data, type=DrEvent), created_ms=created_ms)
+
+
+def _unknown(event_id: str) -> NotFound:
+    return NotFound("event_unknown", f"there is no event {event_id}: `dr-vtn events list` shows those there are")

@@ -1,0 +1,248 @@
+"""Enrolment: a VEN joins with a key of its own. (A 2.0b party registration comes later and needs an enrolment.)
+
+    invite ──▶ code ──▶ the VEN makes its key, signs ──▶ enrol ─┬─ one transaction: VEN, code used, two sealed commands
+                                                                └─ ledger: EnrolParty, Transfer of the enrolment credit
+
+Whatever breaks in between, asking again with the same code and the same key goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.core.commands import Enrolment, EnrolParty, Transfer, enrolment_bytes
+from contracts.core.parties import Party, Role
+from ledger.client import LedgerClient, party_id
+from runtime.clock import Clock
+from runtime.keys import verify
+from runtime.logs import get_logger
+from vtn.errors import Conflict, InvalidInput, LedgerRefused, NotAllowed, NotFound
+from vtn.records.database import Database
+from vtn.records.tables import invitations, programs, vens
+from vtn.services.ledger_outbox import PENDING, LedgerOutbox, LedgerUnavailable, OutboxEntry
+from vtn.services.vens import ENROLLED, ENROLLING, REFUSED, Resource, Ven, change_ven, locked_ven
+
+_log = get_logger("vtn.enrolment")
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner of a home is given; `code` works once. `sponsor` is the aggregator's ledger party."""
+
+    vtn_url: str
+    openadr2_url: str
+    ledger_url: str
+    code: str
+    ven_name: str
+    area: str
+    sponsor: str
+    site_zone: str
+    program: str
+    expires_ms: int
+
+
+class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the VEN asks with: `proof` is the hex signature of contracts' Enrolment by the key `public_key`."""
+
+    code: str
+    ven_name: str
+    public_key: str
+    proof: str
+    resource: Resource = Resource()
+
+
+class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer: ids under which the VEN is known to the VTN and on the ledger."""
+
+    ven_id: str
+    ven_name: str
+    party: str
+    sponsor: str
+    area: str
+    program: str
+    interval_s: int
+    site_zone: str
+    policy: str
+    ledger_url: str
+    openadr2_url: str
+
+
+class Enrolments:
+    """Invitations and enrolments. `ledger` is the aggregator's client: it sponsors devices."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: LedgerOutbox,
+        ledger: LedgerClient,
+        *,
+        credit_minor: int = 0,
+        poll_interval_s: int = 60,
+    ) -> None:
+        if ledger.party is None:
+            raise InvalidInput("sponsor_missing", "enrolment needs the aggregator's ledger party")
+        outbox.add_sender(ledger)
+        self.sponsor = ledger.party
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._ledger = ledger
+        self._credit_minor = credit_minor
+        self._poll_interval_s = poll_interval_s
+
+    async def invite(
+        self, ven_name: str, area: str, program: str, *, virtual_node: str | None = None, valid_s: int = 30 * 86_400
+    ) -> str:
+        """Invite a VEN and return its one-time code; the code itself is not kept.
+
+        Inviting the same name again replaces an unused invitation. Raises Conflict for a name that is enrolled,
+        NotFound for the program.
+        """
+        _check_name(ven_name, "VEN name")
+        _check_name(area, "area")
+        code = secrets.token_urlsafe(24)
+        now_ms = self._clock.now_ms()
+        async with self._database.transaction() as connection:
+            if not await connection.scalar(select(programs.c.name).where(programs.c.name == program)):
+                raise NotFound("program_unknown", f"there is no program {program}")
+            query = select(invitations).where(invitations.c.ven_name == ven_name).with_for_update()
+            found = (await connection.execute(query)).mappings().first()
+            values = {
+                "code_digest": _digest(code), "area": area, "program": program, "virtual_node": virtual_node,
+                "created_ms": now_ms, "expires_ms": now_ms + 1000 * valid_s,
+            }  # fmt: skip
+            if found is None:
+                ven_id = f"ven-{secrets.token_hex(8)}"
+                await connection.execute(insert(invitations).values(ven_id=ven_id, ven_name=ven_name, **values))
+            elif found["public_key"] is not None:
+                raise Conflict("ven_exists", f"{ven_name} is enrolled as {found['ven_id']}")
+            else:
+                await connection.execute(update(invitations).where(invitations.c.ven_name == ven_name).values(**values))
+        return code
+
+    async def enrol(self, request: EnrolmentRequest) -> Ven:
+        """Enrol the VEN that holds `public_key`; again with the same code and key gives the same VEN.
+
+        Raises NotAllowed for a code that is unknown, used by another key or expired, and for a wrong proof;
+        Conflict for a key that is in use; LedgerRefused; LedgerUnavailable (repeat later).
+        """
+        async with self._database.transaction() as connection:
+            ven = await self._admit(connection, request)
+        return await self.complete(ven)
+
+    async def complete(self, ven: Ven) -> Ven:
+        """Bring an enrolment to its end on the ledger. Raises LedgerRefused, LedgerUnavailable."""
+        if ven.status != ENROLLING:
+            return ven
+        entries = await self._outbox.deliver(_keys(ven.ven_id))
+        for entry in entries:
+            if entry.status == PENDING:
+                raise LedgerUnavailable(f"the ledger has not answered yet about {entry.key}: repeat the request")
+        refused = [entry for entry in entries if entry.code not in ("ok", None)]
+        if refused and not await self._enrolled_before(ven, refused):
+            await self._finish(ven, REFUSED)
+            raise LedgerRefused(refused[0].code or "", f"the ledger refused {refused[0].key}: {refused[0].code}")
+        _log.info("enrolled", ven_id=ven.ven_id, ven_name=ven.ven_name, party=ven.party)
+        return await self._finish(ven, ENROLLED)
+
+    async def complete_pending(self) -> int:
+        """After a restart: finish what was interrupted; how many are enrolled now. What fails is tried again later."""
+        async with self._database.reading() as connection:
+            waiting = list(await connection.scalars(select(vens.c.ven_id).where(vens.c.status == ENROLLING)))
+        done = 0
+        for ven_id in waiting:
+            async with self._database.transaction() as connection:
+                ven = await locked_ven(connection, ven_id)
+            try:
+                done += ven is not None and (await self.complete(ven)).status == ENROLLED
+            except LedgerRefused as error:
+                _log.warning("enrolment refused", ven_id=ven_id, code=error.ledger_code)
+        return done
+
+    async def _admit(self, connection: AsyncConnection, request: EnrolmentRequest) -> Ven:
+        query = select(invitations).where(invitations.c.code_digest == _digest(request.code)).with_for_update()
+        invitation = (await connection.execute(query)).mappings().first()
+        if invitation is None or invitation["ven_name"] != request.ven_name:
+            raise NotAllowed("invitation_unknown", "this code is no invitation for this name")
+        enrolment = Enrolment(
+            party=party_id(Role.DEVICE, request.public_key),
+            role=Role.DEVICE,
+            key=request.public_key,
+            sponsor=self.sponsor,
+            area=invitation["area"],
+        )
+        if not _proves(enrolment, request.proof):
+            raise NotAllowed("proof_invalid", "the proof is not the key's signature of its enrolment")
+        now_ms = self._clock.now_ms()
+        if invitation["public_key"] is not None:
+            if invitation["public_key"] != request.public_key:
+                raise NotAllowed("invitation_used", "another key has used this invitation")
+            ven = await locked_ven(connection, invitation["ven_id"])
+            assert ven is not None
+            return ven
+        if invitation["expires_ms"] <= now_ms:
+            raise NotAllowed("invitation_expired", "this invitation has expired: ask for a new one")
+        ven = Ven(
+            ven_id=invitation["ven_id"], ven_name=request.ven_name, party=enrolment.party,
+            public_key=request.public_key, area=invitation["area"], program=invitation["program"],
+            virtual_node=invitation["virtual_node"], status=ENROLLING, resource=request.resource,
+            registration_id=None, profile_name=None, transport_name=None, transport_address=None, http_pull=True,
+            report_only=False, poll_interval_s=self._poll_interval_s, fingerprint=None, meter_r_id=None,
+            enrolled_ms=now_ms, registered_ms=None,
+        )  # fmt: skip
+        await self._store(connection, ven, EnrolParty(enrolment=enrolment, proof=request.proof))
+        return ven
+
+    async def _store(self, connection: AsyncConnection, ven: Ven, command: EnrolParty) -> None:
+        row = msgspec.structs.asdict(ven) | {"resource": msgspec.json.encode(ven.resource)}
+        try:
+            await connection.execute(insert(vens).values(**row))
+        except IntegrityError as error:
+            raise Conflict("key_in_use", "a VEN with this key or name is enrolled already") from error
+        used = {"public_key": ven.public_key, "used_ms": ven.enrolled_ms}
+        await connection.execute(update(invitations).where(invitations.c.ven_id == ven.ven_id).values(**used))
+        enrol_key, credit_key = _keys(ven.ven_id)
+        await self._outbox.put(connection, enrol_key, self.sponsor, command)
+        if self._credit_minor:
+            assert ven.party is not None
+            credit = Transfer(to=ven.party, amount_minor=self._credit_minor, reference=f"enrolment {ven.ven_id}")
+            await self._outbox.put(connection, credit_key, self.sponsor, credit)
+
+    async def _enrolled_before(self, ven: Ven, refused: list[OutboxEntry]) -> bool:
+        """Was the only refusal that the party is there already, with this very key?"""
+        if [entry.code for entry in refused] != ["party_exists"] or ven.party is None:
+            return False
+        party = await self._ledger.record(Party, ven.party)
+        return party is not None and party.key == ven.public_key and party.area == ven.area
+
+    async def _finish(self, ven: Ven, status: str) -> Ven:
+        async with self._database.transaction() as connection:
+            changed = await change_ven(connection, ven.ven_id, status=status)
+        assert changed is not None
+        return changed
+
+
+def _keys(ven_id: str) -> list[str]:
+    return [f"enrol-{ven_id}", f"credit-{ven_id}"]
+
+
+def _proves(enrolment: Enrolment, proof: str) -> bool:
+    try:
+        return verify(enrolment.key, enrolment_bytes(enrolment), bytes.fromhex(proof))
+    except ValueError:
+        return False
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_name(name: str, what: str) -> None:
+    if not name or len(name) > 96 or not name.isprintable() or name != name.strip():
+        raise InvalidInput("name_invalid", f"{what} {name!r}: 1 to 96 printable characters")

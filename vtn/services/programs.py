@@ -1,0 +1,148 @@
+"""Programs: the terms under which events are called and paid. No price, percentage or deadline is anywhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, insert, select, update
+
+from runtime.clock import Clock
+from vtn.errors import Conflict, InvalidInput, NotFound
+from vtn.records.database import Database
+from vtn.records.tables import programs
+
+
+class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Terms of a program. Prices are minor units per MWh, deposits minor units, times seconds of the domain clock,
+    `_bp` basis points. The defaults are those of the demonstration, not of a market.
+
+    A virtual node earns `virtual_node_price_..` and pays its devices `device_price_..` out of that. Of an obligation
+    `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
+    `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
+    """
+
+    zone: str = "UTC"
+    holidays: tuple[str, ...] = ()
+    interval_s: int = 900
+    history_days: int = 15
+    baseline_preset: str = "10of10-additive"
+    priority: int = 1
+    signal_level: int = 1
+
+    virtual_node_price_minor_per_mwh: int = 300_000
+    virtual_node_penalty_minor_per_mwh: int = 100_000
+    virtual_node_tolerance_percent: int = 20
+    virtual_node_deposit_minor: int = 500
+    device_price_minor_per_mwh: int = 200_000
+    device_penalty_minor_per_mwh: int = 100_000
+    device_tolerance_percent: int = 50
+    device_deposit_minor: int = 50
+
+    cap_percent: int = 120
+    success_percent: int = 90
+    partial_percent: int = 60
+    minimum_percent: int = 70
+
+    accept_window_s: int = 1_800
+    metering_grace_s: int = 3_600
+
+    derate_percent: int = 80
+    reserve_percent: int = 20
+    monitor_tolerance_percent: int = 10
+    reliability_prior_bp: int = 8_000
+    reliability_prior_events: int = 5
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.interval_s < 60 or 86_400 % self.interval_s:
+            raise ValueError("interval_s must divide a day and be at least 60")
+        if self.partial_percent > self.success_percent:
+            raise ValueError("partial_percent is above success_percent")
+        if self.device_price_minor_per_mwh > self.virtual_node_price_minor_per_mwh:
+            raise ValueError("a device would be paid more than its virtual node")
+        if self.signal_level not in (1, 2, 3):
+            raise ValueError("signal_level is 1, 2 or 3 (rule 9)")
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A program; `market_context` is its URI on the wire, `version` counts changes of its terms from 1."""
+
+    name: str
+    version: int
+    market_context: str
+    terms: ProgramTerms
+    created_ms: int
+    changed_ms: int
+
+
+class Programs:
+    """Programs in PostgreSQL."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, name: str, terms: ProgramTerms | None = None, market_context: str | None = None) -> Program:
+        """A new program; the same one again is returned as it is. Raises Conflict if it exists with other terms."""
+        if not name or name != name.strip() or len(name) > 96:
+            raise InvalidInput("name_invalid", f"{name!r} is no name of a program: 1 to 96 characters")
+        now_ms = self._clock.now_ms()
+        terms = terms or ProgramTerms()
+        context = market_context or f"urn:gridpact:program:{name}"
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(select(programs).where(programs.c.name == name))).mappings().first()
+            if row is None:
+                program = Program(name, 1, context, terms, now_ms, now_ms)
+                await connection.execute(insert(programs), _to_row(program))
+                return program
+        found = _program(row)
+        if found.terms != terms or found.market_context != context:
+            raise Conflict("program_exists", f"a program {name} exists with other terms: use `programs update`")
+        return found
+
+    async def update(self, name: str, terms: ProgramTerms) -> Program:
+        """New terms for contracts from now on; running ones keep theirs. Raises NotFound."""
+        async with self._database.transaction() as connection:
+            query = select(programs).where(programs.c.name == name).with_for_update()
+            row = (await connection.execute(query)).mappings().first()
+            if row is None:
+                raise _unknown(name)
+            found = _program(row)
+            if found.terms == terms:
+                return found
+            changed = msgspec.structs.replace(
+                found, terms=terms, version=found.version + 1, changed_ms=self._clock.now_ms()
+            )
+            await connection.execute(update(programs).where(programs.c.name == name).values(**_to_row(changed)))
+        return changed
+
+    async def get(self, name: str) -> Program:
+        """Raises NotFound."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(programs).where(programs.c.name == name))).mappings().first()
+        if row is None:
+            raise _unknown(name)
+        return _program(row)
+
+    async def list(self) -> list[Program]:
+        """All programs by name."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(programs).order_by(programs.c.name))).mappings().all()
+        return [_program(row) for row in rows]
+
+
+def _to_row(program: Program) -> dict[str, Any]:
+    row = msgspec.structs.asdict(program)
+    return row | {"terms": msgspec.json.encode(program.terms)}
+
+
+def _program(row: RowMapping) -> Program:
+    return Program(**{**row, "terms": msgspec.json.decode(row["terms"], type=ProgramTerms)})
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound("program_unknown", f"there is no program {name}: `dr-vtn programs list` shows those there are")

@@ -1,0 +1,123 @@
+"""Telemetry: readings VENs report for monitoring and forecasts. Money rests on the signed readings of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from openadr.model import Reading
+from runtime.clock import Clock
+from vtn.errors import InvalidInput
+from vtn.records.database import Database
+from vtn.records.tables import telemetry, vens
+
+_BATCH = 2_000
+_FUTURE_MS = 60_000
+"""A reading may end this much after the VTN's clock: clocks differ."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of readings: `new` intervals, `corrected` ones with another value than before, `repeated` ones."""
+
+    new: int
+    corrected: int
+    repeated: int
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """Intervals that should be there, and those that are there with a usable value."""
+
+    expected: int
+    present: int
+
+
+class Telemetry:
+    """Readings in PostgreSQL: one for each VEN, rID and start."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def store(self, ven_id: str, readings: Sequence[Reading]) -> Stored:
+        """Keep readings; the last value of an interval counts, the same one again changes nothing.
+
+        Raises InvalidInput for an interval without length or one that has not ended.
+        """
+        now_ms = self._clock.now_ms()
+        rows = {}
+        for reading in readings:
+            end_ms = reading.start_ms + 1000 * reading.duration_s
+            if not reading.duration_s:
+                raise InvalidInput("interval_invalid", f"the reading at {reading.start_ms} has no duration")
+            if end_ms > now_ms + _FUTURE_MS:
+                raise InvalidInput("interval_invalid", f"the interval at {reading.start_ms} has not ended")
+            rows[reading.r_id, reading.start_ms] = {
+                "ven_id": ven_id,
+                "r_id": reading.r_id,
+                "start_ms": reading.start_ms,
+                "interval_s": reading.duration_s,
+                "energy_wh": reading.value_wh,
+                "quality": reading.quality,
+                "received_ms": now_ms,
+            }
+        new = corrected = 0
+        waiting = list(rows.values())
+        async with self._database.transaction() as connection:
+            for first in range(0, len(waiting), _BATCH):
+                statement = insert(telemetry).values(waiting[first : first + _BATCH])
+                fresh = {name: statement.excluded[name] for name in ("interval_s", "energy_wh", "quality")}
+                differs = [telemetry.c[name].is_distinct_from(value) for name, value in fresh.items()]
+                written = await connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["ven_id", "r_id", "start_ms"],
+                        set_=fresh | {"received_ms": now_ms, "corrected_ms": now_ms},
+                        where=differs[0] | differs[1] | differs[2],
+                    ).returning(telemetry.c.corrected_ms)
+                )
+                marks = list(written.scalars())
+                new += sum(mark is None for mark in marks)
+                corrected += sum(mark is not None for mark in marks)
+        return Stored(new, corrected, len(waiting) - new - corrected)
+
+    async def history(self, ven_id: str, first_ms: int, end_ms: int, *, r_id: str | None = None) -> dict[int, int]:
+        """Energy in Wh by interval start, first_ms <= start < end_ms, of the VEN's meter or another rID.
+
+        Readings marked missing are left out, by nothing replaced.
+        """
+        return (await self.histories([ven_id], first_ms, end_ms, r_id=r_id))[ven_id]
+
+    async def histories(
+        self, ven_ids: Sequence[str], first_ms: int, end_ms: int, *, r_id: str | None = None
+    ) -> dict[str, dict[int, int]]:
+        """As `history`, for several VENs with one query."""
+        t = telemetry.c
+        query = (
+            select(t.ven_id, t.start_ms, t.energy_wh)
+            .join(vens, vens.c.ven_id == t.ven_id)
+            .where(t.ven_id.in_(ven_ids), t.start_ms >= first_ms, t.start_ms < end_ms, t.quality != "missing")
+            .where(t.r_id == (vens.c.meter_r_id if r_id is None else r_id))
+            .order_by(t.ven_id, t.start_ms)
+        )
+        found: dict[str, dict[int, int]] = {ven_id: {} for ven_id in ven_ids}
+        async with self._database.reading() as connection:
+            for ven_id, start_ms, energy_wh in await connection.execute(query):
+                found[ven_id][start_ms] = energy_wh
+        return found
+
+    async def completeness(self, ven_id: str, first_ms: int, end_ms: int, interval_s: int) -> Completeness:
+        """How many of the intervals that end by `end_ms` have a usable reading of the VEN's meter."""
+        t = telemetry.c
+        query = (
+            select(func.count())
+            .select_from(telemetry)
+            .join(vens, vens.c.ven_id == t.ven_id)
+            .where(t.ven_id == ven_id, t.r_id == vens.c.meter_r_id, t.interval_s == interval_s)
+            .where(t.start_ms >= first_ms, t.start_ms + 1000 * interval_s <= end_ms)
+            .where(t.quality.in_(("ok", "estimated")))
+        )
+        async with self._database.reading() as connection:
+            present = await connection.scalar(query)
+        return Completeness(max(end_ms - first_ms, 0) // (1000 * interval_s), int(present or 0))

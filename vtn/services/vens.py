@@ -1,0 +1,147 @@
+"""VENs: who is enrolled, in which group, and how it is reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vtn.errors import Conflict, NotFound
+from vtn.records.database import Database, wake
+from vtn.records.tables import vens
+
+ENROLLING, ENROLLED, REFUSED, REMOVED = "enrolling", "enrolled", "refused", "removed"
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the owner offers: at most `flexible_w` of import less, at most `flexible_percent` of the load, at most
+    `max_events_per_week` events."""
+
+    flexible_w: int = 0
+    flexible_percent: int = 100
+    max_events_per_week: int = 7
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.flexible_w <= 10**9 and 0 <= self.flexible_percent <= 100):
+            raise ValueError("flexible_w is 0 to 1 GW, flexible_percent 0 to 100")
+        if not 0 <= self.max_events_per_week <= 1000:
+            raise ValueError("max_events_per_week is 0 to 1000")
+
+
+class Ven(msgspec.Struct, frozen=True):
+    """An enrolled VEN. `party` and `public_key` are its ledger identity, `virtual_node` the id of its group (groupID on
+    the wire), `registration_id` its 2.0b party registration (None while not registered), `meter_r_id` the rID whose
+    readings are its energy. `status`: enrolling, enrolled, refused (by the ledger), removed."""
+
+    ven_id: str
+    ven_name: str
+    party: str | None
+    public_key: str | None
+    area: str
+    program: str
+    virtual_node: str | None
+    status: str
+    resource: Resource
+    registration_id: str | None
+    profile_name: str | None
+    transport_name: str | None
+    transport_address: str | None
+    http_pull: bool
+    report_only: bool
+    poll_interval_s: int
+    fingerprint: str | None
+    meter_r_id: str | None
+    enrolled_ms: int
+    registered_ms: int | None
+
+
+class Vens:
+    """VENs in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, ven_id: str) -> Ven:
+        """Raises NotFound."""
+        found = await self.find(ven_id)
+        if found is None:
+            raise NotFound("ven_unknown", f"there is no VEN {ven_id}: `dr-vtn vens list` shows those there are")
+        return found
+
+    async def find(self, ven_id: str) -> Ven | None:
+        """The VEN with this venID."""
+        return await self._one(vens.c.ven_id == ven_id)
+
+    async def find_by_name(self, ven_name: str) -> Ven | None:
+        """The VEN with this venName."""
+        return await self._one(vens.c.ven_name == ven_name)
+
+    async def find_by_party(self, party: str) -> Ven | None:
+        """The VEN of a ledger party."""
+        return await self._one(vens.c.party == party)
+
+    async def find_by_fingerprint(self, fingerprint: str) -> Ven | None:
+        """The VEN a TLS client certificate is bound to."""
+        return await self._one(vens.c.fingerprint == fingerprint)
+
+    async def list(
+        self, *, virtual_node: str | None = None, area: str | None = None, status: str | None = None
+    ) -> list[Ven]:
+        """VENs by venID; a condition that is None does not count."""
+        query = select(vens).order_by(vens.c.ven_id)
+        for column, value in ((vens.c.virtual_node, virtual_node), (vens.c.area, area), (vens.c.status, status)):
+            if value is not None:
+                query = query.where(column == value)
+        async with self._database.reading() as connection:
+            return [to_ven(row) for row in (await connection.execute(query)).mappings()]
+
+    async def assign_group(self, ven_id: str, virtual_node: str | None) -> Ven:
+        """Put a VEN into the group of a virtual node, or take it out of every group. Raises NotFound."""
+        return await self._change(ven_id, virtual_node=virtual_node)
+
+    async def bind_fingerprint(self, ven_id: str, fingerprint: str | None) -> Ven:
+        """Bind a VEN to a TLS client certificate, or loose it. Raises NotFound, Conflict if another VEN has it."""
+        return await self._change(ven_id, fingerprint=fingerprint)
+
+    async def remove(self, ven_id: str) -> Ven:
+        """Take a VEN out of service: it is no longer answered; its history stays. Raises NotFound."""
+        return await self._change(ven_id, status=REMOVED, virtual_node=None, registration_id=None, fingerprint=None)
+
+    async def _change(self, ven_id: str, **values: Any) -> Ven:
+        try:
+            async with self._database.transaction() as connection:
+                changed = await change_ven(connection, ven_id, **values)
+        except IntegrityError as error:
+            raise Conflict("already_in_use", f"another VEN has the same {', '.join(values)}") from error
+        if changed is None:
+            raise NotFound("ven_unknown", f"there is no VEN {ven_id}: `dr-vtn vens list` shows those there are")
+        return changed
+
+    async def _one(self, condition: ColumnElement[bool]) -> Ven | None:
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(vens).where(condition))).mappings().first()
+        return None if row is None else to_ven(row)
+
+
+async def change_ven(connection: AsyncConnection, ven_id: str, **values: Any) -> Ven | None:
+    """Change columns of a VEN inside a transaction and wake the workers that remember it."""
+    query = update(vens).where(vens.c.ven_id == ven_id).values(**values).returning(*vens.c)
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        return None
+    await wake(connection, "ven", ven_id)
+    return to_ven(row)
+
+
+async def locked_ven(connection: AsyncConnection, ven_id: str) -> Ven | None:
+    """A VEN, locked until the transaction ends."""
+    row = (await connection.execute(select(vens).where(vens.c.ven_id == ven_id).with_for_update())).mappings().first()
+    return None if row is None else to_ven(row)
+
+
+def to_ven(row: RowMapping) -> Ven:
+    """A row of the table as data."""
+    return Ven(**{**row, "resource": msgspec.json.decode(row["resource"], type=Resource)})
