@@ -215,11 +215,15 @@ class LedgerClient:
             try:
                 async with contextlib.aclosing(self._transport.events("facts", params, cursor)) as events:
                     async for event in events:
+                        attempts.again()
+                        told = False
+                        if not event.data:
+                            cursor = max(cursor, event.id, key=place)
+                            continue
                         record = read_answer(event.data, FactRecord)
                         if place(record.cursor) <= place(cursor):
                             continue
-                        cursor, told = record.cursor, False
-                        attempts.again()
+                        cursor = record.cursor
                         if not wanted or not wanted.isdisjoint(record.parties):
                             yield record
                 failure = LedgerUnavailable("the ledger ended the stream of facts")

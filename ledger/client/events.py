@@ -10,10 +10,9 @@ BUFFER_BYTES_MAX = 1024 * 1024
 
 
 class Event(NamedTuple):
-    """One event: its id (the cursor), its name and data. A heartbeat that only moves the cursor has no data."""
+    """One event: its id (the cursor) and data. A heartbeat that only moves the cursor has no data."""
 
     id: str
-    name: str
     data: bytes
 
 
@@ -23,7 +22,7 @@ class EventParser:
     def __init__(self) -> None:
         self._rest = b""
         self._id = ""
-        self._name = ""
+        self._moved = False
         self._data: list[bytes] = []
         self._held = 0
 
@@ -42,15 +41,13 @@ class EventParser:
     def _line(self, line: bytes) -> Event | None:
         if not line:
             data, self._data, self._held = b"\n".join(self._data), [], 0
-            name, self._name = self._name, ""
-            return Event(self._id, name or "message", data) if data else None
+            moved, self._moved = self._moved, False
+            return Event(self._id, data) if data or moved else None
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value)
             self._held += len(value)
         elif field == b"id":
-            self._id = value.decode("utf-8", "replace")
-        elif field == b"event":
-            self._name = value.decode("utf-8", "replace")
+            self._id, self._moved = value.decode("utf-8", "replace"), True
         return None

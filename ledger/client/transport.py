@@ -169,7 +169,7 @@ def _raise_for_status(status: int, headers: Mapping[str, str], body: bytes) -> N
     if status == 429 or status >= 500:
         raise Busy(f"the ledger cannot take this now: {detail}", _retry_after_s(headers.get("Retry-After")))
     kind = str(problem.get("type", "about:blank"))
-    raise Refused("not-found" if status == 404 else f"http-{status}" if kind == "about:blank" else kind, detail)
+    raise Refused(f"http-{status}" if kind == "about:blank" else kind, detail)
 
 
 def _problem(body: bytes) -> Mapping[str, Any]:

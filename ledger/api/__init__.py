@@ -1,0 +1,17 @@
+"""The ledger's HTTP interface, below `/v1/channels/{channel}`:
+
+    POST transactions            a batch; one result each, in order (202 while one is unknown)
+    GET  transactions/{id}       what became of one
+    GET  records/{kind}/{key}    one record of the state;  records/{kind}?prefix=&after=&limit=  a page of them
+    GET  facts?after=&party=&contract=&limit=     a page, or with Accept: text/event-stream all of them and each new one
+    GET  proofs/{id}?fact=n      proof and opening for ledger.verify;  policy  whom to believe
+    GET  checkpoint, tile/...    the log as C2SP tlog-tiles;  status;  refusals
+
+Every error is an RFC 9457 problem. Nothing here decides anything: rules are the contracts', order and storage the
+replica's.
+"""
+
+from ledger.api.context import LIMITS, METRICS, REPLICA, STREAMS, Limits
+from ledger.api.routes import add_routes
+
+__all__ = ["LIMITS", "METRICS", "REPLICA", "STREAMS", "Limits", "add_routes"]

@@ -1,0 +1,49 @@
+"""The table of routes, and how the replica's errors become problems."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ledger.api import facts, state, tiles, transactions
+from ledger.errors import Diverged, OrderingUnavailable, QueueFull
+from runtime.service import ProblemError
+
+_TRANSACTION = "{transaction_id:[0-9a-f]{64}}"
+_KIND = "{kind:[a-z_]{1,32}}"
+
+
+def add_routes(app: web.Application, channel: str) -> None:
+    """Adds the interface of one channel; every other channel is not found."""
+    app.middlewares.append(_explain)
+    prefix = f"/v1/channels/{channel}"
+    app.router.add_post(f"{prefix}/transactions", transactions.submit)
+    app.router.add_get(f"{prefix}/transactions/{_TRANSACTION}", transactions.show)
+    app.router.add_get(f"{prefix}/records/{_KIND}/{{key:.+}}", state.record)
+    app.router.add_get(f"{prefix}/records/{_KIND}", state.records)
+    app.router.add_get(f"{prefix}/facts", facts.facts)
+    app.router.add_get(f"{prefix}/proofs/{_TRANSACTION}", state.proof)
+    app.router.add_get(f"{prefix}/policy", state.policy)
+    app.router.add_get(f"{prefix}/status", state.status)
+    app.router.add_get(f"{prefix}/refusals", state.refusals)
+    app.router.add_get(f"{prefix}/checkpoint", tiles.checkpoint)
+    app.router.add_get(f"{prefix}/tile/{{path:.+}}", tiles.tile)
+
+
+@web.middleware
+async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except QueueFull as error:
+        raise ProblemError(
+            "queue-full", "The queue is full", 429, str(error), retry_after=error.retry_after_s
+        ) from error
+    except OrderingUnavailable as error:
+        raise ProblemError(
+            "ordering-unavailable", "Nothing can be ordered now", 503, str(error), retry_after=error.retry_after_s
+        ) from error
+    except Diverged as error:
+        raise ProblemError("diverged", "This replica has stopped", 503, str(error), retry_after=30) from error
+    except web.HTTPRequestEntityTooLarge as error:
+        detail = f"At most {error.max_size if hasattr(error, 'max_size') else 'a few million'} bytes."
+        raise ProblemError("request-too-large", "The request is too large", 413, detail) from error

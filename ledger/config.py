@@ -1,0 +1,121 @@
+"""Settings of a replica: the reference manual of `dr-ledger serve`."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from runtime.clock import Clock, clock_from_file
+from runtime.settings import ProcessSettings
+from runtime.tls import Certificate, server_context
+
+_CLOCK_VARIABLE = "GRIDPACT_CLOCK"
+
+
+class LedgerSettings(ProcessSettings):
+    """One replica of one channel."""
+
+    model_config = SettingsConfigDict(env_prefix="DR_LEDGER_")
+
+    # ---- where things are
+    data_dir: Path = Field(
+        Path("var/ledger"), description="Genesis, log keys and the embedded PostgreSQL; made by `dr-ledger init`"
+    )
+    database_url: str | None = Field(
+        None, description="A PostgreSQL server of your own; without it an embedded one runs in the data folder"
+    )
+    postgres_binaries: Path | None = Field(
+        None, description="Folder of another PostgreSQL's programs for the embedded server"
+    )
+    clock_file: Path | None = Field(
+        None, description=f"Epoch and speed of the domain clock; also {_CLOCK_VARIABLE}; without it the system's clock"
+    )
+
+    # ---- the interface
+    host: str = Field("127.0.0.1", description="Address to listen on; off loopback a certificate is required")
+    port: int = Field(8440, ge=0, le=65_535, description="Port to listen on; 0 takes a free one")
+    certificate: Path | None = Field(None, description="PEM chain of the server's certificate")
+    certificate_key: Path | None = Field(None, description="PEM private key of the certificate")
+    client_ca: Path | None = Field(None, description="PEM authorities; with it clients must show a certificate")
+
+    # ---- limits
+    request_bytes_max: int = Field(4 * 1024 * 1024, ge=65_536, description="Largest request body in bytes")
+    batch_max: int = Field(256, ge=1, le=4_096, description="Most transactions in one request")
+    queue_max: int = Field(10_000, ge=1, description="Most transactions waiting to be ordered; beyond it HTTP 429")
+    page_max: int = Field(1_000, ge=1, le=10_000, description="Most records or facts in one answer")
+    streams_max: int = Field(500, ge=1, description="Most streams of facts at once; beyond it HTTP 503")
+    heartbeat_s: float = Field(15.0, gt=0, le=30, description="Seconds between signs of life on a quiet stream")
+    slow_reader_s: float = Field(10.0, gt=0, description="A stream whose reader takes nothing for so long is cut off")
+
+    # ---- blocks
+    answer_timeout_s: float = Field(5.0, gt=0, description="Seconds until a submission is answered as unknown")
+    block_ms: int = Field(30, ge=0, le=1_000, description="Longest wait for further transactions of a block")
+    block_bytes_max: int = Field(128 * 1024, ge=65_536, le=1_024 * 1024, description="Most bytes in a block")
+
+    # ---- logs
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severity logged")
+    log_json: bool | None = Field(None, description="JSON lines; by default unless stderr is a terminal")
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key belong together")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs a certificate")
+        return self
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        config: Path | None = None,
+        secrets_dir: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """As the base; the clock file may also come from the variable that all processes of an installation share."""
+        flags = dict(flags or {})
+        shared = os.environ.get(_CLOCK_VARIABLE)
+        if shared and flags.get("clock_file") is None and f"{cls.prefix()}CLOCK_FILE" not in os.environ:
+            flags["clock_file"] = Path(shared)
+        return super().load(config=config, secrets_dir=secrets_dir, flags=flags)
+
+    def clock(self) -> Clock:
+        """The domain clock. Raises ClockFileError."""
+        return clock_from_file(self.clock_file)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The server's TLS context, None for plain HTTP. Raises SettingsError."""
+        if self.certificate is None or self.certificate_key is None:
+            return None
+        return server_context([Certificate(self.certificate, self.certificate_key)], self.client_ca)
+
+    @property
+    def genesis_file(self) -> Path:
+        """What the founding members agreed on."""
+        return self.data_dir / "genesis.json"
+
+    @property
+    def log_key_file(self) -> Path:
+        """Signs checkpoints under the log's name."""
+        return self.data_dir / "log.key"
+
+    @property
+    def cosigner_key_file(self) -> Path:
+        """Cosigns checkpoints under the member's own name."""
+        return self.data_dir / "cosigner.key"
+
+    @property
+    def policy_file(self) -> Path:
+        """Whom clients believe."""
+        return self.data_dir / "policy.txt"
+
+    @property
+    def postgres_dir(self) -> Path:
+        """The embedded server's data."""
+        return self.data_dir / "postgres"
