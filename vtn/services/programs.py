@@ -17,7 +17,8 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Terms of a program. Prices are minor units per MWh, deposits minor units, times seconds of the domain clock,
     `_bp` basis points. The defaults are those of the demonstration, not of a market.
 
-    A virtual node earns `virtual_node_price_..` and pays its devices `device_price_..` out of that. Of an obligation
+    A virtual node asks what its devices cost it at `device_price_..` and their reliability, plus
+    `virtual_node_margin_percent`, at most `virtual_node_price_..`, and pays its devices out of that. Of an obligation
     `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
     `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
     """
@@ -30,12 +31,13 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     priority: int = 1
     signal_level: int = 1
 
-    virtual_node_price_minor_per_mwh: int = 300_000
+    virtual_node_price_minor_per_mwh: int = 160_000
+    virtual_node_margin_percent: int = 30
     virtual_node_penalty_minor_per_mwh: int = 100_000
     virtual_node_tolerance_percent: int = 20
     virtual_node_deposit_minor: int = 500
-    device_price_minor_per_mwh: int = 200_000
-    device_penalty_minor_per_mwh: int = 100_000
+    device_price_minor_per_mwh: int = 100_000
+    device_penalty_minor_per_mwh: int = 50_000
     device_tolerance_percent: int = 50
     device_deposit_minor: int = 50
 
@@ -49,9 +51,9 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     derate_percent: int = 80
     reserve_percent: int = 20
-    monitor_tolerance_percent: int = 10
-    reliability_prior_bp: int = 8_000
-    reliability_prior_events: int = 5
+    monitor_tolerance_percent: int = 40
+    reliability_prior_bp: int = 9_000
+    reliability_prior_events: int = 10
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

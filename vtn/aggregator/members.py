@@ -1,0 +1,154 @@
+"""What a virtual node knows of a member before calling it: baseline, forecast, what it can shed, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+
+import msgspec
+
+from contracts.baseline import PRESETS, InsufficientHistory, LikeDay, commit, window_start_ms
+from contracts.core import facts
+from contracts.core.commands import BaselineCommitment, Terms
+from contracts.core.units import MS_PER_S
+from forecasting.calendar import SiteCalendar
+from forecasting.errors import ForecastError
+from forecasting.likedays import like_day_slots
+from forecasting.naive import SeasonalNaive
+from forecasting.series import IntervalSeries
+from vtn.aggregator.dispatch import Candidate, reliability_bp, sheddable_wh
+from vtn.aggregator.ports import Member
+from vtn.services.programs import ProgramTerms
+
+SILENT_AFTER_INTERVALS = 4
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """A member with its candidacy; `baseline` is None when the candidate is excluded for want of one."""
+
+    member: Member
+    candidate: Candidate
+    baseline: BaselineCommitment | None
+
+
+class TrackRecord:
+    """What the ledger says of each device: contracts ended, how they ended, and days under contract.
+
+    Fed with facts in order; the same facts give the same record, so it is rebuilt after a restart."""
+
+    def __init__(self, calendar: SiteCalendar) -> None:
+        self._calendar = calendar
+        self._terms: dict[str, Terms] = {}
+        self._ended: dict[str, int] = {}
+        self._succeeded: dict[str, int] = {}
+        self._days: dict[str, list[date]] = {}
+
+    def observe(self, fact: facts.Fact) -> None:
+        """Takes one fact of a contract with a device into account."""
+        match fact:
+            case facts.DRSetUp(parent=str()):
+                self._terms[fact.contract_id] = fact.terms
+            case facts.ReductionAccepted(parent=str()):
+                terms = self._terms[fact.contract_id]
+                self._days.setdefault(fact.payee, []).append(self._calendar.day_of(terms.start_ms))
+            case facts.DRSettled(parent=str()):
+                self._ended[fact.payee] = self._ended.get(fact.payee, 0) + 1
+                if fact.outcome == "success":
+                    self._succeeded[fact.payee] = self._succeeded.get(fact.payee, 0) + 1
+            case _:
+                pass
+
+    def event_days(self, device: str) -> Collection[date]:
+        """Local days on which the device was under contract: no like-days for a baseline."""
+        return self._days.get(device, ())
+
+    def reliability_bp(self, device: str, program: ProgramTerms) -> int:
+        """Share of contracts delivered, shrunk toward the programme's prior."""
+        return reliability_bp(
+            self._succeeded.get(device, 0),
+            self._ended.get(device, 0),
+            program.reliability_prior_bp,
+            program.reliability_prior_events,
+        )
+
+
+def evaluate(
+    member: Member,
+    readings_wh: Mapping[int, int],
+    program: ProgramTerms,
+    track: TrackRecord,
+    *,
+    need_start_ms: int,
+    start_ms: int,
+    count: int,
+    now_ms: int,
+    engaged: bool,
+) -> Evaluation:
+    """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?"""
+    calendar = site_calendar(program)
+    excluded, baseline = "", None
+    available: tuple[int, ...] = (0,) * count
+    forecast_wh = 0
+    try:
+        baseline = committed_baseline(
+            readings_wh, program, track.event_days(member.party), need_start_ms, start_ms, count
+        )
+        series = IntervalSeries(program.interval_s, dict(readings_wh))
+        model = SeasonalNaive().fit(series, calendar, track.event_days(member.party))
+        forecast = model.forecast(start_ms, count, now_ms)
+        forecast_wh = int(sum(forecast.values))
+        available = sheddable_wh(
+            forecast.values, member.flexible_percent, member.flexible_w, program.interval_s, program.derate_percent
+        )
+    except (InsufficientHistory, ForecastError) as error:
+        excluded = f"no baseline: {error}"
+    silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
+    if engaged:
+        excluded = "under contract in this time already"
+    elif not excluded and max(readings_wh, default=0) < silent_from_ms:
+        excluded = f"silent: no reading in the last {SILENT_AFTER_INTERVALS} intervals"
+    elif not excluded and not any(available):
+        excluded = "forecast leaves nothing to shed"
+    candidate = Candidate(
+        candidate=member.ven_id,
+        available_wh=available,
+        forecast_wh=forecast_wh,
+        price_minor_per_mwh=program.device_price_minor_per_mwh,
+        reliability_bp=track.reliability_bp(member.party, program),
+        excluded=excluded,
+    )
+    return Evaluation(member=member, candidate=candidate, baseline=baseline)
+
+
+def site_calendar(program: ProgramTerms) -> SiteCalendar:
+    """Zone and holidays of the programme's homes."""
+    return SiteCalendar(program.zone, frozenset(date.fromisoformat(day) for day in program.holidays))
+
+
+def committed_baseline(
+    readings_wh: Mapping[int, int],
+    program: ProgramTerms,
+    event_days: Collection[date],
+    need_start_ms: int,
+    start_ms: int,
+    count: int,
+) -> BaselineCommitment:
+    """The baseline for `count` intervals from `start_ms` of a need that starts at `need_start_ms`.
+
+    Raises InsufficientHistory."""
+    preset = PRESETS[program.baseline_preset]
+    step_ms = program.interval_s * MS_PER_S
+    window_ms = window_start_ms(preset, need_start_ms)
+    window = [window_ms + n * step_ms for n in range(preset.window_s // program.interval_s)]
+    starts: Sequence[int] = [start_ms + n * step_ms for n in range(count)]
+    rows = like_day_slots(
+        readings_wh,
+        site_calendar(program),
+        program.interval_s,
+        [*starts, *window],
+        event_start_ms=need_start_ms,
+        look_back_days=preset.lookback_days,
+        excluded=event_days,
+    )
+    days = [LikeDay(date=day.isoformat(), event_wh=row[:count], window_wh=row[count:]) for day, row in rows]
+    return commit(preset, days, need_start_ms)

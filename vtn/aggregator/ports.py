@@ -1,0 +1,88 @@
+"""What the aggregator and its virtual nodes need from the rest of the world, as small interfaces.
+
+A virtual node is reached through `VirtualNodePort` and the ledger only; its members through `Members` and `Events`.
+All of them can be another process's one day without a change in the logic that uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import msgspec
+
+from contracts.core.commands import Offer, RequestReduction
+from contracts.demand_response.contract import ContractRecord
+from openadr.model import DrEvent
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A home of a virtual node: its OpenADR id, its ledger party, and what it said it can shift."""
+
+    ven_id: str
+    ven_name: str
+    party: str
+    area: str
+    flexible_w: int
+    flexible_percent: int
+
+
+class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """An offer with the virtual node's signature (hex), its reliability (basis points) and its expected load in the
+    window (Wh), for the record of why it was chosen."""
+
+    offer: Offer
+    signature: str
+    reliability_bp: int
+    forecast_wh: int
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual node that cannot help, and why."""
+
+    virtual_node: str
+    reason: str
+
+
+class Members(Protocol):
+    """Homes and their telemetry."""
+
+    async def of_area(self, area: str) -> list[Member]:
+        """Enrolled homes of a virtual node's area, by ven_id."""
+
+    async def readings(self, ven_id: str, from_ms: int, to_ms: int) -> dict[int, int]:
+        """Telemetry: interval start (ms) -> Wh, from_ms <= start < to_ms."""
+
+
+class Events(Protocol):
+    """DR events on their way to VENs."""
+
+    async def plan(self, event: DrEvent) -> None:
+        """Stores an event not yet sent; the same event again changes nothing."""
+
+    async def publish(self, event_id: str, ven_ids: Collection[str]) -> None:
+        """Queues the event for these VENs; again for the same VEN changes nothing."""
+
+    async def opts(self, event_id: str) -> Mapping[str, str]:
+        """ven_id -> "optIn" or "optOut" of those who answered."""
+
+
+class VirtualNodePort(Protocol):
+    """A virtual node as its aggregator sees it."""
+
+    @property
+    def party(self) -> str:
+        """Its ledger party id."""
+
+    @property
+    def area(self) -> str:
+        """The feeder it lies on."""
+
+    async def offer(self, request: RequestReduction) -> SignedOffer | Rejection:
+        """What it offers for the whole window of the request (its profile is zero where it cannot help)."""
+
+    async def advance(self, contract: ContractRecord) -> None:
+        """Takes the next step its contract with the aggregator needs; harmless to repeat."""
+
+    async def shortfall_wh(self, contract: ContractRecord) -> tuple[int, ...]:
+        """Per interval of the contract: what it cannot cover with its own members any more."""

@@ -1,0 +1,297 @@
+"""What the aggregator decided, in PostgreSQL: enough to explain each choice and to go on after a restart.
+
+    needs ── sc1_plans ── dispatch_rounds ── sc2_plans          what was asked of whom
+      │          ├── delivery_intervals                         what each closed interval delivered
+      └── dispatch_choices                                      every candidate of every choice, with its reason
+
+What happened on the ledger is not copied here: the ledger is asked for it. JSON columns hold msgspec JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, PrimaryKeyConstraint, Table, Text, select
+from sqlalchemy.dialects.postgresql import insert
+
+from contracts.core.commands import Offer, RequestReduction, Terms
+from vtn.aggregator.dispatch import Choice
+from vtn.aggregator.monitoring import IntervalDelivery
+from vtn.records.database import Database
+from vtn.records.tables import metadata
+
+needs = Table(
+    "needs",
+    metadata,
+    Column("need_id", Text, primary_key=True),
+    Column("request", LargeBinary, nullable=False, comment="RequestReduction as JSON"),
+    Column("state", Text, nullable=False, comment="open, closed"),
+    Column("seen_ms", BigInteger, nullable=False),
+)
+
+sc1_plans = Table(
+    "sc1_plans",
+    metadata,
+    Column("contract_id", Text, primary_key=True),
+    Column("need_id", Text, ForeignKey("needs.need_id"), nullable=False, index=True),
+    Column("virtual_node", Text, nullable=False, comment="ledger party"),
+    Column("kind", Text, nullable=False, comment="initial, assist"),
+    Column("terms", LargeBinary, nullable=False),
+    Column("offer", LargeBinary, nullable=False),
+    Column("offer_signature", Text, nullable=False),
+    Column("planned_ms", BigInteger, nullable=False),
+)
+
+dispatch_rounds = Table(
+    "dispatch_rounds",
+    metadata,
+    Column("sc1", Text, ForeignKey("sc1_plans.contract_id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("dr_event_id", Text, nullable=False, comment="empty: nobody could be called"),
+    Column("target_wh", LargeBinary, nullable=False),
+    Column("lacking_wh", LargeBinary, nullable=False),
+    Column("planned_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("sc1", "round"),
+)
+
+sc2_plans = Table(
+    "sc2_plans",
+    metadata,
+    Column("contract_id", Text, primary_key=True),
+    Column("sc1", Text, nullable=False, index=True),
+    Column("round", Integer, nullable=False),
+    Column("device", Text, nullable=False, index=True),
+    Column("ven_id", Text, nullable=False),
+    Column("terms", LargeBinary, nullable=False),
+    Column("reliability_bp", Integer, nullable=False),
+)
+
+dispatch_choices = Table(
+    "dispatch_choices",
+    metadata,
+    Column("need_id", Text, ForeignKey("needs.need_id"), nullable=False),
+    Column("scope", Text, nullable=False, comment="the need, or the SC1 whose members were chosen"),
+    Column("round", Integer, nullable=False),
+    Column("candidate", Text, nullable=False),
+    Column("choice", LargeBinary, nullable=False, comment="Choice as JSON"),
+    Column("target_wh", LargeBinary, nullable=False),
+    Column("chosen_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "round", "candidate"),
+)
+
+delivery_intervals = Table(
+    "delivery_intervals",
+    metadata,
+    Column("sc1", Text, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("delivery", LargeBinary, nullable=False, comment="IntervalDelivery as JSON"),
+    PrimaryKeyConstraint("sc1", "start_ms"),
+)
+
+
+class GroupPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An SC1 as planned."""
+
+    contract_id: str
+    need_id: str
+    virtual_node: str
+    kind: str
+    terms: Terms
+    offer: Offer
+    offer_signature: str
+    planned_ms: int
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """One time a virtual node chose members: the first dispatch is round 0, later ones are re-dispatches."""
+
+    sc1: str
+    round: int
+    reason: str
+    dr_event_id: str
+    target_wh: tuple[int, ...]
+    lacking_wh: tuple[int, ...]
+    planned_ms: int
+
+
+class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An SC2 as planned."""
+
+    contract_id: str
+    sc1: str
+    round: int
+    device: str
+    ven_id: str
+    terms: Terms
+    reliability_bp: int
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class AggregatorRecords:
+    """Reads and writes of the tables above; every write is idempotent by its key: the first one stands."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_need(self, request: RequestReduction, seen_ms: int) -> None:
+        """Remembers a need; again changes nothing."""
+        row = {"need_id": request.need_id, "request": _json(request), "state": "open", "seen_ms": seen_ms}
+        await self._insert(needs, [row])
+
+    async def open_needs(self) -> list[RequestReduction]:
+        """Needs not yet closed, oldest first."""
+        query = select(needs.c.request).where(needs.c.state == "open").order_by(needs.c.seen_ms, needs.c.need_id)
+        async with self._database.reading() as connection:
+            return [_struct(data, RequestReduction) for (data,) in await connection.execute(query)]
+
+    async def close_need(self, need_id: str) -> None:
+        """No more work on it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(needs.update().where(needs.c.need_id == need_id).values(state="closed"))
+
+    async def all_needs(self) -> list[tuple[RequestReduction, str]]:
+        """Every need with its state, newest first."""
+        query = select(needs.c.request, needs.c.state).order_by(needs.c.seen_ms.desc(), needs.c.need_id)
+        async with self._database.reading() as connection:
+            return [(_struct(data, RequestReduction), state) for data, state in await connection.execute(query)]
+
+    async def add_group_plans(self, plans: Sequence[GroupPlan], choices: Sequence[Choice], target_wh: Sequence[int],
+                              need_id: str, round_number: int, now_ms: int) -> None:  # fmt: skip
+        """One dispatch over virtual nodes: its plans and why, in one transaction."""
+        async with self._database.transaction() as connection:
+            for table, rows in (
+                (sc1_plans, [_row(plan, "terms", "offer") for plan in plans]),
+                (dispatch_choices, _choice_rows(need_id, need_id, round_number, choices, target_wh, now_ms)),
+            ):
+                if rows:
+                    await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+
+    async def group_plans(self, need_id: str) -> list[GroupPlan]:
+        """SC1s planned for a need, in order of their ids."""
+        query = select(sc1_plans).where(sc1_plans.c.need_id == need_id).order_by(sc1_plans.c.contract_id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [
+            GroupPlan(**{**row, "terms": _struct(row["terms"], Terms), "offer": _struct(row["offer"], Offer)})
+            for row in rows
+        ]
+
+    async def add_round(self, planned: Round, plans: Sequence[DevicePlan], choices: Sequence[Choice],
+                        need_id: str) -> None:  # fmt: skip
+        """One choice of members: its contracts and why, in one transaction."""
+        async with self._database.transaction() as connection:
+            rows_of = (
+                (dispatch_rounds, [_row(planned, "target_wh", "lacking_wh")]),
+                (sc2_plans, [_row(plan, "terms") for plan in plans]),
+                (
+                    dispatch_choices,
+                    _choice_rows(need_id, planned.sc1, planned.round, choices, planned.target_wh, planned.planned_ms),
+                ),
+            )
+            for table, rows in rows_of:
+                if rows:
+                    await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+
+    async def rounds(self, sc1: str) -> list[Round]:
+        """Rounds of an SC1, first to last."""
+        query = select(dispatch_rounds).where(dispatch_rounds.c.sc1 == sc1).order_by(dispatch_rounds.c.round)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        profile = tuple[int, ...]
+        return [
+            Round(
+                **{
+                    **row,
+                    "target_wh": msgspec.json.decode(row["target_wh"], type=profile),
+                    "lacking_wh": msgspec.json.decode(row["lacking_wh"], type=profile),
+                }
+            )
+            for row in rows
+        ]
+
+    async def device_plans(self, sc1: str) -> list[DevicePlan]:
+        """SC2s planned under an SC1."""
+        return await self._device_plans(sc2_plans.c.sc1 == sc1)
+
+    async def device_plans_of(self, device: str) -> list[DevicePlan]:
+        """SC2s ever planned with a device."""
+        return await self._device_plans(sc2_plans.c.device == device)
+
+    async def choices(self, need_id: str) -> list[tuple[str, int, Choice]]:
+        """(scope, round, choice) of every candidate of a need, in merit order within a round."""
+        query = select(dispatch_choices).where(dispatch_choices.c.need_id == need_id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found = [(row["scope"], row["round"], _struct(row["choice"], Choice)) for row in rows]
+        return sorted(
+            found, key=lambda item: (item[0], item[1], item[2].rank or 1_000_000, item[2].candidate.candidate)
+        )
+
+    async def put_deliveries(self, sc1: str, intervals: Sequence[IntervalDelivery]) -> None:
+        """Stores what closed intervals delivered; a late reading replaces the row."""
+        if not intervals:
+            return
+        rows = [{"sc1": sc1, "start_ms": each.start_ms, "delivery": _json(each)} for each in intervals]
+        statement = insert(delivery_intervals).values(rows)
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["sc1", "start_ms"], set_={"delivery": statement.excluded.delivery}
+                )
+            )
+
+    async def deliveries(self, sc1: str) -> list[IntervalDelivery]:
+        """Closed intervals of an SC1 in time order."""
+        query = (
+            select(delivery_intervals.c.delivery)
+            .where(delivery_intervals.c.sc1 == sc1)
+            .order_by(delivery_intervals.c.start_ms)
+        )
+        async with self._database.reading() as connection:
+            return [_struct(data, IntervalDelivery) for (data,) in await connection.execute(query)]
+
+    async def _device_plans(self, condition: Any) -> list[DevicePlan]:
+        query = select(sc2_plans).where(condition).order_by(sc2_plans.c.contract_id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [DevicePlan(**{**row, "terms": _struct(row["terms"], Terms)}) for row in rows]
+
+    async def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+
+
+def _row(record: msgspec.Struct, *as_json: str) -> dict[str, Any]:
+    row = {name: getattr(record, name) for name in record.__struct_fields__}
+    row.update({name: _json(row[name]) for name in as_json})
+    return row
+
+
+def _choice_rows(
+    need_id: str, scope: str, round_number: int, choices: Sequence[Choice], target_wh: Sequence[int], now_ms: int
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "need_id": need_id,
+            "scope": scope,
+            "round": round_number,
+            "candidate": choice.candidate.candidate,
+            "choice": _json(choice),
+            "target_wh": _json(tuple(target_wh)),
+            "chosen_ms": now_ms,
+        }
+        for choice in choices
+    ]
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _struct(data: bytes, kind: type[T]) -> T:
+    return msgspec.json.decode(data, type=kind)

@@ -1,0 +1,380 @@
+"""A virtual node: a group of homes on one feeder that contracts as one party.
+
+It holds its own key, answers its aggregator through `VirtualNodePort`, and otherwise acts on the ledger: it accepts the
+contract it offered, calls its members, watches what they deliver and calls others where it is too little. Its logic is
+level-triggered: `advance` looks at the contract, the plans and the clock, and does what is missing, so that a restart
+or a lost answer needs no special care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contracts.core.commands import (
+    AcceptReduction,
+    Offer,
+    RejectReduction,
+    RequestReduction,
+    SetupDR,
+    offer_bytes,
+)
+from contracts.core.facts import Fact
+from contracts.core.units import MS_PER_S
+from contracts.demand_response.contract import ContractRecord, EngagementRecord, Status, terms_end_ms
+from contracts.demand_response.needs import NeedRecord
+from contracts.tokens import Account, party_account
+from ledger.client import LedgerClient
+from runtime.clock import Clock
+from runtime.keys import PrivateKey
+from runtime.logs import get_logger
+from vtn.aggregator import monitoring
+from vtn.aggregator.dispatch import BASIS_POINTS, choose
+from vtn.aggregator.members import Evaluation, TrackRecord, evaluate, site_calendar
+from vtn.aggregator.monitoring import Live, Watched
+from vtn.aggregator.ports import Events, Members, Rejection, SignedOffer
+from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
+from vtn.aggregator.terms import device_terms, dr_event, earliest_start_ms
+from vtn.services.programs import Program
+
+FIRST_ROUND = "first dispatch"
+_LIVE = (Status.PROPOSED, Status.ACCEPTED)
+#: telemetry of a closed interval may take this part of an interval to arrive
+_REPORT_LAG_PARTS = 3
+
+_log = get_logger("vtn.virtual_node")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a virtual node works with."""
+
+    members: Members
+    events: Events
+    records: AggregatorRecords
+    program: Program
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is known of a contract's members at one moment."""
+
+    plans: Sequence[DevicePlan]
+    contracts: dict[str, ContractRecord]
+    lost: dict[str, str]
+    short_wh: int
+
+    @property
+    def live(self) -> list[Live]:
+        return [
+            Live(terms=plan.terms, reliability_bp=plan.reliability_bp)
+            for plan in self.plans
+            if plan.contract_id not in self.lost
+            and ((found := self.contracts.get(plan.contract_id)) is None or found.status in _LIVE)
+        ]
+
+
+class VirtualNode:
+    """One virtual node; see the module. `name` is its group id on the wire, `area` its feeder."""
+
+    def __init__(
+        self, name: str, area: str, party: str, key: PrivateKey, ledger: LedgerClient, around: Surroundings
+    ) -> None:
+        self.name = name
+        self.area = area
+        self.party = party
+        self._key = key
+        self._ledger = ledger
+        self._around = around
+        self._track = TrackRecord(site_calendar(around.program.terms))
+        self._assessed: dict[str, tuple[int, dict[str, str], int]] = {}
+
+    def observe(self, fact: Fact) -> None:
+        """Takes a fact of the ledger into account (track records of its members)."""
+        if getattr(fact, "payer", None) == self.party:
+            self._track.observe(fact)
+
+    # ---- what its aggregator asks
+
+    async def offer(self, request: RequestReduction) -> SignedOffer | Rejection:
+        """Offers what its members can shed, less the reserve; all of it for the window of the request."""
+        program, now_ms = self._around.program.terms, self._around.clock.now_ms()
+        start_ms = max(request.start_ms, earliest_start_ms(self._around.program, now_ms))
+        skipped = (start_ms - request.start_ms) // (request.interval_s * MS_PER_S)
+        count = len(request.target_wh) - skipped
+        if count <= 0:
+            return Rejection(virtual_node=self.party, reason="no interval left that could still be called")
+        evaluations = await self._evaluate(request, start_ms, count, exclude=())
+        usable = sorted(
+            (each.candidate for each in evaluations if not each.candidate.excluded),
+            key=lambda candidate: (candidate.cost_minor_per_mwh, candidate.candidate),
+        )
+        kept = usable[: len(usable) - len(usable) * program.reserve_percent // 100]
+        expected = [
+            sum(candidate.available_wh[n] * candidate.reliability_bp // BASIS_POINTS for candidate in kept)
+            for n in range(count)
+        ]
+        if not any(expected):
+            return Rejection(virtual_node=self.party, reason=f"none of {len(evaluations)} members can shed anything")
+        reliability = sum(candidate.reliability_bp for candidate in kept) // len(kept)
+        offer = Offer(
+            need_id=request.need_id,
+            aggregator=request.aggregator,
+            virtual_node=self.party,
+            start_ms=start_ms,
+            interval_s=request.interval_s,
+            profile_wh=tuple(expected),
+            energy_price_minor_per_mwh=self._price(reliability),
+            valid_until_ms=now_ms + program.accept_window_s * MS_PER_S,
+        )
+        signature = self._key.sign(offer_bytes(offer)).hex()
+        forecast_wh = sum(each.candidate.forecast_wh for each in evaluations)
+        return SignedOffer(offer=offer, signature=signature, reliability_bp=reliability, forecast_wh=forecast_wh)
+
+    async def shortfall_wh(self, contract: ContractRecord) -> tuple[int, ...]:
+        """What the last choice of members left uncovered and still is."""
+        rounds = await self._around.records.rounds(contract.contract_id)
+        none = (0,) * len(contract.terms.obligation_wh)
+        if not rounds or not any(rounds[-1].lacking_wh) or contract.status is not Status.ACTIVE:
+            return none
+        view = await self._view(contract)
+        uncovered = self._uncovered(contract, view)
+        return tuple(min(a, b) for a, b in zip(uncovered, rounds[-1].lacking_wh, strict=True))
+
+    async def advance(self, contract: ContractRecord) -> None:
+        """The next step of an SC1 with this virtual node as payee."""
+        match contract.status:
+            case Status.PROPOSED:
+                await self._answer(contract)
+            case Status.ACCEPTED | Status.ACTIVE:
+                await self._call_members(contract)
+                await self._propose_missing(contract)
+            case _:
+                pass
+
+    # ---- the handshake
+
+    async def _answer(self, contract: ContractRecord) -> None:
+        """Accepts a contract inside its deadline (that the terms are what it offered, the rules made sure)."""
+        terms = contract.terms
+        if self._around.clock.now_ms() > terms.accept_by_ms:
+            return
+        if terms.deposit_minor > await self._free_minor():
+            await self._ledger.submit(RejectReduction(contract_id=contract.contract_id, reason="no funds for deposit"))
+            return
+        await self._ledger.submit(AcceptReduction(contract_id=contract.contract_id, terms_digest=contract.terms_digest))
+        _log.info("reduction accepted", contract=contract.contract_id, virtual_node=self.name)
+
+    async def _call_members(self, contract: ContractRecord) -> None:
+        rounds = await self._around.records.rounds(contract.contract_id)
+        if not rounds:
+            await self._plan_round(contract, 0, FIRST_ROUND, contract.terms.obligation_wh, contract.terms.start_ms, ())
+            return
+        now_ms = self._around.clock.now_ms()
+        view = await self._view(contract)
+        if now_ms - rounds[-1].planned_ms < contract.terms.interval_s * MS_PER_S:
+            return
+        uncovered = self._uncovered(contract, view)
+        if not any(uncovered):
+            return
+        reasons = sorted(set(view.lost.values())) or ["not accepted by all who were asked"]
+        reason = "; ".join(reasons) if not view.short_wh else "delivery below the obligation"
+        start_ms = max(contract.terms.start_ms, earliest_start_ms(self._around.program, now_ms))
+        taken = tuple(plan.device for plan in view.plans)
+        await self._plan_round(contract, len(rounds), reason, uncovered, start_ms, taken)
+
+    async def _plan_round(
+        self,
+        contract: ContractRecord,
+        number: int,
+        reason: str,
+        target_wh: Sequence[int],
+        start_ms: int,
+        taken: Sequence[str],
+    ) -> None:
+        """Chooses members for what `target_wh` (contract's grid) asks from `start_ms` on, and stores the plan."""
+        terms, around = contract.terms, self._around
+        step_ms = terms.interval_s * MS_PER_S
+        skipped = (start_ms - terms.start_ms) // step_ms
+        count = len(terms.obligation_wh) - skipped
+        need = await self._ledger.record(NeedRecord, terms.need_id)
+        if count <= 0 or need is None:
+            return
+        evaluations = await self._evaluate(need.request, start_ms, count, exclude=taken)
+        dispatch = choose(target_wh[skipped:], [each.candidate for each in evaluations], whole=True)
+        now_ms = around.clock.now_ms()
+        event_id = f"evt-{contract.contract_id.removeprefix('sc1-')}-{number}" if dispatch.chosen else ""
+        plans: list[DevicePlan] = []
+        if event_id:
+            event = dr_event(around.program, event_id, self.name, start_ms, terms_end_ms(terms))
+            await around.events.plan(event)
+            accept_by_ms = min(now_ms + around.program.terms.accept_window_s * MS_PER_S, start_ms)
+            if contract.status is Status.ACCEPTED:
+                accept_by_ms = terms.activate_by_ms
+            by_id = {each.candidate.candidate: each for each in evaluations}
+            for position, choice in enumerate(dispatch.chosen):
+                chosen = by_id[choice.candidate.candidate]
+                if chosen.baseline is None:
+                    continue
+                plans.append(
+                    DevicePlan(
+                        contract_id=f"sc2-{contract.contract_id.removeprefix('sc1-')}-{number}-{position:03d}",
+                        sc1=contract.contract_id,
+                        round=number,
+                        device=chosen.member.party,
+                        ven_id=chosen.member.ven_id,
+                        terms=device_terms(
+                            around.program, terms, event, choice.obligation_wh, chosen.baseline, accept_by_ms
+                        ),
+                        reliability_bp=chosen.candidate.reliability_bp,
+                    )
+                )
+        planned = Round(
+            sc1=contract.contract_id,
+            round=number,
+            reason=reason,
+            dr_event_id=event_id,
+            target_wh=tuple(target_wh),
+            lacking_wh=(0,) * skipped + dispatch.lacking_wh,
+            planned_ms=now_ms,
+        )
+        await around.records.add_round(planned, plans, dispatch.choices, terms.need_id)
+        _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(plans), reason=reason)
+
+    async def _propose_missing(self, contract: ContractRecord) -> None:
+        """Publishes the events of all rounds and sets up the contracts that are not on the ledger yet."""
+        now_ms = self._around.clock.now_ms()
+        plans = await self._around.records.device_plans(contract.contract_id)
+        known = await self._contracts_below(contract)
+        missing = [plan for plan in plans if plan.contract_id not in known and plan.terms.accept_by_ms > now_ms]
+        for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in missing):
+            await self._around.events.publish(
+                event_id, [plan.ven_id for plan in plans if plan.terms.dr_event_id == event_id]
+            )
+        if not missing:
+            return
+        results = await self._ledger.submit_many(
+            [
+                SetupDR(
+                    contract_id=plan.contract_id,
+                    parent=contract.contract_id,
+                    payee=plan.device,
+                    terms=plan.terms,
+                    offer=None,
+                    offer_signature=None,
+                )
+                for plan in missing
+            ]
+        )
+        for plan, result in zip(missing, results, strict=True):
+            if result.status == "refused" and result.code != "contract_exists":
+                _log.warning("contract refused", contract=plan.contract_id, code=result.code)
+
+    # ---- watching
+
+    async def _view(self, contract: ContractRecord) -> _View:
+        plans = await self._around.records.device_plans(contract.contract_id)
+        contracts = await self._contracts_below(contract)
+        if contract.status is not Status.ACTIVE:
+            return _View(plans, contracts, {}, 0)
+        lag_ms = contract.terms.interval_s * MS_PER_S // _REPORT_LAG_PARTS
+        step_ms = contract.terms.interval_s * MS_PER_S
+        closed_until_ms = (self._around.clock.now_ms() - lag_ms) // step_ms * step_ms
+        before = self._assessed.get(contract.contract_id)
+        if before is None or before[0] != closed_until_ms:
+            before = await self._assess(contract, plans, contracts, closed_until_ms)
+            self._assessed[contract.contract_id] = before
+        return _View(plans, contracts, before[1], before[2])
+
+    async def _assess(
+        self,
+        contract: ContractRecord,
+        plans: Sequence[DevicePlan],
+        contracts: dict[str, ContractRecord],
+        closed_until_ms: int,
+    ) -> tuple[int, dict[str, str], int]:
+        accepted = [
+            plan
+            for plan in plans
+            if (found := contracts.get(plan.contract_id)) is not None and found.status is Status.ACCEPTED
+        ]
+        opted_out = {
+            (event_id, ven_id)
+            for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in accepted)
+            for ven_id, opt in (await self._around.events.opts(event_id)).items()
+            if opt == "optOut"
+        }
+        watched = []
+        for plan in accepted:
+            baseline = plan.terms.baseline
+            from_ms = baseline.adjustment_start_ms if baseline else plan.terms.start_ms
+            watched.append(
+                Watched(
+                    contract_id=plan.contract_id,
+                    device=plan.device,
+                    terms=plan.terms,
+                    readings_wh=await self._around.members.readings(plan.ven_id, from_ms, terms_end_ms(plan.terms)),
+                    opted_out=(plan.terms.dr_event_id, plan.ven_id) in opted_out,
+                )
+            )
+        tolerance = self._around.program.terms.monitor_tolerance_percent
+        assessment = monitoring.assess(contract.terms, watched, closed_until_ms, tolerance)
+        await self._around.records.put_deliveries(contract.contract_id, assessment.intervals)
+        if assessment.lost:
+            _log.warning("devices lost", contract=contract.contract_id, lost=assessment.lost)
+        return closed_until_ms, assessment.lost, assessment.short_wh
+
+    def _uncovered(self, contract: ContractRecord, view: _View) -> tuple[int, ...]:
+        from_ms = earliest_start_ms(self._around.program, self._around.clock.now_ms())
+        uncovered = monitoring.uncovered_wh(contract.terms, view.live, from_ms)
+        if view.short_wh and not any(uncovered):
+            step_ms = contract.terms.interval_s * MS_PER_S
+            starts = [contract.terms.start_ms + n * step_ms for n in range(len(uncovered))]
+            uncovered = tuple(view.short_wh if start >= from_ms else 0 for start in starts)
+        return uncovered
+
+    async def _contracts_below(self, contract: ContractRecord) -> dict[str, ContractRecord]:
+        prefix = f"sc2-{contract.contract_id.removeprefix('sc1-')}-"
+        return dict(await self._ledger.records(ContractRecord, prefix))
+
+    # ---- members and money
+
+    async def _evaluate(
+        self, request: RequestReduction, start_ms: int, count: int, exclude: Sequence[str]
+    ) -> list[Evaluation]:
+        around = self._around
+        now_ms = around.clock.now_ms()
+        end_ms = start_ms + count * request.interval_s * MS_PER_S
+        engaged = {
+            key.split("/")[0]
+            for key, engagement in await self._ledger.records(EngagementRecord)
+            if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
+        }
+        evaluations = []
+        for member in await around.members.of_area(self.area):
+            readings = await around.members.readings(member.ven_id, 0, now_ms)
+            evaluations.append(
+                evaluate(
+                    member,
+                    readings,
+                    around.program.terms,
+                    self._track,
+                    need_start_ms=request.start_ms,
+                    start_ms=start_ms,
+                    count=count,
+                    now_ms=now_ms,
+                    engaged=member.party in exclude or member.party in engaged,
+                )
+            )
+        return evaluations
+
+    def _price(self, reliability_bp: int) -> int:
+        """Its asking price: what its members cost it as reliable as they are, plus its margin, up to the programme's."""
+        terms = self._around.program.terms
+        cost = terms.device_price_minor_per_mwh * BASIS_POINTS // max(1, reliability_bp)
+        return min(cost * (100 + terms.virtual_node_margin_percent) // 100, terms.virtual_node_price_minor_per_mwh)
+
+    async def _free_minor(self) -> int:
+        account = await self._ledger.record(Account, party_account(self.party)) or Account()
+        return account.credits_posted - account.debits_posted - account.debits_pending
