@@ -26,9 +26,10 @@ lint: $(DEV) ## style, types and the direction of imports
 	$(RUN)mypy
 	$(RUN)lint-imports --no-cache
 
-fix: $(DEV) ## mend what ruff can mend
+fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
+	$(RUN)python -m tests.reference --write
 
 bench: $(DEV) ## measure the ledger: commits a second, p50 and p99
 	$(RUN)python -m tests.bench $(ARGS)

@@ -15,7 +15,8 @@ import json
 import secrets
 import signal
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -232,18 +233,17 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _stop_signal() -> Any:
+def _stop_signal() -> Iterator[asyncio.Event]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, stop.set)
-    except NotImplementedError:  # Windows: asyncio has no signal handlers there
+    if sys.platform == "win32":  # asyncio has no signal handlers there
         for number in signals:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
         yield stop
         return
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
     try:
         yield stop
     finally:
