@@ -32,7 +32,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def indented(body: bytes) -> str:
     root = etree.fromstring(body, etree.XMLParser(remove_blank_text=True))
     etree.indent(root)
-    return etree.tostring(root, encoding="unicode") + "\n"
+    return str(etree.tostring(root, encoding="unicode")) + "\n"
 
 
 def test_there_is_a_sample_of_every_message() -> None:

@@ -52,7 +52,8 @@ def repair_shape(root: Any) -> tuple[Any, list[Leniency]]:
     for element in root.iter():
         version = element.attrib.pop("schemaVersion", None) if isinstance(element.tag, str) else None
         if version is not None:
-            element.attrib.setdefault(EI + "schemaVersion", version)
+            if EI + "schemaVersion" not in element.attrib:
+                element.set(EI + "schemaVersion", version)
             found.append(Leniency("schema_version", f"{etree.QName(element).localname} has it without a namespace"))
     found.extend(Leniency("element_order", f"children of {name}") for name in put_in_order(root))
     return root, found
