@@ -47,11 +47,11 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 class Members(Protocol):
     """Homes and their telemetry."""
 
-    async def of_area(self, area: str) -> list[Member]:
-        """Enrolled homes of a virtual node's area, by ven_id."""
+    async def of_group(self, group: str) -> list[Member]:
+        """Enrolled homes of a virtual node, by ven_id."""
 
-    async def readings(self, ven_id: str, from_ms: int, to_ms: int) -> dict[int, int]:
-        """Telemetry: interval start (ms) -> Wh, from_ms <= start < to_ms."""
+    async def readings(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, dict[int, int]]:
+        """Telemetry of each: interval start (ms) -> Wh, from_ms <= start < to_ms."""
 
 
 class Events(Protocol):

@@ -305,19 +305,20 @@ class VirtualNode:
             for ven_id, opt in (await self._around.events.opts(event_id)).items()
             if opt == "optOut"
         }
-        watched = []
-        for plan in accepted:
-            baseline = plan.terms.baseline
-            from_ms = baseline.adjustment_start_ms if baseline else plan.terms.start_ms
-            watched.append(
-                Watched(
-                    contract_id=plan.contract_id,
-                    device=plan.device,
-                    terms=plan.terms,
-                    readings_wh=await self._around.members.readings(plan.ven_id, from_ms, terms_end_ms(plan.terms)),
-                    opted_out=(plan.terms.dr_event_id, plan.ven_id) in opted_out,
-                )
+        from_ms = min((plan.terms.baseline.adjustment_start_ms for plan in accepted if plan.terms.baseline), default=0)
+        readings = await self._around.members.readings(
+            [plan.ven_id for plan in accepted], from_ms, terms_end_ms(contract.terms)
+        )
+        watched = [
+            Watched(
+                contract_id=plan.contract_id,
+                device=plan.device,
+                terms=plan.terms,
+                readings_wh=readings[plan.ven_id],
+                opted_out=(plan.terms.dr_event_id, plan.ven_id) in opted_out,
             )
+            for plan in accepted
+        ]
         tolerance = self._around.program.terms.monitor_tolerance_percent
         assessment = monitoring.assess(contract.terms, watched, closed_until_ms, tolerance)
         await self._around.records.put_deliveries(contract.contract_id, assessment.intervals)
@@ -351,13 +352,14 @@ class VirtualNode:
             for key, engagement in await self._ledger.records(EngagementRecord)
             if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
         }
+        members = await around.members.of_group(self.name)
+        readings = await around.members.readings([member.ven_id for member in members], 0, now_ms)
         evaluations = []
-        for member in await around.members.of_area(self.area):
-            readings = await around.members.readings(member.ven_id, 0, now_ms)
+        for member in members:
             evaluations.append(
                 evaluate(
                     member,
-                    readings,
+                    readings[member.ven_id],
                     around.program.terms,
                     self._track,
                     need_start_ms=request.start_ms,
@@ -370,7 +372,7 @@ class VirtualNode:
         return evaluations
 
     def _price(self, reliability_bp: int) -> int:
-        """Its asking price: what its members cost it as reliable as they are, plus its margin, up to the programme's."""
+        """Its asking price: what a delivered MWh of its members costs it, plus its margin, at most the programme's."""
         terms = self._around.program.terms
         cost = terms.device_price_minor_per_mwh * BASIS_POINTS // max(1, reliability_bp)
         return min(cost * (100 + terms.virtual_node_margin_percent) // 100, terms.virtual_node_price_minor_per_mwh)

@@ -14,18 +14,21 @@ from vtn.records.tables import programs
 
 
 class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Terms of a program. Prices are minor units per MWh, deposits minor units, times seconds of the domain clock.
-    The defaults are those of the demonstration, not of a market.
+    """Terms of a program. Prices are minor units per MWh, deposits minor units, times seconds of the domain clock,
+    `_bp` basis points. The defaults are those of the demonstration, not of a market.
 
-    A virtual node offers at `offer_price_.._min` to `.._max` and pays its devices `device_price_..` out of that. Of an
-    obligation `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
-    `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once;
-    below `redispatch_below_percent` others are called. `accept_by_s` and `activate_by_s` count from the proposal,
-    `settle_after_s` from the end. Of a forecast `derate_percent` counts as sure, `reserve_percent` more than the
-    target is called. `reliability_prior_..` is what is assumed of a member without history.
+    A virtual node asks what its devices cost it at `device_price_..` and their reliability, plus
+    `virtual_node_margin_percent`, at most `virtual_node_price_..`, and pays its devices out of that. Of an obligation
+    `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
+    `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
+    A payee has `accept_window_s` to answer; readings may come until `metering_grace_s` after the end. A home is asked
+    for `derate_percent` of what its forecast says it can shed; `reserve_percent` of the members are not offered but
+    kept to replace others; who has no history counts as having delivered `reliability_prior_bp` of
+    `reliability_prior_events` contracts; members that deliver `monitor_tolerance_percent` less than obliged over two
+    intervals are helped by others.
     """
 
-    site_zone: str = "UTC"
+    zone: str = "UTC"
     holidays: tuple[str, ...] = ()
     interval_s: int = 900
     history_days: int = 15
@@ -33,31 +36,29 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     priority: int = 1
     signal_level: int = 1
 
-    offer_price_minor_per_mwh_min: int = 250_000
-    offer_price_minor_per_mwh_max: int = 300_000
-    device_price_minor_per_mwh: int = 200_000
-    virtual_node_penalty_price_minor_per_mwh: int = 100_000
-    device_penalty_price_minor_per_mwh: int = 100_000
+    virtual_node_price_minor_per_mwh: int = 160_000
+    virtual_node_margin_percent: int = 30
+    virtual_node_penalty_minor_per_mwh: int = 100_000
+    virtual_node_tolerance_percent: int = 20
     virtual_node_deposit_minor: int = 500
+    device_price_minor_per_mwh: int = 100_000
+    device_penalty_minor_per_mwh: int = 50_000
+    device_tolerance_percent: int = 50
     device_deposit_minor: int = 50
 
-    virtual_node_tolerance_percent: int = 20
-    device_tolerance_percent: int = 50
     cap_percent: int = 120
     success_percent: int = 90
     partial_percent: int = 60
     minimum_percent: int = 70
-    redispatch_below_percent: int = 90
 
-    offer_valid_s: int = 3_600
-    accept_by_s: int = 1_800
-    activate_by_s: int = 3_600
-    settle_after_s: int = 3_600
+    accept_window_s: int = 1_800
+    metering_grace_s: int = 3_600
 
     derate_percent: int = 80
     reserve_percent: int = 20
-    reliability_prior_percent: int = 80
-    reliability_prior_events: int = 5
+    monitor_tolerance_percent: int = 40
+    reliability_prior_bp: int = 9_000
+    reliability_prior_events: int = 10
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -66,12 +67,10 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"{name} must not be negative")
         if self.interval_s < 60 or 86_400 % self.interval_s:
             raise ValueError("interval_s must divide a day and be at least 60")
-        if self.offer_price_minor_per_mwh_min > self.offer_price_minor_per_mwh_max:
-            raise ValueError("the lowest offer price is above the highest")
-        if self.device_price_minor_per_mwh > self.offer_price_minor_per_mwh_min:
-            raise ValueError("a device would be paid more than its virtual node may get")
-        if self.partial_percent > self.success_percent:
-            raise ValueError("partial_percent is above success_percent")
+        if self.device_price_minor_per_mwh > self.virtual_node_price_minor_per_mwh:
+            raise ValueError("a device would be paid more than its virtual node")
+        if not 0 < self.partial_percent <= self.success_percent <= self.cap_percent:
+            raise ValueError("0 < partial_percent <= success_percent <= cap_percent does not hold")
         if self.signal_level not in (1, 2, 3):
             raise ValueError("signal_level is 1, 2 or 3 (rule 9)")
 

@@ -1,0 +1,256 @@
+"""The aggregator's cycle: from a need on the ledger to its last payment.
+
+    follow facts --> remember needs
+    every turn, for each open need:
+        offers of the virtual nodes --> merit order --> SetupDR        nothing planned yet
+        virtual nodes advance their contracts                          theirs to decide, on the ledger
+        what they cannot cover --> SetupDR with assisting ones         rejected, expired, or short in the event
+        SettleDR, DRCompletion, CloseRequest                           after the metering deadline
+
+A turn looks at ledger, plans and clock and does what is missing; it may be repeated or interrupted anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from contracts.core.commands import RequestReduction, SetupDR
+from contracts.core.facts import ReductionRequested
+from contracts.core.units import MS_PER_S
+from contracts.demand_response.contract import ContractRecord, Status
+from contracts.demand_response.needs import PORTFOLIO, NeedRecord
+from ledger.client import START, LedgerClient, LedgerError
+from runtime.logs import get_logger
+from vtn.aggregator.closing import close
+from vtn.aggregator.dispatch import Candidate, Choice, choose
+from vtn.aggregator.formation import Formation
+from vtn.aggregator.ports import Rejection, SignedOffer, VirtualNodePort
+from vtn.aggregator.records import AggregatorRecords, GroupPlan
+from vtn.aggregator.terms import dr_event, earliest_start_ms, request_end_ms, virtual_node_terms
+from vtn.aggregator.virtual_node import Surroundings
+
+_RUNNING = (Status.PROPOSED, Status.ACCEPTED, Status.ACTIVE)
+#: what is too little to be worth another contract, in percent of the need
+_WORTH_PERCENT = 1
+
+_log = get_logger("vtn.cycle")
+
+
+class Cycle:
+    """One aggregator at work. `turn_s`: wall seconds between turns when nothing wakes it."""
+
+    def __init__(
+        self,
+        ledger: LedgerClient,
+        records: AggregatorRecords,
+        formation: Formation,
+        around: Surroundings,
+        *,
+        turn_s: float = 1.0,
+    ) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._formation = formation
+        self._around = around
+        self._turn_s = turn_s
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Works until cancelled; an error of one turn is logged and the next turn tries again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._turns())
+
+    async def turn(self) -> None:
+        """One look at everything that is open."""
+        await self._formation.form()
+        await self._formation.keep_funded()
+        for request in await self._records.open_needs():
+            await self._advance(request)
+
+    async def _turns(self) -> None:
+        while True:
+            try:
+                await self.turn()
+            except LedgerError as error:
+                _log.warning("turn interrupted", error=str(error))
+            except Exception:
+                _log.exception("turn failed")
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._turn_s)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def _follow(self) -> None:
+        """Every fact from the first on: needs of this aggregator, track records of its virtual nodes' members."""
+        cursor = START
+        while True:
+            try:
+                async for record in self._ledger.follow(cursor):
+                    fact = record.fact
+                    if isinstance(fact, ReductionRequested) and fact.aggregator == self._ledger.party:
+                        await self._remember(fact)
+                    for node in self._formation.nodes.values():
+                        node.observe(fact)
+                    cursor = record.cursor
+                    self._wake.set()
+            except LedgerError as error:
+                _log.warning("facts interrupted", error=str(error))
+                await asyncio.sleep(self._turn_s)
+
+    async def _remember(self, fact: ReductionRequested) -> None:
+        fields = {name: getattr(fact, name) for name in RequestReduction.__struct_fields__}
+        await self._records.add_need(RequestReduction(**fields), self._around.clock.now_ms())
+
+    # ---- one need
+
+    async def _advance(self, request: RequestReduction) -> None:
+        need = await self._ledger.record(NeedRecord, request.need_id)
+        if need is None:
+            return
+        contracts = dict(await self._ledger.records(ContractRecord, f"sc1-{request.need_id}-"))
+        plans = await self._records.group_plans(request.need_id)
+        if not plans or await self._uncovered(request, plans, contracts):
+            plans = await self._plan(request, plans, contracts) or plans
+        await self._propose_missing(plans, contracts)
+        for contract in contracts.values():
+            node = self._formation.nodes.get(contract.payee)
+            if node is not None:
+                await node.advance(contract)
+        over = self._around.clock.now_ms() >= request_end_ms(request)
+        waiting = any(plan.contract_id not in contracts and self._in_time(plan) for plan in plans)
+        if over and not waiting and await close(self._ledger, self._around.clock, need, list(contracts.values())):
+            await self._records.close_need(request.need_id)
+            _log.info("need closed", need=request.need_id)
+
+    async def _plan(
+        self, request: RequestReduction, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]
+    ) -> list[GroupPlan]:
+        """Asks the virtual nodes not at work on this need, chooses by merit order, stores plans and reasons."""
+        now_ms = self._around.clock.now_ms()
+        target = list(request.target_wh) if not plans else await self._uncovered(request, plans, contracts)
+        busy = {plan.virtual_node for plan in plans}
+        nodes = [
+            node
+            for node in self._formation.nodes.values()
+            if node.party not in busy and request.area in (PORTFOLIO, node.area)
+        ]
+        if not nodes or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
+            return []
+        offers = {node.party: await node.offer(request) for node in nodes}
+        candidates = [_candidate(node, offers[node.party], request) for node in nodes]
+        dispatch = choose(target, candidates)
+        assisting = tuple(choice.candidate.candidate for choice in dispatch.choices if not choice.chosen)
+        made: list[GroupPlan] = []
+        for choice in dispatch.chosen:
+            offer = offers[choice.candidate.candidate]
+            if isinstance(offer, SignedOffer):
+                made.append(await self._group_plan(request, choice, offer, len(plans) + len(made), assisting))
+        await self._records.add_group_plans(made, dispatch.choices, target, request.need_id, len(plans), now_ms)
+        _log.info("virtual nodes chosen", need=request.need_id, chosen=len(made), lacking_wh=sum(dispatch.lacking_wh))
+        return await self._records.group_plans(request.need_id)
+
+    async def _group_plan(
+        self, request: RequestReduction, choice: Choice, signed: SignedOffer, number: int, assisting: tuple[str, ...]
+    ) -> GroupPlan:
+        now_ms = self._around.clock.now_ms()
+        offer = signed.offer
+        node = self._formation.nodes[offer.virtual_node]
+        skipped = (offer.start_ms - request.start_ms) // (request.interval_s * MS_PER_S)
+        contract_id = f"sc1-{request.need_id}-{number}"
+        event = dr_event(
+            self._around.program,
+            f"evt-{request.need_id}-{number}",
+            node.name,
+            offer.start_ms,
+            request_end_ms(request),
+        )
+        await self._around.events.plan(event)
+        terms = virtual_node_terms(
+            self._around.program,
+            request,
+            event,
+            choice.obligation_wh[skipped:],
+            now_ms,
+            offer.energy_price_minor_per_mwh,
+            assisting,
+        )
+        return GroupPlan(
+            contract_id=contract_id,
+            need_id=request.need_id,
+            virtual_node=offer.virtual_node,
+            kind="initial" if number == 0 or skipped == 0 else "assist",
+            terms=terms,
+            offer=offer,
+            offer_signature=signed.signature,
+            planned_ms=now_ms,
+        )
+
+    async def _propose_missing(self, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]) -> None:
+        for plan in plans:
+            if plan.contract_id in contracts or not self._in_time(plan):
+                continue
+            command = SetupDR(
+                contract_id=plan.contract_id,
+                parent=None,
+                payee=plan.virtual_node,
+                terms=plan.terms,
+                offer=plan.offer,
+                offer_signature=plan.offer_signature,
+            )
+            [result] = await self._ledger.submit_many([command])
+            if result.status == "refused" and result.code != "contract_exists":
+                _log.error("contract refused", contract=plan.contract_id, code=result.code)
+            found = await self._ledger.record(ContractRecord, plan.contract_id)
+            if found is not None:
+                contracts[plan.contract_id] = found
+
+    async def _uncovered(
+        self, request: RequestReduction, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]
+    ) -> list[int]:
+        """Wh per interval of the need that nobody is bound to deliver any more; empty if it is not worth a contract."""
+        now_ms = self._around.clock.now_ms()
+        step_ms = request.interval_s * MS_PER_S
+        from_ms = earliest_start_ms(self._around.program, now_ms)
+        covered = [0] * len(request.target_wh)
+        for plan in plans:
+            found = contracts.get(plan.contract_id)
+            if found.status not in _RUNNING if found is not None else not self._in_time(plan):
+                continue
+            node = self._formation.nodes.get(plan.virtual_node)
+            short = await node.shortfall_wh(found) if node is not None and found is not None else None
+            offset = (plan.terms.start_ms - request.start_ms) // step_ms
+            for n, obliged in enumerate(plan.terms.obligation_wh):
+                covered[offset + n] += obliged - (short[n] if short else 0)
+        uncovered = [
+            max(0, wanted - found) if request.start_ms + n * step_ms >= from_ms else 0
+            for n, (wanted, found) in enumerate(zip(request.target_wh, covered, strict=True))
+        ]
+        worth = sum(uncovered) * 100 > sum(request.target_wh) * _WORTH_PERCENT
+        return uncovered if worth else []
+
+    def _in_time(self, plan: GroupPlan) -> bool:
+        return self._around.clock.now_ms() < plan.terms.accept_by_ms
+
+
+def _candidate(node: VirtualNodePort, offer: SignedOffer | Rejection, request: RequestReduction) -> Candidate:
+    none = (0,) * len(request.target_wh)
+    if isinstance(offer, Rejection):
+        return Candidate(
+            candidate=node.party,
+            available_wh=none,
+            forecast_wh=0,
+            price_minor_per_mwh=0,
+            reliability_bp=0,
+            excluded=offer.reason,
+        )
+    skipped = (offer.offer.start_ms - request.start_ms) // (request.interval_s * MS_PER_S)
+    return Candidate(
+        candidate=node.party,
+        available_wh=(0,) * skipped + offer.offer.profile_wh,
+        forecast_wh=offer.forecast_wh,
+        price_minor_per_mwh=offer.offer.energy_price_minor_per_mwh,
+        reliability_bp=offer.reliability_bp,
+    )

@@ -1,0 +1,63 @@
+"""The aggregator's ports on the VTN's services: members out of enrolments and telemetry, events out of dr_events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from openadr.model import DrEvent
+from vtn.aggregator.ports import Member
+from vtn.services.dr_events import OPTED_IN, OPTED_OUT, DrEvents
+from vtn.services.telemetry import Telemetry
+from vtn.services.vens import ENROLLED, Vens
+
+_OPT_OF_STATE = {OPTED_IN: "optIn", OPTED_OUT: "optOut"}
+_ALL_TIME_MS = 2**53 - 1
+
+
+class EnrolledMembers:
+    """`Members` of one program on its VENs and their telemetry."""
+
+    def __init__(self, vens: Vens, telemetry: Telemetry, program: str) -> None:
+        self._vens = vens
+        self._telemetry = telemetry
+        self._program = program
+
+    async def of_group(self, group: str) -> list[Member]:
+        """See ports.Members."""
+        return [
+            Member(
+                ven_id=ven.ven_id,
+                ven_name=ven.ven_name,
+                party=ven.party,
+                area=ven.area,
+                flexible_w=ven.resource.flexible_w,
+                flexible_percent=ven.resource.flexible_percent,
+            )
+            for ven in await self._vens.list(virtual_node=group, status=ENROLLED)
+            if ven.party is not None and ven.program == self._program
+        ]
+
+    async def readings(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, dict[int, int]]:
+        """See ports.Members."""
+        return await self._telemetry.histories(list(ven_ids), from_ms, min(to_ms, _ALL_TIME_MS))
+
+
+class ProgramEvents:
+    """`Events` of one program."""
+
+    def __init__(self, dr_events: DrEvents, program: str) -> None:
+        self._dr_events = dr_events
+        self._program = program
+
+    async def plan(self, event: DrEvent) -> None:
+        """See ports.Events."""
+        await self._dr_events.create(event, self._program)
+
+    async def publish(self, event_id: str, ven_ids: Collection[str]) -> None:
+        """See ports.Events."""
+        await self._dr_events.publish(event_id, list(ven_ids))
+
+    async def opts(self, event_id: str) -> Mapping[str, str]:
+        """See ports.Events."""
+        deliveries = await self._dr_events.deliveries(event_id)
+        return {each.ven_id: _OPT_OF_STATE[each.state] for each in deliveries if each.state in _OPT_OF_STATE}
