@@ -101,5 +101,5 @@ def errors_wanted(level: float) -> int:
 
 
 def _rank(count: int, level: float) -> int:
-    exact = round((count + 1) * level, 9)  # 0.7 * 10 is 7.000000000000001 to a float: not rank 8
+    exact = round((count + 1) * level, 9)  # 100 * 0.55 is 55.00000000000001 to a float: still rank 55
     return math.ceil(exact) if level > 0.5 else math.floor(exact)

@@ -56,10 +56,25 @@ def test_a_band_is_made_from_earlier_origins_only() -> None:
 
 
 def test_changing_the_future_never_changes_a_forecast() -> None:
+    """Issued at 18:00 the evening before: for Thursday neither Wednesday's last six hours nor errors in them count."""
     days = [MONDAY + timedelta(days=number) for number in range(1, 4)]
-    before = backtest(YESTERDAY, days_of([100, 110, 90, 70, 60]), UTC_SITE, days, lead_s=6 * 3600)
-    after = backtest(YESTERDAY, days_of([100, 110, 90, 7e5, 6e5]), UTC_SITE, days, lead_s=6 * 3600)
+    series = days_of([100, 110, 90, 70, 60])
+    cut_ms = UTC_SITE.start_ms(days[2]) - 6 * 3_600_000
+    changed = {start: 7e5 if start >= cut_ms else value for start, value in series.readings.items()}
+    before = backtest(YESTERDAY, series, UTC_SITE, days, lead_s=6 * 3600)
+    after = backtest(YESTERDAY, IntervalSeries(3600, changed), UTC_SITE, days, lead_s=6 * 3600)
     assert [origin.forecast for origin in before.origins] == [origin.forecast for origin in after.origins]
+    assert before.origins[2].forecast is not None
+    assert before.origins[2].forecast.quantiles
+
+
+def test_errors_older_than_the_calibration_are_not_used() -> None:
+    """100, 110, 90, 95: errors +10 and -20. With one day of calibration Thursday has 90 - 20 = 70 twice."""
+    days = [MONDAY + timedelta(days=number) for number in range(1, 4)]
+    result = backtest(YESTERDAY, days_of([100, 110, 90, 95]), UTC_SITE, days, calibration_days=1)
+    last = result.origins[2].forecast
+    assert last is not None
+    assert set(last.quantiles[0.1]) == set(last.quantiles[0.9]) == {70.0}
 
 
 def test_a_day_before_any_history_is_skipped_with_its_reason_and_gaps_are_counted() -> None:

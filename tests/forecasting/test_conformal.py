@@ -25,6 +25,11 @@ def test_nine_errors_give_their_extremes_as_the_levels_0_1_and_0_9() -> None:
     assert [order_statistic(errors, level) for level in (0.1, 0.5, 0.7, 0.9)] == [1.0, 5.0, 7.0, 9.0]
 
 
+def test_ranks_do_not_slip_by_floating_point() -> None:
+    """n = 99: (99 + 1) * 0.55 is rank 55, though floats make it 55.00000000000001."""
+    assert order_statistic([float(rank) for rank in range(1, 100)], 0.55) == 55.0
+
+
 @pytest.mark.parametrize(("level", "count"), [(0.1, 9), (0.9, 9), (0.05, 19), (0.95, 19), (0.5, 1), (0.99, 99)])
 def test_the_fewest_errors_for_a_level(level: float, count: int) -> None:
     assert errors_wanted(level) == count

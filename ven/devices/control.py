@@ -98,8 +98,7 @@ def restore_command(at_ms: int) -> Command:
 
 
 def _repeats(command: Command, last: Command) -> bool:
-    same = (command.kind, command.value, command.until_ms) == (last.kind, last.value, last.until_ms)
-    return same and command.kind is not Kind.RESTORE
+    return (command.kind, command.value, command.until_ms) == (last.kind, last.value, last.until_ms)
 
 
 def _check(command: Command) -> None:

@@ -130,7 +130,6 @@ class _Budget:
 
 def _follow(session: Session, start_ms: int, end_ms: int, command: Command, profile: Profile, budget: _Budget) -> None:
     """Extends a session by one command in force, interval by interval, until it ends or a limit is reached."""
-    session.released_by = None
     while start_ms < end_ms:
         index = profile.index_at(start_ms)
         piece_end_ms = min(end_ms, profile.start_ms + (index + 1) * profile.interval_ms)

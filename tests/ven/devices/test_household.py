@@ -106,6 +106,14 @@ def test_asking_again_does_not_get_round_the_owner_s_limits_before_the_rest_is_o
     assert household.status(START_MS + HOUR_MS).released_by == "max_duration"
 
 
+def test_rest_counts_from_the_last_watt_shed_not_from_the_end_of_what_was_asked() -> None:
+    """30 minutes allowed, 1 h rest, 2 h asked: at the next request 1.5 h have passed since the reduction ended."""
+    household = home(limits=OwnerLimits(1000, 1800, 10_000, 3600))
+    household.shed(START_MS, 400, START_MS + 2 * HOUR_MS)
+    household.shed(START_MS + 2 * HOUR_MS, 400, START_MS + 3 * HOUR_MS)
+    assert household.shed_wh(START_MS + 2 * HOUR_MS, START_MS + 3 * HOUR_MS) == 200
+
+
 def test_a_larger_request_replaces_a_smaller_one_without_recovery_between() -> None:
     household = home()
     household.shed(START_MS, 200, START_MS + HOUR_MS)
@@ -278,6 +286,38 @@ def test_forgetting_shrinks_the_state_and_refuses_what_was_forgotten() -> None:
     assert household.energy_wh(START_MS + 5 * HOUR_MS, START_MS + 6 * HOUR_MS) == 2000
     with pytest.raises(OutsideProfile, match="forgotten"):
         household.energy_wh(START_MS, START_MS + QUARTER_MS)
+
+
+def test_forgetting_more_than_once_keeps_the_fractions_of_the_register() -> None:
+    """Each event withholds and returns thirds of a watt-hour; the meter must not lose them."""
+    limits = OwnerLimits(1000, 10_800, 10_000, 0)
+    steady, forgetful = home(limits=limits, delay_s=61), home(limits=limits, delay_s=61)
+    for event in range(4):
+        at_ms = START_MS + event * 4 * HOUR_MS
+        forgetful.forget(at_ms)
+        assert forgetful.state().count(b'"reduce"') == 0
+        for household in (steady, forgetful):
+            household.shed(at_ms, 313, at_ms + QUARTER_MS)
+        assert readings(steady)[event * 16 :] == [
+            forgetful.energy_wh(start_ms, start_ms + QUARTER_MS)
+            for start_ms in range(at_ms, START_MS + QUARTERS * QUARTER_MS, QUARTER_MS)
+        ]
+
+
+def test_a_home_that_still_recovers_is_not_forgotten() -> None:
+    household = home(limits=OwnerLimits(1000, 10_800, 10_000, 0))
+    household.shed(START_MS, 400, START_MS + HOUR_MS)
+    before = readings(household)
+    household.forget(START_MS + 2 * HOUR_MS)  # cooling recovers until 3 h
+    assert readings(household) == before
+
+
+def test_a_request_still_in_force_is_not_forgotten_so_that_repeating_it_starts_nothing_new() -> None:
+    household = home(limits=OwnerLimits(1000, 1800, 10_000, 1800))
+    household.shed(START_MS, 400, START_MS + 12 * HOUR_MS)
+    household.forget(START_MS + 6 * HOUR_MS)
+    household.shed(START_MS + 6 * HOUR_MS, 400, START_MS + 12 * HOUR_MS)
+    assert household.shed_wh(START_MS, START_MS + 12 * HOUR_MS) == 200
 
 
 def test_a_second_by_second_simulation_agrees() -> None:

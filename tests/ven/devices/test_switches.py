@@ -19,6 +19,7 @@ def test_a_relay_off_for_ten_minutes_of_an_hour_uses_five_sixths() -> None:
     relay = Relay("heater", 1200)
     relay.shed(20 * MINUTE_MS, 100, 30 * MINUTE_MS)
     assert relay.energy_wh(0, HOUR_MS) == 1000
+    assert relay.energy_wh(0, 25 * MINUTE_MS) == 400  # 20 minutes of 1200 W
     assert (relay.power_w(25 * MINUTE_MS), relay.power_w(30 * MINUTE_MS)) == (0, 1200)
     assert relay.status(25 * MINUTE_MS).mode is Mode.SHEDDING
     assert relay.status(25 * MINUTE_MS).until_ms == 30 * MINUTE_MS
