@@ -20,7 +20,7 @@ from contracts.core.facts import ReductionRequested
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import ContractRecord, Status
 from contracts.demand_response.needs import PORTFOLIO, NeedRecord
-from ledger.client import START, LedgerClient, LedgerError
+from ledger.client import START, FactRecord, LedgerClient, LedgerError
 from runtime.logs import get_logger
 from vtn.aggregator.closing import close
 from vtn.aggregator.dispatch import Candidate, Choice, choose
@@ -55,9 +55,14 @@ class Cycle:
         self._around = around
         self._turn_s = turn_s
         self._wake = asyncio.Event()
+        self._cursor = START
 
     async def run(self) -> None:
-        """Works until cancelled; an error of one turn is logged and the next turn tries again."""
+        """Works until cancelled; an error of one turn is logged and the next turn tries again.
+
+        What is already on the ledger is read first, so that no decision is taken without its members' history."""
+        while not await self._catch_up():
+            await asyncio.sleep(self._turn_s)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             tasks.create_task(self._turns())
@@ -84,25 +89,33 @@ class Cycle:
             self._wake.clear()
 
     async def _follow(self) -> None:
-        """Every fact from the first on: needs of this aggregator, track records of its virtual nodes' members."""
-        cursor = START
         while True:
             try:
-                async for record in self._ledger.follow(cursor):
-                    fact = record.fact
-                    if isinstance(fact, ReductionRequested) and fact.aggregator == self._ledger.party:
-                        await self._remember(fact)
-                    for node in self._formation.nodes.values():
-                        node.observe(fact)
-                    cursor = record.cursor
+                async for record in self._ledger.follow(self._cursor):
+                    await self._observe(record)
                     self._wake.set()
             except LedgerError as error:
                 _log.warning("facts interrupted", error=str(error))
                 await asyncio.sleep(self._turn_s)
 
-    async def _remember(self, fact: ReductionRequested) -> None:
-        fields = {name: getattr(fact, name) for name in RequestReduction.__struct_fields__}
-        await self._records.add_need(RequestReduction(**fields), self._around.clock.now_ms())
+    async def _catch_up(self) -> bool:
+        try:
+            while page := await self._ledger.facts(self._cursor):
+                for record in page:
+                    await self._observe(record)
+        except LedgerError as error:
+            _log.warning("the ledger is not there yet", error=str(error))
+            return False
+        return True
+
+    async def _observe(self, record: FactRecord) -> None:
+        """Needs of this aggregator, and the track record of its virtual nodes' members."""
+        fact = record.fact
+        if isinstance(fact, ReductionRequested) and fact.aggregator == self._ledger.party:
+            fields = {name: getattr(fact, name) for name in RequestReduction.__struct_fields__}
+            await self._records.add_need(RequestReduction(**fields), self._around.clock.now_ms())
+        self._around.track.observe(fact)
+        self._cursor = record.cursor
 
     # ---- one need
 

@@ -19,7 +19,6 @@ from contracts.core.commands import (
     SetupDR,
     offer_bytes,
 )
-from contracts.core.facts import Fact
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import ContractRecord, EngagementRecord, Status, terms_end_ms
 from contracts.demand_response.needs import NeedRecord
@@ -30,7 +29,7 @@ from runtime.keys import PrivateKey
 from runtime.logs import get_logger
 from vtn.aggregator import monitoring
 from vtn.aggregator.dispatch import BASIS_POINTS, choose
-from vtn.aggregator.members import Evaluation, TrackRecord, evaluate, site_calendar
+from vtn.aggregator.members import Evaluation, TrackRecord, evaluate
 from vtn.aggregator.monitoring import Live, Watched
 from vtn.aggregator.ports import Events, Members, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
@@ -54,6 +53,7 @@ class Surroundings:
     records: AggregatorRecords
     program: Program
     clock: Clock
+    track: TrackRecord
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,7 @@ class VirtualNode:
         self._key = key
         self._ledger = ledger
         self._around = around
-        self._track = TrackRecord(site_calendar(around.program.terms))
         self._assessed: dict[str, tuple[int, dict[str, str], int]] = {}
-
-    def observe(self, fact: Fact) -> None:
-        """Takes a fact of the ledger into account (track records of its members)."""
-        if getattr(fact, "payer", None) == self.party:
-            self._track.observe(fact)
 
     # ---- what its aggregator asks
 
@@ -361,7 +355,7 @@ class VirtualNode:
                     member,
                     readings[member.ven_id],
                     around.program.terms,
-                    self._track,
+                    around.track,
                     need_start_ms=request.start_ms,
                     start_ms=start_ms,
                     count=count,
