@@ -13,7 +13,6 @@ import secrets
 
 import msgspec
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.core.commands import Enrolment, EnrolParty, Transfer, enrolment_bytes
@@ -26,7 +25,17 @@ from vtn.errors import Conflict, InvalidInput, LedgerRefused, NotAllowed, NotFou
 from vtn.records.database import Database
 from vtn.records.tables import invitations, programs, vens
 from vtn.services.ledger_outbox import PENDING, LedgerOutbox, LedgerUnavailable, OutboxEntry
-from vtn.services.vens import ENROLLED, ENROLLING, REFUSED, Resource, Ven, change_ven, locked_ven
+from vtn.services.vens import (
+    ENROLLED,
+    ENROLLING,
+    REFUSED,
+    Resource,
+    Ven,
+    change_ven,
+    insert_ven,
+    locked_ven,
+    new_ven_id,
+)
 
 _log = get_logger("vtn.enrolment")
 
@@ -98,8 +107,8 @@ class Enrolments:
 
     async def invite(
         self, ven_name: str, area: str, program: str, *, virtual_node: str | None = None, valid_s: int = 30 * 86_400
-    ) -> str:
-        """Invite a VEN and return its one-time code; the code itself is not kept.
+    ) -> tuple[str, int]:
+        """Invite a VEN: its one-time code, which is not kept, and until when it works (ms).
 
         Inviting the same name again replaces an unused invitation. Raises Conflict for a name that is enrolled,
         NotFound for the program.
@@ -118,13 +127,13 @@ class Enrolments:
                 "created_ms": now_ms, "expires_ms": now_ms + 1000 * valid_s,
             }  # fmt: skip
             if found is None:
-                ven_id = f"ven-{secrets.token_hex(8)}"
+                ven_id = new_ven_id()
                 await connection.execute(insert(invitations).values(ven_id=ven_id, ven_name=ven_name, **values))
             elif found["public_key"] is not None:
                 raise Conflict("ven_exists", f"{ven_name} is enrolled as {found['ven_id']}")
             else:
                 await connection.execute(update(invitations).where(invitations.c.ven_name == ven_name).values(**values))
-        return code
+        return code, now_ms + 1000 * valid_s
 
     async def enrol(self, request: EnrolmentRequest) -> Ven:
         """Enrol the VEN that holds `public_key`; again with the same code and key gives the same VEN.
@@ -200,11 +209,7 @@ class Enrolments:
         return ven
 
     async def _store(self, connection: AsyncConnection, ven: Ven, command: EnrolParty) -> None:
-        row = msgspec.structs.asdict(ven) | {"resource": msgspec.json.encode(ven.resource)}
-        try:
-            await connection.execute(insert(vens).values(**row))
-        except IntegrityError as error:
-            raise Conflict("key_in_use", "a VEN with this key or name is enrolled already") from error
+        await insert_ven(connection, ven)
         used = {"public_key": ven.public_key, "used_ms": ven.enrolled_ms}
         await connection.execute(update(invitations).where(invitations.c.ven_id == ven.ven_id).values(**used))
         enrol_key, credit_key = _keys(ven.ven_id)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runtime.clock import Clock
 from vtn.errors import Conflict, NotFound
 from vtn.records.database import Database, wake
-from vtn.records.tables import vens
+from vtn.records.tables import programs, vens
 
 ENROLLING, ENROLLED, REFUSED, REMOVED = "enrolling", "enrolled", "refused", "removed"
 
@@ -61,8 +63,36 @@ class Ven(msgspec.Struct, frozen=True):
 class Vens:
     """VENs in PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock, *, poll_interval_s: int = 60) -> None:
         self._database = database
+        self._clock = clock
+        self._poll_interval_s = poll_interval_s
+
+    async def add(
+        self,
+        ven_name: str,
+        area: str,
+        program: str,
+        *,
+        virtual_node: str | None = None,
+        resource: Resource | None = None,
+    ) -> Ven:
+        """Enrol a VEN without a ledger key: it gets events and reports telemetry, but cannot be a party to contracts.
+
+        Raises Conflict for a name that is taken, NotFound for the program.
+        """
+        ven = Ven(
+            ven_id=new_ven_id(), ven_name=ven_name, party=None, public_key=None, area=area, program=program,
+            virtual_node=virtual_node, status=ENROLLED, resource=resource or Resource(), registration_id=None,
+            profile_name=None, transport_name=None, transport_address=None, http_pull=True, report_only=False,
+            poll_interval_s=self._poll_interval_s, fingerprint=None, meter_r_id=None,
+            enrolled_ms=self._clock.now_ms(), registered_ms=None,
+        )  # fmt: skip
+        async with self._database.transaction() as connection:
+            if not await connection.scalar(select(programs.c.name).where(programs.c.name == program)):
+                raise NotFound("program_unknown", f"there is no program {program}")
+            await insert_ven(connection, ven)
+        return ven
 
     async def get(self, ven_id: str) -> Ven:
         """Raises NotFound."""
@@ -134,6 +164,21 @@ async def change_ven(connection: AsyncConnection, ven_id: str, **values: Any) ->
         return None
     await wake(connection, "ven", ven_id)
     return to_ven(row)
+
+
+async def insert_ven(connection: AsyncConnection, ven: Ven) -> None:
+    """Store a new VEN. Raises Conflict for a name or key that is taken."""
+    row = msgspec.structs.asdict(ven) | {"resource": msgspec.json.encode(ven.resource)}
+    try:
+        await connection.execute(insert(vens).values(**row))
+    except IntegrityError as error:
+        raise Conflict("already_in_use", f"a VEN named {ven.ven_name}, or with the same key, is enrolled") from error
+    await wake(connection, "ven", ven.ven_id)
+
+
+def new_ven_id() -> str:
+    """A venID nobody has."""
+    return f"ven-{secrets.token_hex(8)}"
 
 
 async def locked_ven(connection: AsyncConnection, ven_id: str) -> Ven | None:

@@ -1,0 +1,135 @@
+"""Settings of the VTN: the reference manual of `dr-vtn serve`."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from runtime.clock import Clock, clock_from_file
+from runtime.settings import ProcessSettings
+from runtime.tls import Certificate, server_context
+
+_CLOCK_VARIABLE = "GRIDPACT_CLOCK"
+
+
+class VtnSettings(ProcessSettings):
+    """One VTN; several processes may share its database."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIDPACT_VTN_")
+
+    # ---- where things are
+    data_dir: Path = Field(Path("var/vtn"), description="Keys and the embedded PostgreSQL")
+    database_url: str | None = Field(
+        None, description="A PostgreSQL server of your own; without it an embedded one runs in the data folder"
+    )
+    postgres_binaries: Path | None = Field(
+        None, description="Folder of another PostgreSQL's programs for the embedded server"
+    )
+    clock_file: Path | None = Field(
+        None, description=f"Epoch and speed of the domain clock; also {_CLOCK_VARIABLE}; without it the system's clock"
+    )
+
+    # ---- the interface
+    host: str = Field("127.0.0.1", description="Address to listen on; off loopback a certificate is required")
+    port: int = Field(8450, ge=0, le=65_535, description="Port to listen on; 0 takes a free one")
+    public_url: str | None = Field(
+        None, description="Address under which VENs reach the VTN; without it that of host and port"
+    )
+    certificate: Path | None = Field(None, description="PEM chain of the server's certificate")
+    certificate_key: Path | None = Field(None, description="PEM private key of the certificate")
+    second_certificate: Path | None = Field(
+        None, description="PEM chain of a second certificate: 2.0b wants an RSA and an ECC one at once"
+    )
+    second_certificate_key: Path | None = Field(None, description="PEM private key of the second certificate")
+    client_ca: Path | None = Field(
+        None,
+        description="PEM authorities of VENs' certificates; TLS needs it: a certificate is a VEN's identity",
+    )
+
+    # ---- the ledger
+    ledger_url: str = Field("http://127.0.0.1:8440", description="A replica of the ledger")
+    channel: str = Field("main", description="Channel of the ledger")
+    ledger_policy: Path | None = Field(
+        None, description="Trust file handed to VENs at enrolment; without it the one the ledger answers with"
+    )
+    aggregator_key: Path | None = Field(
+        None, description="The aggregator's private key; without it `aggregator.key` in the data folder"
+    )
+    enrolment_credit_minor: int = Field(
+        0, ge=0, description="Minor units each device is given when it joins, so that it can put up deposits"
+    )
+    outbox_interval_s: float = Field(
+        1.0, gt=0, description="Wall seconds between tries to bring waiting transactions to the ledger"
+    )
+
+    # ---- OpenADR 2.0b
+    vtn_id: str = Field("gridpact", description="vtnID on the wire")
+    poll_interval_s: int = Field(60, ge=1, description="How often VENs are asked to poll, in seconds of domain time")
+    redeliver_s: int = Field(
+        30, ge=0, description="A message without acknowledgement is handed out again after so many domain seconds"
+    )
+    lenient: bool = Field(True, description="Also read messages that real devices get slightly wrong; each is logged")
+    request_bytes_max: int = Field(1024 * 1024, ge=65_536, le=1024 * 1024, description="Largest request body in bytes")
+
+    # ---- what runs in this process
+    aggregator: bool = Field(True, description="Run the aggregator's cycle in this process (in one process only)")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key belong together")
+        if (self.second_certificate is None) != (self.second_certificate_key is None):
+            raise ValueError("second_certificate and second_certificate_key belong together")
+        if self.certificate is None and (self.second_certificate or self.client_ca):
+            raise ValueError("second_certificate and client_ca need a certificate")
+        if self.certificate is not None and self.client_ca is None:
+            raise ValueError("with TLS client_ca is required: VENs are known by their certificates")
+        return self
+
+    @classmethod
+    def load(
+        cls, *, config: Path | None = None, secrets_dir: Path | None = None, flags: Mapping[str, Any] | None = None
+    ) -> Self:
+        """As the base class; the clock file may also come from the variable all processes share."""
+        shared = os.environ.get(_CLOCK_VARIABLE)
+        settings = super().load(config=config, secrets_dir=secrets_dir, flags=flags)
+        if shared and settings.clock_file is None:
+            return settings.model_copy(update={"clock_file": Path(shared)})
+        return settings
+
+    def clock(self) -> Clock:
+        """The domain clock. Raises ClockFileError."""
+        return clock_from_file(self.clock_file)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The server's TLS context; None: plain HTTP, on loopback only. Raises SettingsError."""
+        if self.certificate is None or self.certificate_key is None:
+            return None
+        certificates = [Certificate(self.certificate, self.certificate_key)]
+        if self.second_certificate is not None and self.second_certificate_key is not None:
+            certificates.append(Certificate(self.second_certificate, self.second_certificate_key))
+        return server_context(certificates, self.client_ca)
+
+    @property
+    def aggregator_key_file(self) -> Path:
+        """Where the aggregator's key is."""
+        return self.aggregator_key or self.data_dir / "aggregator.key"
+
+    @property
+    def url(self) -> str:
+        """Address under which VENs reach the VTN (with port 0 only `public_url` is right)."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{shown}:{self.port}"
+
+    @property
+    def openadr2_url(self) -> str:
+        """Address of the 2.0b face; service names are appended to it."""
+        return f"{self.url}/OpenADR2/Simple/2.0b"

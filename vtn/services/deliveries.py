@@ -1,0 +1,127 @@
+"""How far each event got with each VEN it was published to, and what the VEN answered.
+
+queued ──▶ delivered ──▶ opted_in | opted_out         a modification queues it again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from openadr.model import DrEvent
+from vtn.errors import Conflict, InvalidInput, NotFound
+from vtn.records.messages import acknowledge
+from vtn.records.tables import dr_events, event_deliveries
+
+PLANNED, PUBLISHED, CANCELLED = "planned", "published", "cancelled"
+QUEUED, DELIVERED, OPTED_IN, OPTED_OUT = "queued", "delivered", "opted_in", "opted_out"
+EVENT_MESSAGE = "event"
+_STATE_OF_OPT = {"optIn": OPTED_IN, "optOut": OPTED_OUT}
+_COMPLETED_FOR_MS = 300_000
+"""A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel."""
+
+
+class EventDelivery(msgspec.Struct, frozen=True):
+    """How far an event got with one VEN. `state`: queued, delivered, opted_in, opted_out; `late`: answered after the
+    start; `answered_ms` None: the current modification is not acknowledged."""
+
+    event_id: str
+    ven_id: str
+    state: str
+    modification_number: int
+    queued_ms: int
+    delivered_ms: int | None
+    answered_ms: int | None
+    late: bool
+    opt_id: str | None
+
+
+async def applicable(connection: AsyncConnection, ven_id: str, now_ms: int) -> list[DrEvent]:
+    """As `DrEvents.applicable`, inside a transaction."""
+    e, d = dr_events.c, event_deliveries.c
+    rows = await connection.execute(
+        select(e.canonical, e.created_ms)
+        .join(event_deliveries, d.event_id == e.event_id)
+        .where(d.ven_id == ven_id)
+        .where(or_(e.end_ms.is_(None), e.end_ms > now_ms - _COMPLETED_FOR_MS))
+        .where(or_(e.status == PUBLISHED, (e.status == CANCELLED) & d.answered_ms.is_(None)))
+        .order_by(e.start_ms, e.event_id)
+    )
+    return [to_event(row.canonical, row.created_ms) for row in rows]
+
+
+async def mark_event_delivered(
+    connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int
+) -> None:
+    """Note that the VEN was sent these events; one with oadrResponseRequired never is thereby done."""
+    if not events:
+        return
+    ids = [event.event_id for event in events]
+    d = event_deliveries.c
+    await connection.execute(
+        update(event_deliveries)
+        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.delivered_ms.is_(None))
+        .values(delivered_ms=now_ms)
+    )
+    await connection.execute(
+        update(event_deliveries)
+        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.state == QUEUED)
+        .values(state=DELIVERED)
+    )
+    silent = [event.event_id for event in events if not event.response_required]
+    if silent:
+        await connection.execute(
+            update(event_deliveries)
+            .where(d.ven_id == ven_id, d.event_id.in_(silent), d.answered_ms.is_(None))
+            .values(answered_ms=now_ms)
+        )
+        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+
+
+async def record_opt(
+    connection: AsyncConnection,
+    ven_id: str,
+    event_id: str,
+    modification_number: int,
+    opt_type: str,
+    now_ms: int,
+    *,
+    opt_id: str | None = None,
+) -> EventDelivery:
+    """As `DrEvents.record_opt`, inside a transaction."""
+    state = _STATE_OF_OPT.get(opt_type)
+    if state is None:
+        raise InvalidInput("opt_type_invalid", f"{opt_type} is neither optIn nor optOut")
+    d = event_deliveries.c
+    query = (
+        select(event_deliveries, dr_events.c.start_ms)
+        .join(dr_events, dr_events.c.event_id == d.event_id)
+        .where(d.event_id == event_id, d.ven_id == ven_id)
+        .with_for_update(of=event_deliveries)
+    )
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound("event_unknown", f"event {event_id} is not known for {ven_id}")
+    if modification_number != row["modification_number"]:
+        raise Conflict(
+            "modification_out_of_sequence",
+            f"event {event_id} is at modification {row['modification_number']}, not {modification_number}",
+        )
+    values: dict[str, Any] = {"answered_ms": row["answered_ms"] or now_ms}
+    if opt_id is not None or row["opt_id"] is None:
+        first_answer = row["state"] in (QUEUED, DELIVERED)
+        values |= {"state": state, "opt_id": opt_id or row["opt_id"]}
+        values["late"] = now_ms >= row["start_ms"] if first_answer else row["late"]
+    changed = update(event_deliveries).where(d.event_id == event_id, d.ven_id == ven_id)
+    result = await connection.execute(changed.values(**values).returning(*event_deliveries.c))
+    await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, [event_id])
+    return EventDelivery(**result.mappings().one())
+
+
+def to_event(data: bytes, created_ms: int) -> DrEvent:
+    """The event of its canonical bytes."""
+    return msgspec.structs.replace(msgspec.json.decode(data, type=DrEvent), created_ms=created_ms)
