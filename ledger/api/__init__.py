@@ -11,7 +11,7 @@ Every error is an RFC 9457 problem. Nothing here decides anything: rules are the
 replica's.
 """
 
-from ledger.api.context import LIMITS, METRICS, REPLICA, STREAMS, Limits
+from ledger.api.context import LIMITS, METRICS, REPLICA, STREAMS, Limits, Streams
 from ledger.api.routes import add_routes
 
-__all__ = ["LIMITS", "METRICS", "REPLICA", "STREAMS", "Limits", "add_routes"]
+__all__ = ["LIMITS", "METRICS", "REPLICA", "STREAMS", "Limits", "Streams", "add_routes"]

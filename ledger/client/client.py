@@ -258,6 +258,11 @@ class LedgerClient:
         """height, size (leaves), time_ms of the last block, members, orderer, proposer, queue."""
         return read_answer(await self._read("status"), dict[str, Any])
 
+    async def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Transactions this replica refused before they were ordered (bad signature, bad form), newest first."""
+        answer = read_answer(await self._read("refusals", [("limit", str(limit))]), dict[str, list[dict[str, Any]]])
+        return answer.get("refusals", [])
+
     async def _post(self, batch: dict[str, Transaction]) -> dict[str, Result]:
         data = b'{"transactions":[' + b",".join(encode(item) for item in batch.values()) + b"]}"
         answer = read_answer(await self._transport.request("POST", "transactions", data=data), ResultsAnswer)

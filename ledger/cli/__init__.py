@@ -1,0 +1,48 @@
+"""`dr-ledger`: found and run a replica, sign for a party, read and prove what the ledger holds.
+
+Exit codes: 0 done, 1 failed, 2 usage, settings or key files, 3 schema, 4 PostgreSQL, 5 ledger not reached or answer
+unknown, 6 refused by the ledger, 7 founding or replica, 8 the ledger does not verify, 9 not there, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ledger.cli import keys, reading, replica, sending
+from ledger.verify import VerificationError
+from runtime.errors import GridpactError
+
+app = typer.Typer(
+    name="dr-ledger",
+    help="The ledger: orders, executes, stores and proves demand-response contracts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (replica.init, replica.migrate, replica.serve, replica.check, replica.verify):
+    app.command()(command)
+app.add_typer(keys.app, name="keys")
+for command in (sending.issue, sending.transfer, sending.request_reduction):
+    app.command()(command)
+for command in (reading.status, reading.facts, reading.proof, reading.refusals):
+    app.command()(command)
+app.add_typer(reading.app, name="show")
+
+
+def main() -> None:
+    """Runs the command line; an error is one sentence on stderr and a stable exit code."""
+    try:
+        app()
+    except VerificationError as error:
+        _fail(f"what the ledger gave does not verify: {error}", 8)
+    except GridpactError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"dr-ledger: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,148 @@
+"""Commands of the member that runs a replica: found it, bring its tables up to date, serve, check, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contracts.core.codec import digest
+from contracts.core.commands import Enrolment
+from contracts.core.parties import Role
+from contracts.rules import Genesis
+from ledger.cli.keys import read_public
+from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
+from ledger.cli.output import show
+from ledger.client import party_id
+from ledger.config import LedgerSettings
+from runtime import logs, service
+from runtime.settings import render
+
+Keys = list[str]
+ClockFlag = Annotated[Path | None, typer.Option("--clock-file", help="Epoch and speed of the domain clock.")]
+
+
+def init(
+    utility: Annotated[Keys, typer.Option("--utility", help="Public key of a utility: a .pub file or its text.")],
+    aggregator: Annotated[Keys, typer.Option("--aggregator", help="Public key of an aggregator.")],
+    auditor: Annotated[Keys | None, typer.Option("--auditor", help="Public key of an auditor.")] = None,
+    origin: Annotated[
+        str | None, typer.Option("--origin", help="Name of the log, HOST/CHANNEL; by default gridpact.local/CHANNEL.")
+    ] = None,
+    member: Annotated[
+        str, typer.Option("--member", help="Name of this member, under which it cosigns.")
+    ] = "member.gridpact.local/1",
+    channel: Annotated[str, typer.Option("--channel", help="Channel of the ledger.")] = "main",
+    data_dir: DataDir = None,
+    clock_file: ClockFlag = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Found a ledger: genesis from the parties' public keys, log keys and policy, in an empty data folder."""
+    from ledger.founding import contracts_root, found  # SQL drivers are loaded by the commands that need them
+
+    settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir, "clock_file": clock_file})
+    given = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor or []}
+    founded = found(
+        settings,
+        parties=[_founder(role, read_public(text)) for role, texts in given.items() for text in texts],
+        channel=channel,
+        origin=origin or f"gridpact.local/{channel}",
+        member=member,
+        contracts_root=contracts_root(),
+        created_ms=settings.clock().now_ms(),
+    )
+    shown = {
+        "data_dir": str(settings.data_dir),
+        "genesis": digest(founded.genesis),
+        "channel": founded.genesis.channel,
+        "origin": founded.genesis.origin,
+        "member": member,
+        "policy_file": str(settings.policy_file),
+        "parties": _shown(founded.genesis),
+    }
+    show(shown, as_json=json)
+    typer.echo(f"Founded. Next: dr-ledger migrate --data-dir {settings.data_dir}", err=True)
+
+
+def migrate(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    secrets_dir: SecretsDir = None,
+) -> None:
+    """Bring the ledger's tables to the version of this program."""
+    from runtime.database import upgrade
+    from runtime.postgres import postgres
+
+    settings = _settings(config, secrets_dir, {"data_dir": data_dir, "database_url": database_url})
+
+    async def work() -> None:
+        binaries = settings.postgres_binaries
+        async with postgres(
+            settings.database_url, settings.postgres_dir, "ledger", binaries=binaries, attach=True
+        ) as url:
+            await upgrade(url, "ledger")
+
+    service.run(work())
+    typer.echo("The ledger's tables are up to date.")
+
+
+def serve(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = None,
+    clock_file: ClockFlag = None,
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="PEM chain of the certificate.")] = None,
+    certificate_key: Annotated[Path | None, typer.Option("--certificate-key", help="Its PEM private key.")] = None,
+    client_ca: Annotated[Path | None, typer.Option("--client-ca", help="PEM authorities for clients.")] = None,
+    config: Config = None,
+    secrets_dir: SecretsDir = None,
+) -> None:
+    """Run the replica until SIGTERM or Ctrl-C. Refuses tables of another version, and plain HTTP off loopback."""
+    from ledger.app import build
+    from ledger.founding import load
+
+    flags = {
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "host": host,
+        "port": port,
+        "clock_file": clock_file,
+        "certificate": certificate,
+        "certificate_key": certificate_key,
+        "client_ca": client_ca,
+    }
+    settings = _settings(config, secrets_dir, flags)
+    tls = settings.tls()
+    service.refuse_plain_http(settings.host, tls)
+    founded = load(settings)
+
+    async def work() -> None:
+        await service.serve(build(settings, founded), settings.host, settings.port, tls, name="dr-ledger")
+
+    service.run(work())
+
+
+def check(config: Config = None, secrets_dir: SecretsDir = None, data_dir: DataDir = None) -> None:
+    """Print the merged settings, secrets hidden; a misspelt setting or variable is an error."""
+    settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags={"data_dir": data_dir})
+    typer.echo(render(settings))
+
+
+def _settings(config: Path | None, secrets_dir: Path | None, flags: Mapping[str, object]) -> LedgerSettings:
+    settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
+    logs.configure("dr-ledger", settings.log_json, settings.log_level)
+    return settings
+
+
+def _founder(role: Role, public: str) -> Enrolment:
+    party = party_id(role, public)
+    return Enrolment(party=party, role=role, key=public, sponsor=party, area="portfolio")
+
+
+def _shown(genesis: Genesis) -> list[dict[str, str]]:
+    return [{"party": each.party, "role": each.role.value, "key": each.key} for each in genesis.parties]
