@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 import ledger.verify
+from contracts.core import envelope
 from ledger.log import checkpoint as notes
 from ledger.log import entry, merkle, proof
 from ledger.verify import VerificationError, verify_proof
@@ -386,6 +387,12 @@ def test_signatures_of_both_kinds_of_key_are_checked_and_have_one_form() -> None
     assert not verify_ed25519(key, b"m", beyond)
     assert not verify_ed25519(bytes(32), b"m", bytes(64))
     assert not verify_ed25519(b"\x01" + bytes(31), b"m", b"\x01" + bytes(63))
+
+
+def test_what_a_party_signs_is_what_the_light_client_checks() -> None:
+    head = header("home-17")
+    assert envelope.signing_bytes(envelope.Header(**head)) == TRANSACTION_PREFIX + json_form.encode(head)
+    assert envelope.commitment(SALT, BODY) == head["commitment"]
 
 
 def test_a_p256_sender_is_verified() -> None:

@@ -217,6 +217,24 @@ def test_a_changed_consistency_proof_fails(data: st.DataObject) -> None:
         verify_consistency(old, new, proof, old_root, new_root)
 
 
+def test_a_proof_that_leads_to_the_root_in_a_tree_of_another_size_fails() -> None:
+    one, two, three = HASHES[:3]
+    pair = node_hash(one, two)
+    root = node_hash(pair, three)
+    verify_inclusion(one, 0, 2, [two], pair)
+    verify_consistency(2, 3, [three], pair, root)
+    with pytest.raises(VerificationError, match="does not lead"):
+        verify_inclusion(one, 0, 3, [two], pair)
+    with pytest.raises(VerificationError, match="too long"):
+        verify_inclusion(two, 0, 1, [one], pair)
+    with pytest.raises(VerificationError, match="does not lead"):
+        verify_consistency(2, 5, [three], pair, root)
+    with pytest.raises(VerificationError, match="too long"):
+        verify_consistency(2, 3, [three, one], node_hash(one, pair), node_hash(one, root))
+    with pytest.raises(VerificationError, match="too short"):
+        verify_consistency(3, 4, [], root, root)
+
+
 def test_an_empty_tree_is_consistent_with_every_tree_and_only_by_its_own_root() -> None:
     verify_consistency(0, 5, [], EMPTY_ROOT, HASHES[0])
     for bad in ((0, 5, [], HASHES[1]), (0, 5, [HASHES[0]], EMPTY_ROOT), (6, 5, [], EMPTY_ROOT)):

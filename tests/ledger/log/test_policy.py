@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ledger.log.policy import default_threshold, write_policy
 from ledger.verify import Policy, VerificationError, parse_policy
+from ledger.verify.note import COSIGNATURE_V1, VerifierKey
 from tests.ledger.log.sample import Member
 
 MEMBERS = [Member(number) for number in range(1, 7)]
@@ -150,6 +151,12 @@ def test_a_readable_policy_by_others_is_not_canonical() -> None:
 def test_a_malformed_policy_is_refused(text: str) -> None:
     with pytest.raises(VerificationError, match="policy_malformed"):
         parse_policy(text.encode())
+
+
+def test_one_key_under_two_names_is_refused() -> None:
+    twin = VerifierKey.create("twin.example", COSIGNATURE_V1, MEMBERS[0].cosigner_key.public).encode()
+    with pytest.raises(VerificationError, match="listed twice"):
+        parse_policy(f"witness v {VKEYS[0]}\nwitness w {twin}\ngroup g all v w\nquorum g\n".encode())
 
 
 def test_names_are_octets_and_need_not_be_text() -> None:
