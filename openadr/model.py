@@ -31,6 +31,11 @@ UnitKind = Literal[
 ]  # fmt: skip
 Quality = Literal["ok", "estimated", "bad", "missing"]
 
+SCALE_EXPONENTS = {
+    "p": -12, "n": -9, "micro": -6, "m": -3, "c": -2, "d": -1, "none": 0, "k": 3, "M": 6, "G": 9, "T": 12,
+}  # fmt: skip
+"""SI prefixes of units, as powers of ten."""
+
 FORMAT = "gridpact.dr_event.1"
 _INTEGER_END = 2**53
 _ID_LENGTH_MAX = 256
@@ -61,7 +66,7 @@ class PowerAttributes(msgspec.Struct, frozen=True):
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """Unit of a signal's payload or of a reading. `scale` is the SI prefix ("none", "k", "M", ...)."""
+    """Unit of a signal's payload or of a reading. `scale` is an SI prefix, a key of SCALE_EXPONENTS."""
 
     kind: UnitKind
     symbol: str
@@ -72,6 +77,8 @@ class Unit(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         _check_id("unit symbol", self.symbol)
+        if self.scale not in SCALE_EXPONENTS:
+            raise InvalidEvent(f"{self.scale[:40]!r} is no SI prefix")
         if self.kind.startswith("power_"):
             # A power unit always names its supply on the wire: fix it here, so that both ends hold the same object.
             force_setattr(self, "power", self.power or PowerAttributes())

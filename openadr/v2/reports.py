@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from openadr.errors import InvalidReport, ResponseCode
-from openadr.model import Quality, Reading, Report, Target, Unit, decimal
+from openadr.model import SCALE_EXPONENTS, Quality, Reading, Report, Target, Unit, decimal
 from openadr.v2 import fields
 from openadr.v2.document.schema import EI, EMIX, OADR, POWER, STRM, XCAL
 from openadr.v2.events import read_targets, targets_context
@@ -31,9 +31,6 @@ _QUALITY_TEXT: dict[Quality, str] = {
     "bad": "Quality Bad - Non Specific",
     "missing": "No Quality - No Value",
 }
-_SCALE_EXPONENT = {
-    "p": -12, "n": -9, "micro": -6, "m": -3, "c": -2, "d": -1, "none": 0, "k": 3, "M": 6, "G": 9, "T": 12,
-}  # fmt: skip
 
 
 def usage_metadata(
@@ -184,7 +181,7 @@ def _energy_wh(payload: ReportPayload, description: ReportDescription | None) ->
         raise InvalidReport(f"rID {payload.r_id} is no real energy", ResponseCode.REPORT_NOT_SUPPORTED)
     if payload.quality == "missing":
         return 0
-    value = Decimal(payload.value).scaleb(_SCALE_EXPONENT[unit.scale])
+    value = Decimal(payload.value).scaleb(SCALE_EXPONENTS[unit.scale])
     return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
 
 

@@ -12,7 +12,7 @@ from lxml import etree
 from openleadr.messaging import XML_SCHEMA
 
 from openadr.errors import InvalidEvent
-from openadr.model import DrEvent, SignalInterval, Target, canonical, decimal, digest
+from openadr.model import DrEvent, PowerAttributes, SignalInterval, Target, Unit, canonical, decimal, digest
 from openadr.timeline import EventStatus
 from openadr.v2 import OadrDistributeEvent, distribute, parse, render
 from tests.openadr.samples import START_MS, a_full_event, a_signal, an_event
@@ -137,6 +137,21 @@ def test_what_is_no_finite_decimal_is_refused(payload: str) -> None:
 def test_an_event_without_one_canonical_form_cannot_be_made(broken: dict[str, Any]) -> None:
     with pytest.raises(InvalidEvent):
         an_event(**broken)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"scale": "kilo"},
+        {"symbol": ""},
+        {"power": PowerAttributes()},
+        {"pulse_factor": "1"},
+        {"kind": "pulse_count"},
+    ],
+)
+def test_a_unit_that_cannot_be_sent_cannot_be_made(broken: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent):
+        Unit(**{"kind": "energy_real", "symbol": "Wh", **broken})
 
 
 def test_a_cancelled_event_stays_cancelled_over_the_wire() -> None:

@@ -150,7 +150,6 @@ def test_a_report_of_openleadr_becomes_readings() -> None:
         sampling_rate=objects.SamplingRate(timedelta(seconds=10), timedelta(seconds=60), False),
     )
     given = {
-        "report_id": "report-1",
         "report_request_id": "rr-1",
         "report_specifier_id": "usage",
         "created_date_time": START,

@@ -56,7 +56,7 @@ def test_a_message_is_the_golden_xml(message: Message) -> None:
     assert indented(render(message)) == (GOLDEN / f"{wire_name(message)}.xml").read_text()
 
 
-@pytest.mark.parametrize("ven_id", ["00123", "0", "1e5", "true", "P1D", "  padded", "é-7"])
+@pytest.mark.parametrize("ven_id", ["00123", "0", "1e5", "true", "P1D", "  padded", "é-7", "a\r\nb", "]]>"])
 def test_an_id_that_looks_like_something_else_stays_text(ven_id: str) -> None:
     assert parse(render(OadrPoll(ven_id))) == OadrPoll(ven_id)
 

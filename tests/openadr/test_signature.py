@@ -14,6 +14,7 @@ from openleadr import messaging, utils
 
 from openadr.errors import MessageError, RenderError, SignatureRefused
 from openadr.v2 import OadrPoll, fingerprint, parse, read, render, sign, verify
+from openadr.v2.document import signature
 from openadr.v2.document.schema import OADR
 from openadr.v2.document.signature import DS, PrivateKey
 from tests.openadr.samples import MESSAGES, START_MS
@@ -73,7 +74,7 @@ def wrapped() -> list[bytes]:
     bodies = []
     for place in ("before", "inside signature", "renamed"):
         root = etree.fromstring(sign(POLL, *P256, "nonce-0001", START_MS))
-        signature, signed = root
+        outer, signed = root
         forged = etree.fromstring(etree.tostring(signed).replace(b"00123", b"00666"))
         if place == "renamed":
             forged.set(OADR + "Id", "other")
@@ -81,7 +82,7 @@ def wrapped() -> list[bytes]:
         if place == "before":
             root.insert(0, signed)
         else:
-            etree.SubElement(signature, DS + "Object").append(signed)
+            etree.SubElement(outer, DS + "Object").append(signed)
         bodies.append(etree.tostring(root))
     return bodies
 
@@ -113,6 +114,13 @@ def test_without_signature_without_replay_protect_or_with_rubbish_it_is_refused(
     ):
         with pytest.raises(SignatureRefused):
             verify(broken)
+
+
+def test_a_signature_over_another_property_than_replay_protect_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature, "_replay_protect", lambda *_: etree.Element("other", Id="x", Target="#y"))
+    body = sign(POLL, *P256, "nonce-0001", START_MS)
+    with pytest.raises(SignatureRefused, match="ReplayProtect"):
+        verify(body)
 
 
 def test_only_an_unsigned_payload_and_a_usable_nonce_are_signed() -> None:
