@@ -79,6 +79,15 @@ class VtnSettings(ProcessSettings):
 
     # ---- what runs in this process
     aggregator: bool = Field(True, description="Run the aggregator's cycle in this process (in one process only)")
+    aggregator_turn_s: float = Field(
+        1.0, gt=0, description="Wall seconds between two looks of the aggregator when nothing wakes it"
+    )
+    virtual_node_homes_min: int = Field(
+        20, ge=2, description="Homes of one area before they become a virtual node; fewer cannot be measured"
+    )
+    virtual_node_float_minor: int = Field(
+        2_000, ge=0, description="Minor units the aggregator keeps free on each virtual node's account for deposits"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

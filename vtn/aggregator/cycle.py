@@ -24,11 +24,11 @@ from ledger.client import START, FactRecord, LedgerClient, LedgerError
 from runtime.logs import get_logger
 from vtn.aggregator.closing import close
 from vtn.aggregator.dispatch import Candidate, Choice, choose
-from vtn.aggregator.formation import Formation
 from vtn.aggregator.ports import Rejection, SignedOffer, VirtualNodePort
 from vtn.aggregator.records import AggregatorRecords, GroupPlan
 from vtn.aggregator.terms import dr_event, earliest_start_ms, request_end_ms, virtual_node_terms
-from vtn.aggregator.virtual_node import Surroundings
+from vtn.aggregator.virtual_nodes.agent import Surroundings
+from vtn.aggregator.virtual_nodes.formation import Formation
 
 _RUNNING = (Status.PROPOSED, Status.ACCEPTED, Status.ACTIVE)
 #: what is too little to be worth another contract, in percent of the need

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 
 from openadr.model import DrEvent
 from vtn.aggregator.ports import Member
-from vtn.services.dr_events import OPTED_IN, OPTED_OUT, DrEvents
+from vtn.services.deliveries import OPTED_IN, OPTED_OUT
+from vtn.services.dr_events import DrEvents
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import ENROLLED, Vens
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from contracts.core.commands import Offer, RequestReduction, Terms
 from vtn.aggregator.dispatch import Choice
-from vtn.aggregator.monitoring import IntervalDelivery
+from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.records.database import Database
 from vtn.records.tables import metadata
 

@@ -19,8 +19,8 @@ from ledger.client import START, FactRecord, LedgerClient
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """One contract's account. Energy in Wh over the event, money in minor units.
 
-    amount = energy - passed on to contracts below - penalty. `transaction_id` and `fact` name the DRCompleted fact to be
-    proved; `flags` say where telemetry differed from the signed readings."""
+    amount = energy - passed on to contracts below - penalty. `transaction_id` and `fact` name the DRCompleted fact that
+    proves it; `flags` say where telemetry differed from the signed readings."""
 
     contract_id: str
     parent: str | None

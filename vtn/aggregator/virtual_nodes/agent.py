@@ -27,13 +27,13 @@ from ledger.client import LedgerClient
 from runtime.clock import Clock
 from runtime.keys import PrivateKey
 from runtime.logs import get_logger
-from vtn.aggregator import monitoring
 from vtn.aggregator.dispatch import BASIS_POINTS, choose
-from vtn.aggregator.members import Evaluation, TrackRecord, evaluate
-from vtn.aggregator.monitoring import Live, Watched
 from vtn.aggregator.ports import Events, Members, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
 from vtn.aggregator.terms import device_terms, dr_event, earliest_start_ms
+from vtn.aggregator.virtual_nodes import monitoring
+from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate
+from vtn.aggregator.virtual_nodes.monitoring import Live, Watched
 from vtn.services.programs import Program
 
 FIRST_ROUND = "first dispatch"

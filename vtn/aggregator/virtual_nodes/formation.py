@@ -16,7 +16,7 @@ from contracts.tokens import Account, party_account
 from ledger.client import LedgerClient, Refused, party_id
 from runtime.keys import PrivateKey
 from runtime.logs import get_logger
-from vtn.aggregator.virtual_node import Surroundings, VirtualNode
+from vtn.aggregator.virtual_nodes.agent import Surroundings, VirtualNode
 from vtn.services.vens import ENROLLED, Vens
 
 _log = get_logger("vtn.formation")

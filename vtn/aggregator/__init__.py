@@ -1,0 +1,1 @@
+"""The aggregator: decides whom to call, on the ledger; knows no protocol."""

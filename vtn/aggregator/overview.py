@@ -1,0 +1,139 @@
+"""What a need looks like from outside: dispatch and its reasons, contracts, delivery, statements."""
+
+from __future__ import annotations
+
+import msgspec
+
+from contracts.core.commands import RequestReduction
+from contracts.core.parties import Party
+from contracts.demand_response.contract import ContractRecord
+from contracts.demand_response.needs import NeedRecord
+from contracts.tokens import Account, need_account
+from vtn.aggregator.dispatch import Choice
+from vtn.aggregator.records import AggregatorRecords, DevicePlan, GroupPlan, Round
+from vtn.aggregator.statements import Statement, statements, telemetry_differences
+from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
+from vtn.context import Vtn
+from vtn.errors import NotFound
+
+_ALL_TIME_MS = 2**53 - 1
+
+
+class NeedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A need and whether work on it is "open" or "closed"."""
+
+    state: str
+    request: RequestReduction
+
+
+class ChoiceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate of one choice: `scope` is the need or the SC1 whose members were chosen."""
+
+    scope: str
+    round: int
+    choice: Choice
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """One SC1: its plan, its choices of members, and what each closed interval delivered."""
+
+    plan: GroupPlan
+    rounds: list[Round]
+    members: list[DevicePlan]
+    intervals: list[IntervalDelivery]
+
+
+class ContractLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A contract as the ledger holds it."""
+
+    contract_id: str
+    level: str
+    parent: str | None
+    payee: str
+    status: str
+
+
+class NeedView(msgspec.Struct, frozen=True, kw_only=True):
+    """A need with all that was decided. escrow: the need's account; names: party or venID -> what people call it."""
+
+    need: NeedRecord
+    escrow: Account
+    choices: list[ChoiceLine]
+    groups: list[GroupView]
+    contracts: list[ContractLine]
+    names: dict[str, str]
+
+
+async def needs(vtn: Vtn) -> list[NeedLine]:
+    """All needs, newest first."""
+    found = await AggregatorRecords(vtn.database).all_needs()
+    return [NeedLine(state=state, request=request) for request, state in found]
+
+
+async def need(vtn: Vtn, need_id: str) -> NeedView:
+    """Everything about one need. Raises NotFound."""
+    records = AggregatorRecords(vtn.database)
+    record = await _need(vtn, need_id)
+    plans = await records.group_plans(need_id)
+    groups = [
+        GroupView(
+            plan=plan,
+            rounds=await records.rounds(plan.contract_id),
+            members=await records.device_plans(plan.contract_id),
+            intervals=await records.deliveries(plan.contract_id),
+        )
+        for plan in plans
+    ]
+    contracts = await vtn.ledger.records(ContractRecord, f"sc1-{need_id}-")
+    contracts += await vtn.ledger.records(ContractRecord, f"sc2-{need_id}-")
+    return NeedView(
+        need=record,
+        escrow=await vtn.ledger.record(Account, need_account(need_id)) or Account(),
+        choices=[
+            ChoiceLine(scope=scope, round=number, choice=choice)
+            for scope, number, choice in await records.choices(need_id)
+        ],
+        groups=groups,
+        contracts=[
+            ContractLine(contract_id=key, level=c.level, parent=c.parent, payee=c.payee, status=c.status)
+            for key, c in contracts
+        ],
+        names=await _names(vtn, plans),
+    )
+
+
+async def need_statements(vtn: Vtn, need_id: str) -> list[Statement]:
+    """Statements of a need, flagged where telemetry differs from signed readings. Raises NotFound."""
+    await _need(vtn, need_id)
+    names = await _names(vtn, await AggregatorRecords(vtn.database).group_plans(need_id))
+    found = await statements(vtn.ledger, need_id, names)
+    ven_ids = {ven.party: ven.ven_id for ven in await vtn.vens.list() if ven.party is not None}
+    flagged = []
+    for each in found:
+        contract = await vtn.ledger.record(ContractRecord, each.contract_id) if each.payee in ven_ids else None
+        if contract is not None and each.outcome:
+            telemetry = await vtn.telemetry.history(ven_ids[each.payee], contract.terms.start_ms, _ALL_TIME_MS)
+            flags = await telemetry_differences(vtn.ledger, each.payee, contract.terms, telemetry)
+            flagged.append(msgspec.structs.replace(each, flags=flags))
+        else:
+            flagged.append(each)
+    return flagged
+
+
+async def _need(vtn: Vtn, need_id: str) -> NeedRecord:
+    found = await vtn.ledger.record(NeedRecord, need_id)
+    if found is None:
+        raise NotFound("need_unknown", f"there is no need {need_id}: `dr-vtn needs list` shows those there are")
+    return found
+
+
+async def _names(vtn: Vtn, plans: list[GroupPlan]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for ven in await vtn.vens.list():
+        names[ven.ven_id] = ven.ven_name
+        if ven.party is not None:
+            names[ven.party] = ven.ven_name
+    for plan in plans:
+        node = await vtn.ledger.record(Party, plan.virtual_node)
+        names[plan.virtual_node] = f"vn-{node.area}" if node is not None else plan.virtual_node
+    return names

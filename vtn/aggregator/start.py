@@ -1,0 +1,65 @@
+"""Puts an aggregator together on an open VTN."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ledger.client import LedgerClient
+from runtime.keys import PrivateKey
+from runtime.logs import get_logger
+from vtn.aggregator.cycle import Cycle
+from vtn.aggregator.gateway import EnrolledMembers, ProgramEvents
+from vtn.aggregator.records import AggregatorRecords
+from vtn.aggregator.virtual_nodes.agent import Surroundings
+from vtn.aggregator.virtual_nodes.formation import Formation
+from vtn.aggregator.virtual_nodes.members import TrackRecord, site_calendar
+from vtn.context import Vtn
+from vtn.services.programs import Program
+
+_PROGRAM_WAIT_S = 1.0
+
+_log = get_logger("vtn.aggregator")
+
+
+async def run(vtn: Vtn) -> None:
+    """Works for the VTN's program until cancelled; waits for one where there is none yet."""
+    while not (programs := await vtn.programs.list()):
+        await asyncio.sleep(_PROGRAM_WAIT_S)
+    program = programs[0]
+    _log.info("aggregator at work", program=program.name, party=vtn.party)
+    clients: list[LedgerClient] = []
+    try:
+        await cycle(vtn, program, clients).run()
+    finally:
+        for client in clients:
+            await client.close()
+
+
+def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
+    """The cycle of one program; every ledger client it opens for a virtual node is appended to `clients`."""
+    settings = vtn.settings
+    records = AggregatorRecords(vtn.database)
+    around = Surroundings(
+        members=EnrolledMembers(vtn.vens, vtn.telemetry, program.name),
+        events=ProgramEvents(vtn.dr_events, program.name),
+        records=records,
+        program=program,
+        clock=vtn.clock,
+        track=TrackRecord(site_calendar(program.terms)),
+    )
+
+    def client_of(party: str, key: PrivateKey) -> LedgerClient:
+        client = LedgerClient(settings.ledger_url, channel=settings.channel, key=key, party=party, clock=vtn.clock)
+        clients.append(client)
+        return client
+
+    formation = Formation(
+        keys=settings.data_dir / "virtual_nodes",
+        ledger=vtn.ledger,
+        client_of=client_of,
+        vens=vtn.vens,
+        around=around,
+        homes_min=settings.virtual_node_homes_min,
+        float_minor=settings.virtual_node_float_minor,
+    )
+    return Cycle(vtn.ledger, records, formation, around, turn_s=settings.aggregator_turn_s)

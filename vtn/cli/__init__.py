@@ -1,0 +1,40 @@
+"""`dr-vtn`: run the aggregator's VTN and look after programs, homes, events, needs and statements.
+
+Exit codes: 0 done, 1 not carried out, 2 usage, settings or key files, 3 schema, 4 PostgreSQL, 5 ledger not reached,
+6 refused by the ledger, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from runtime.errors import GridpactError
+from vtn.cli import events, needs, programs, service, vens
+
+app = typer.Typer(
+    name="dr-vtn",
+    help="The VTN: an aggregator that turns a utility's need into demand-response events, contracts and payments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (service.init, service.migrate, service.serve, service.check):
+    app.command()(command)
+app.add_typer(programs.app, name="programs")
+app.add_typer(vens.app, name="vens")
+app.add_typer(events.app, name="events")
+app.add_typer(needs.app, name="needs")
+app.command()(needs.statements)
+
+
+def main() -> None:
+    """Runs the command line; an error is one sentence on stderr and a stable exit code."""
+    try:
+        app()
+    except GridpactError as error:
+        typer.echo(f"dr-vtn: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,74 @@
+"""Options that several commands share, the VTN they open, and how they print."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from runtime.service import run
+from vtn.config import VtnSettings
+from vtn.context import Vtn, open_vtn
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+SecretsDir = Annotated[Path | None, typer.Option("--secrets-dir", help="Folder of secret files, named like settings.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Keys and embedded PostgreSQL of the VTN.")]
+DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="PostgreSQL server of your own.")]
+LedgerUrl = Annotated[str | None, typer.Option("--ledger-url", help="A replica of the ledger.")]
+Name = Annotated[str, typer.Argument(help="Name of the program.")]
+
+
+def settings(config: Path | None, data_dir: Path | None, **flags: Any) -> VtnSettings:
+    """The merged settings of a command. Raises SettingsError."""
+    return VtnSettings.load(config=config, flags={"data_dir": data_dir, **flags})
+
+
+def with_vtn(config: Path | None, data_dir: Path | None, work: Callable[[Vtn], Awaitable[T]]) -> T:
+    """Runs `work` on the VTN of the settings, beside a `serve` that is running or without one."""
+
+    async def opened() -> T:
+        async with open_vtn(settings(config, data_dir), attach=True) as vtn:
+            return await work(vtn)
+
+    return run(opened())
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout, indented."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout; numbers to the right."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for position, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[position], int) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def utc(at_ms: int | None) -> str:
+    """An instant for people: 2026-08-31 17:00Z."""
+    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def kwh(energy_wh: int) -> str:
+    """Energy for people."""
+    return f"{energy_wh / 1000:.2f}"
+
+
+def money(amount_minor: int) -> str:
+    """Money for people: whole units with two decimals."""
+    return f"{amount_minor / 100:.2f}"
