@@ -103,7 +103,6 @@ def serve(
     secrets_dir: SecretsDir = None,
 ) -> None:
     """Run the replica until SIGTERM or Ctrl-C. Refuses tables of another version, and plain HTTP off loopback."""
-    from ledger.app import build
     from ledger.founding import load
 
     flags = {
@@ -120,6 +119,7 @@ def serve(
     tls = settings.tls()
     service.refuse_plain_http(settings.host, tls)
     founded = load(settings)
+    from ledger.app import build
 
     async def work() -> None:
         await service.serve(build(settings, founded), settings.host, settings.port, tls, name="dr-ledger")
@@ -131,6 +131,37 @@ def check(config: Config = None, secrets_dir: SecretsDir = None, data_dir: DataD
     """Print the merged settings, secrets hidden; a misspelt setting or variable is an error."""
     settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags={"data_dir": data_dir})
     typer.echo(render(settings))
+
+
+def verify(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    secrets_dir: SecretsDir = None,
+    json: Json = False,
+) -> None:
+    """Execute everything again from the genesis and compare; names the first block that does not fit (exit code 8)."""
+    from ledger.audit import audit
+    from ledger.founding import load
+    from runtime.database import check_schema, create_engine
+    from runtime.postgres import postgres
+
+    settings = _settings(config, secrets_dir, {"data_dir": data_dir, "database_url": database_url})
+    founded = load(settings)
+
+    async def work() -> object:
+        binaries = settings.postgres_binaries
+        async with postgres(
+            settings.database_url, settings.postgres_dir, "ledger", binaries=binaries, attach=True
+        ) as url:
+            engine = create_engine(url, application_name="dr-ledger verify")
+            try:
+                await check_schema(engine, "ledger")
+                return await audit(engine, founded)
+            finally:
+                await engine.dispose()
+
+    show(service.run(work()), as_json=json)
 
 
 def _settings(config: Path | None, secrets_dir: Path | None, flags: Mapping[str, object]) -> LedgerSettings:
