@@ -69,7 +69,7 @@ class VtnSettings(ProcessSettings):
     )
 
     # ---- OpenADR 2.0b
-    vtn_id: str = Field("gridpact", description="vtnID on the wire")
+    vtn_id: str = Field("GRIDPACT", description="vtnID on the wire; some VENs refuse lower case")
     poll_interval_s: int = Field(60, ge=1, description="How often VENs are asked to poll, in seconds of domain time")
     redeliver_s: int = Field(
         30, ge=0, description="A message without acknowledgement is handed out again after so many domain seconds"

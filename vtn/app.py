@@ -1,0 +1,115 @@
+"""The VTN's process: everything is built here, once.
+
+settings ── PostgreSQL ── services ─┬─ 2.0b face, enrolment, health, metrics        HTTP
+                                    ├─ listener, ledger outbox, open enrolments     background
+                                    └─ aggregator's cycle                           background, in one process
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import web
+
+from ledger.client import LedgerError
+from runtime.errors import GridpactError
+from runtime.logs import get_logger
+from runtime.service import READINESS, REGISTRY, new_app, refuse_plain_http, serve
+from vtn.config import VtnSettings
+from vtn.context import Vtn, open_vtn
+from vtn.faces.enrolment import EnrolmentFace
+from vtn.faces.openadr2 import Openadr2Face
+from vtn.metrics import VtnMetrics
+
+Background = Callable[[Vtn], Awaitable[None]]
+"""Something that runs beside the faces until it is cancelled: the aggregator's cycle."""
+
+_RESTART_S = 1.0
+_log = get_logger("vtn.app")
+
+
+async def run(settings: VtnSettings, background: Background | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what `open_vtn` raises, InsecureAddress, SettingsError."""
+    tls = settings.tls()
+    refuse_plain_http(settings.host, tls)
+    async with open_vtn(settings) as vtn:
+        app = build_app(vtn, tls=tls, background=background)
+        await serve(app, settings.host, settings.port, tls, name="dr-vtn")
+
+
+def build_app(
+    vtn: Vtn, *, tls: ssl_module.SSLContext | None = None, background: Background | None = None
+) -> web.Application:
+    """The application over an open VTN; `background` runs while it does."""
+    settings = vtn.settings
+    app = new_app(client_max_size=settings.request_bytes_max)
+    metrics = VtnMetrics(app[REGISTRY])
+    face = Openadr2Face(
+        vtn.database,
+        vtn.database_url,
+        vtn.clock,
+        vens=vtn.vens,
+        registrations=vtn.registrations,
+        opts=vtn.opts,
+        reports=vtn.reports,
+        telemetry=vtn.telemetry,
+        metrics=metrics,
+        vtn_id=settings.vtn_id,
+        poll_interval_s=settings.poll_interval_s,
+        redeliver_s=settings.redeliver_s,
+        lenient=settings.lenient,
+        require_certificate=tls is not None,
+        request_bytes_max=settings.request_bytes_max,
+    )
+    face.add_to(app)
+    EnrolmentFace(vtn, metrics).add_to(app)
+    metrics.listening.set_function(lambda: float(face.directory.wakeups.up))
+    app[READINESS].register("postgres", vtn.database.ping)
+    app[READINESS].register("notifications", lambda: _listening(face))
+
+    async def tasks(_: web.Application) -> AsyncIterator[None]:
+        running = [asyncio.create_task(face.directory.wakeups.run()), asyncio.create_task(_outbox(vtn, metrics))]
+        if background is not None:
+            running.append(asyncio.create_task(_kept_running(vtn, background)))
+        yield
+        for task in running:
+            task.cancel()
+        for task in running:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    app.cleanup_ctx.append(tasks)
+    return app
+
+
+async def _listening(face: Openadr2Face) -> None:
+    if not face.directory.wakeups.up:
+        raise GridpactError("notifications of the database do not arrive")
+
+
+async def _outbox(vtn: Vtn, metrics: VtnMetrics) -> None:
+    """Bring what waits to the ledger, and interrupted enrolments to their end."""
+    while True:
+        try:
+            await vtn.ledger_outbox.deliver()
+            await vtn.enrolments.complete_pending()
+        except LedgerError as error:
+            metrics.ledger_outbox_failures.inc()
+            _log.warning("the ledger is not reached", error=str(error))
+        except Exception:
+            metrics.ledger_outbox_failures.inc()
+            _log.exception("ledger outbox failed")
+        await asyncio.sleep(vtn.settings.outbox_interval_s)
+
+
+async def _kept_running(vtn: Vtn, background: Background) -> None:
+    while True:
+        try:
+            await background(vtn)
+            return
+        except Exception:
+            _log.exception("background task ended, it is started again")
+        await asyncio.sleep(_RESTART_S)

@@ -1,0 +1,60 @@
+"""Answers that are the same for every service: the plain oadrResponse, and what an error is called on the wire."""
+
+from __future__ import annotations
+
+from openadr.errors import MessageError, OpenAdrError, ResponseCode
+from openadr.v2 import EiResponse, OadrResponse, render
+from vtn.errors import VtnError
+
+_CODES: dict[str, ResponseCode] = {
+    "address_missing": ResponseCode.INVALID_DATA,
+    "certificate_unknown": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
+    "event_unknown": ResponseCode.INVALID_ID,
+    "interval_invalid": ResponseCode.INVALID_DATA,
+    "modification_out_of_sequence": ResponseCode.OUT_OF_SEQUENCE,
+    "opt_exists": ResponseCode.INVALID_DATA,
+    "opt_type_invalid": ResponseCode.INVALID_DATA,
+    "opt_unknown": ResponseCode.INVALID_ID,
+    "profile_unsupported": ResponseCode.NOT_ALLOWED,
+    "registration_unknown": ResponseCode.INVALID_ID,
+    "report_request_unknown": ResponseCode.INVALID_ID,
+    "ven_mismatch": ResponseCode.INVALID_ID,
+    "ven_not_enrolled": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
+    "ven_not_registered": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
+    "ven_unknown": ResponseCode.INVALID_ID,
+}
+"""Code of a VtnError -> response code of the profile."""
+
+_MARK = "@VEN-ID@"
+
+
+def failure(error: OpenAdrError | VtnError, request_id: str) -> EiResponse:
+    """The eiResponse that says what went wrong with the request `request_id`."""
+    if isinstance(error, VtnError):
+        code = _CODES.get(error.code, ResponseCode.DEPLOYMENT_ERROR_OR_OTHER_ERROR)
+        return EiResponse(int(code), str(error), request_id)
+    return EiResponse(int(error.code), error.detail, request_id)
+
+
+def refusal(error: OpenAdrError | VtnError, request_id: str = "", ven_id: str | None = None) -> OadrResponse:
+    """The plain answer to a message that is not carried out; it keeps requestID and venID of the question."""
+    if isinstance(error, MessageError):
+        request_id = request_id or error.request_id
+        ven_id = ven_id or error.ven_id
+    return OadrResponse(failure(error, request_id), ven_id or None)
+
+
+class EmptyAnswers:
+    """The answer to an empty poll: rendered once, the venID put in."""
+
+    def __init__(self) -> None:
+        body = render(OadrResponse(EiResponse(request_id=""), _MARK))
+        self._before, self._after = body.split(_MARK.encode())
+
+    def to(self, ven_id: str) -> bytes:
+        """The body for a VEN."""
+        return self._before + _escaped(ven_id).encode() + self._after
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,69 @@
+"""EiEvent: every answer carries ALL applicable events; opt states are taken event by event."""
+
+from __future__ import annotations
+
+import secrets
+
+from openadr.v2 import EiResponse, OadrCreatedEvent, OadrDistributeEvent, OadrRequestEvent, OadrResponse, distribute
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from vtn.errors import VtnError
+from vtn.faces.openadr2.answers import failure
+from vtn.records.database import Database
+from vtn.services.deliveries import applicable, mark_event_delivered, record_opt
+from vtn.services.vens import Ven
+
+_log = get_logger("vtn.openadr2.events")
+
+
+class Events:
+    """The service on the VTN's events."""
+
+    def __init__(self, database: Database, clock: Clock, *, vtn_id: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._vtn_id = vtn_id
+
+    async def request(self, message: OadrRequestEvent, ven: Ven) -> OadrDistributeEvent:
+        """All events of the VEN, also when there are none.
+
+        `reply_limit` is not followed: an event that is left out would be cancelled by that (rule 58).
+        """
+        return await self.distribute(ven, EiResponse(request_id=message.request_id))
+
+    async def distribute(self, ven: Ven, response: EiResponse | None = None) -> OadrDistributeEvent:
+        """The message with all events of the VEN now; they are noted as delivered."""
+        now_ms = self._clock.now_ms()
+        async with self._database.transaction() as connection:
+            events = [] if ven.report_only else await applicable(connection, ven.ven_id, now_ms)
+            await mark_event_delivered(connection, ven.ven_id, events, now_ms)
+        # rule 41: the answers refer to this id
+        request_id = f"dist-{secrets.token_hex(8)}"
+        return distribute(
+            events, vtn_id=self._vtn_id, request_id=request_id, now_ms=now_ms, response=response or EiResponse()
+        )
+
+    async def created(self, message: OadrCreatedEvent, ven: Ven) -> OadrResponse:
+        """optIn and optOut, each event on its own (rule 19): 450 for another modification, 452 for an unknown event."""
+        now_ms = self._clock.now_ms()
+        request_id = message.response.request_id
+        failures = []
+        for answer in message.event_responses:
+            try:
+                async with self._database.transaction() as connection:
+                    delivery = await record_opt(
+                        connection,
+                        ven.ven_id,
+                        answer.event_id,
+                        answer.modification_number,
+                        answer.opt_type,
+                        now_ms,
+                    )
+            except VtnError as error:
+                failures.append(failure(error, request_id))
+                continue
+            _log.info("event answered", dr_event_id=answer.event_id, ven_id=ven.ven_id, state=delivery.state)
+        if not failures:
+            return OadrResponse(EiResponse(request_id=request_id), ven.ven_id)
+        description = "; ".join(each.response_description for each in failures)
+        return OadrResponse(EiResponse(failures[0].response_code, description[:500], request_id), ven.ven_id)

@@ -1,0 +1,129 @@
+"""EiReport: METADATA in, requests out, TELEMETRY_USAGE in."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from openadr.errors import OpenAdrError
+from openadr.v2 import (
+    EiResponse,
+    OadrCanceledReport,
+    OadrCreatedReport,
+    OadrCreateReport,
+    OadrRegisteredReport,
+    OadrRegisterReport,
+    OadrReport,
+    OadrResponse,
+    OadrUpdatedReport,
+    OadrUpdateReport,
+    ReportDescription,
+    ReportRequest,
+    SpecifierPayload,
+    to_report,
+)
+from runtime.logs import get_logger
+from vtn.errors import VtnError
+from vtn.faces.openadr2.answers import failure
+from vtn.services.reports import MeteringPoint, Reports, RequestedReport, Specifier
+from vtn.services.telemetry import Telemetry
+from vtn.services.vens import Ven
+
+_log = get_logger("vtn.openadr2.reports")
+
+
+class Reporting:
+    """The service on the VTN's reports and telemetry."""
+
+    def __init__(self, reports: Reports, telemetry: Telemetry) -> None:
+        self._reports = reports
+        self._telemetry = telemetry
+
+    async def register(self, message: OadrRegisterReport, ven: Ven) -> OadrRegisteredReport:
+        """Take over what the VEN can report; the answer asks for its energy, from its history on."""
+        specifiers = [_specifier(report) for report in message.reports]
+        try:
+            requests = await self._reports.register(ven.ven_id, specifiers)
+        except VtnError as error:
+            return OadrRegisteredReport(failure(error, message.request_id), (), ven.ven_id)
+        _log.info("reports registered", ven_id=ven.ven_id, reports=len(specifiers), requested=len(requests))
+        response = EiResponse(request_id=message.request_id)
+        return OadrRegisteredReport(response, tuple(_request(each) for each in requests), ven.ven_id)
+
+    async def create(self, ven: Ven, keys: Sequence[str]) -> OadrCreateReport | None:
+        """The requests with these ids as a message for a poll; None if none of them runs any more."""
+        requests = [each for each in await self._reports.requests(ven.ven_id) if each.report_request_id in keys]
+        if not requests:
+            return None
+        return OadrCreateReport(f"req-{secrets.token_hex(8)}", tuple(map(_request, requests)), ven.ven_id)
+
+    async def created(self, message: OadrCreatedReport, ven: Ven) -> OadrResponse:
+        """The VEN names the requests it follows."""
+        await self._reports.confirm(ven.ven_id, message.pending_report_request_ids)
+        return OadrResponse(EiResponse(request_id=message.response.request_id), ven.ven_id)
+
+    async def canceled(self, message: OadrCanceledReport, ven: Ven) -> OadrResponse:
+        """The VEN confirms the end of requests."""
+        await self._reports.confirm_cancelled(ven.ven_id)
+        return OadrResponse(EiResponse(request_id=message.response.request_id), ven.ven_id)
+
+    async def update(self, message: OadrUpdateReport, ven: Ven) -> OadrUpdatedReport:
+        """Keep readings; one report that cannot be taken does not spoil the others.
+
+        452 for a request this VEN was not given (rule 304) or an rID it never described.
+        """
+        failures = []
+        for report in message.reports:
+            try:
+                await self._store(report, ven)
+            except (OpenAdrError, VtnError) as error:
+                failures.append(failure(error, message.request_id))
+        if not failures:
+            return OadrUpdatedReport(EiResponse(request_id=message.request_id), None, ven.ven_id)
+        description = "; ".join(each.response_description for each in failures)[:500]
+        _log.warning("report refused", ven_id=ven.ven_id, reason=description)
+        response = EiResponse(failures[0].response_code, description, message.request_id)
+        return OadrUpdatedReport(response, None, ven.ven_id)
+
+    async def _store(self, report: OadrReport, ven: Ven) -> None:
+        request, specifier = await self._reports.request(ven.ven_id, report.report_request_id)
+        descriptions = {
+            point.r_id: ReportDescription(point.r_id, point.report_type, point.reading_type, point.unit)
+            for point in specifier.points
+        }
+        readings = to_report(report, descriptions, request.granularity_s).readings
+        stored = await self._telemetry.store(ven.ven_id, readings)
+        if request.status != "running":
+            await self._reports.confirm(ven.ven_id, [request.report_request_id])
+        if stored.corrected:
+            _log.info("readings corrected", ven_id=ven.ven_id, corrected=stored.corrected)
+
+
+def _specifier(report: OadrReport) -> Specifier:
+    return Specifier(
+        report_specifier_id=report.report_specifier_id,
+        report_name=report.report_name or "",
+        points=tuple(
+            MeteringPoint(
+                r_id=each.r_id,
+                report_type=each.report_type,
+                reading_type=each.reading_type,
+                unit=each.unit,
+                period_s_min=0 if each.sampling_rate is None else each.sampling_rate.period_s_min,
+                period_s_max=0 if each.sampling_rate is None else each.sampling_rate.period_s_max,
+            )
+            for each in report.descriptions
+        ),
+    )
+
+
+def _request(request: RequestedReport) -> ReportRequest:
+    return ReportRequest(
+        report_request_id=request.report_request_id,
+        report_specifier_id=request.report_specifier_id,
+        granularity_s=request.granularity_s,
+        report_back_s=request.report_back_s,
+        payloads=tuple(SpecifierPayload(r_id, reading_type) for r_id, reading_type in request.payloads),
+        start_ms=request.start_ms,
+        duration_s=0 if request.start_ms is not None else None,
+    )
