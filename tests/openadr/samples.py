@@ -1,8 +1,6 @@
-"""One sample of every 2.0b message, with every optional part in use somewhere, and builders for events and reports."""
+"""One sample of every 2.0b message, every optional part in use somewhere, and the event and reports it takes."""
 
-from typing import Any
-
-from openadr.model import DrEvent, Signal, SignalInterval, Target, Unit
+from openadr.model import DrEvent, SignalInterval, Target, Unit
 from openadr.v2 import (
     Availability,
     EiResponse,
@@ -40,39 +38,15 @@ from openadr.v2 import (
     SpecifierPayload,
     distribute,
 )
-
-START_MS = 1_767_225_600_000
-"""2026-01-01T00:00:00Z"""
+from tests.builders import START_MS, a_dr_event, a_signal
 
 OK = EiResponse(200, "OK", "request-1")
-
-
-def a_signal(signal_id: str = "signal-1", name: str = "SIMPLE", type: str = "level", **given: Any) -> Signal:
-    """A SIMPLE signal of one level for an hour."""
-    return Signal(signal_id, name, type, **{"unit": None, "intervals": (SignalInterval(3600, "1"),), **given})
-
-
-def an_event(event_id: str = "event-1", **given: Any) -> DrEvent:
-    """A new event of one hour for one group."""
-    defaults: dict[str, Any] = {
-        "program": "http://programs.example/peak",
-        "modification_number": 0,
-        "priority": 0,
-        "test_event": False,
-        "start_ms": START_MS,
-        "duration_s": 3600,
-        "signals": (a_signal(),),
-        "targets": (Target("group", "feeder-7"),),
-        "response_required": True,
-        "created_ms": START_MS - 86_400_000,
-    }
-    return DrEvent(event_id, **{**defaults, **given})
 
 
 def a_full_event() -> DrEvent:
     """An event that uses every field of the model."""
     steps = (SignalInterval(900, "-1.25"), SignalInterval(1800, "-2.5"), SignalInterval(900, "0"))
-    return an_event(
+    return a_dr_event(
         "event & <full>",
         modification_number=3,
         priority=2,
@@ -174,7 +148,7 @@ MESSAGES: tuple[Message, ...] = (
     OadrPoll("00123"),
     OadrResponse(EiResponse(452, "unknown event", "request-1"), "00123"),
     distribute(
-        [a_full_event(), an_event()], vtn_id="vtn", request_id="request-1", now_ms=START_MS + 900_000, response=OK
+        [a_full_event(), a_dr_event()], vtn_id="vtn", request_id="request-1", now_ms=START_MS + 900_000, response=OK
     ),
     OadrRequestEvent("request-1", "00123", 5),
     OadrCreatedEvent(

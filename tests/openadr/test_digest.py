@@ -15,7 +15,8 @@ from openadr.errors import InvalidEvent
 from openadr.model import DrEvent, PowerAttributes, SignalInterval, Target, Unit, canonical, decimal, digest
 from openadr.timeline import EventStatus
 from openadr.v2 import OadrDistributeEvent, distribute, parse, render
-from tests.openadr.samples import START_MS, a_full_event, a_signal, an_event
+from tests.builders import START_MS, a_dr_event, a_signal
+from tests.openadr.samples import a_full_event
 from tests.openadr.strategies import events
 
 
@@ -45,8 +46,8 @@ def test_the_canonical_form_is_these_bytes() -> None:
         '"start_after_s":0,"start_ms":1767225600000,"targets":[{"kind":"group","value":"feeder-7"}],'
         '"test_event":false,"vtn_comment":""}'
     )
-    assert canonical(an_event()).decode() == expected
-    assert digest(an_event()) == hashlib.sha256(expected.encode()).hexdigest()
+    assert canonical(a_dr_event()).decode() == expected
+    assert digest(a_dr_event()) == hashlib.sha256(expected.encode()).hexdigest()
 
 
 def test_a_unit_is_spelt_out_in_the_canonical_form() -> None:
@@ -84,12 +85,12 @@ def test_a_unit_is_spelt_out_in_the_canonical_form() -> None:
 )
 def test_every_change_that_counts_changes_the_digest(field: str, value: Any) -> None:
     """Rule 5: everything but createdDateTime, eventStatus and currentValue is a modification."""
-    assert digest(msgspec.structs.replace(an_event(), **{field: value})) != digest(an_event())
+    assert digest(msgspec.structs.replace(a_dr_event(), **{field: value})) != digest(a_dr_event())
 
 
 def test_no_field_is_forgotten_by_the_test_above() -> None:
     assert {field.name for field in msgspec.structs.fields(DrEvent)} == {
-        *json.loads(canonical(an_event())).keys() - {"format"},
+        *json.loads(canonical(a_dr_event())).keys() - {"format"},
         "created_ms",
     }
 
@@ -97,12 +98,12 @@ def test_no_field_is_forgotten_by_the_test_above() -> None:
 @given(st.integers(0, 4_102_444_800_000), st.integers(0, 4_102_444_800_000))
 def test_created_time_status_and_current_value_do_not_count(created_ms: int, now_ms: int) -> None:
     """Rule 5."""
-    assert digest(received(an_event(created_ms=created_ms), now_ms)) == digest(an_event())
+    assert digest(received(a_dr_event(created_ms=created_ms), now_ms)) == digest(a_dr_event())
 
 
 def test_the_order_and_repetition_of_targets_do_not_count() -> None:
     one, two = Target("ven", "b"), Target("group", "a")
-    assert digest(an_event(targets=(one, two, one))) == digest(an_event(targets=(two, one)))
+    assert digest(a_dr_event(targets=(one, two, one))) == digest(a_dr_event(targets=(two, one)))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_what_is_no_finite_decimal_is_refused(payload: str) -> None:
 )
 def test_an_event_without_one_canonical_form_cannot_be_made(broken: dict[str, Any]) -> None:
     with pytest.raises(InvalidEvent):
-        an_event(**broken)
+        a_dr_event(**broken)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_unit_that_cannot_be_sent_cannot_be_made(broken: dict[str, Any]) -> No
 
 def test_a_cancelled_event_stays_cancelled_over_the_wire() -> None:
     """Rule 36: the VEN has to see the cancellation, so it is sent, with status cancelled and no current value."""
-    cancelled = an_event(cancelled=True, modification_number=1)
+    cancelled = a_dr_event(cancelled=True, modification_number=1)
     sent = distribute([cancelled], vtn_id="v", request_id="r", now_ms=START_MS + 1).events[0]
     assert (sent.status, sent.current_values) == (EventStatus.CANCELLED, ("0",))
     assert received(cancelled).cancelled

@@ -24,7 +24,8 @@ from openadr.v2 import (
     to_report,
     wire_name,
 )
-from tests.openadr.samples import MESSAGES, START_MS, a_full_event, an_event
+from tests.builders import START_MS, a_dr_event
+from tests.openadr.samples import MESSAGES, a_full_event
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RESPONSE = {"response_code": 200, "response_description": "OK", "request_id": "r"}
@@ -107,7 +108,7 @@ def from_openleadr(event: objects.Event) -> DrEvent:
 
 
 def test_an_event_of_openleadr_is_the_same_event_as_ours() -> None:
-    assert from_openleadr(an_openleadr_event()) == an_event()
+    assert from_openleadr(an_openleadr_event()) == a_dr_event()
 
 
 def test_targets_of_openleadr_are_read() -> None:

@@ -17,7 +17,8 @@ from openadr.v2 import OadrPoll, fingerprint, parse, read, render, sign, verify
 from openadr.v2.document import signature
 from openadr.v2.document.schema import OADR
 from openadr.v2.document.signature import DS, PrivateKey
-from tests.openadr.samples import MESSAGES, START_MS
+from tests.builders import START_MS
+from tests.openadr.samples import MESSAGES
 
 POLL = render(OadrPoll("00123"))
 

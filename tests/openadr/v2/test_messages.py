@@ -24,7 +24,8 @@ from openadr.v2 import (
     wire_name,
 )
 from openadr.v2.units import _WIRE
-from tests.openadr.samples import BARE_MESSAGES, MESSAGES, START_MS, an_event
+from tests.builders import START_MS, a_dr_event
+from tests.openadr.samples import BARE_MESSAGES, MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -95,7 +96,7 @@ def test_what_xml_cannot_carry_is_refused_not_printed(message: Message) -> None:
 
 
 def test_a_target_that_was_not_understood_is_never_sent_on() -> None:
-    event = an_event(targets=(Target("other", "serviceArea"),))
+    event = a_dr_event(targets=(Target("other", "serviceArea"),))
     with pytest.raises((InvalidEvent, InvalidReport)):
         render(distribute([event], vtn_id="v", request_id="r", now_ms=START_MS))
 

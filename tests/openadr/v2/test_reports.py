@@ -19,7 +19,8 @@ from openadr.v2 import (
     to_report,
     usage_metadata,
 )
-from tests.openadr.samples import MESSAGES, START_MS
+from tests.builders import START_MS
+from tests.openadr.samples import MESSAGES
 
 METER = ReportDescription("meter", "usage", "Net", Unit("energy_real", "Wh"))
 METADATA = usage_metadata("usage", ["meter", "pv"], period_s=900, created_ms=START_MS, resource_ids={"meter": "home-1"})
