@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 
 from ledger.client import LedgerError
+from runtime import service
 from runtime.errors import GridpactError
 from runtime.logs import get_logger
-from runtime.service import READINESS, REGISTRY, new_app, refuse_plain_http, serve
+from runtime.service import READINESS, REGISTRY, new_app
+from vtn.aggregator import start as aggregator
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
 from vtn.faces.enrolment import EnrolmentFace
@@ -31,13 +33,13 @@ _RESTART_S = 1.0
 _log = get_logger("vtn.app")
 
 
-async def run(settings: VtnSettings, background: Background | None = None) -> None:
+async def serve(settings: VtnSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises what `open_vtn` raises, InsecureAddress, SettingsError."""
     tls = settings.tls()
-    refuse_plain_http(settings.host, tls)
+    service.refuse_plain_http(settings.host, tls)
     async with open_vtn(settings) as vtn:
-        app = build_app(vtn, tls=tls, background=background)
-        await serve(app, settings.host, settings.port, tls, name="dr-vtn")
+        app = build_app(vtn, tls=tls, background=aggregator.run if settings.aggregator else None)
+        await service.serve(app, settings.host, settings.port, tls, name="dr-vtn")
 
 
 def build_app(
