@@ -1,0 +1,143 @@
+"""Enrolment: from an invitation to an identity. Repeating it is harmless: the key is made once, the code is bound to it.
+
+invitation.json ──▶ key made here ──▶ POST {vtn_url}/enrolment ──▶ identity, policy.txt, (clock.json)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from runtime.clock import write_clock
+from runtime.logs import get_logger
+from ven.account.identity import Identity, is_enrolled, read_identity, write_identity
+from ven.account.wallet import Wallet
+from ven.errors import EnrolmentRefused, VtnUnreachable
+from ven.home.store import Store
+
+POLICY_FILE = "policy.txt"
+CLOCK_FILE = "clock.json"
+
+_log = get_logger("ven.account.enrolment")
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    """The file a VTN's operator hands to a home (`dr-vtn vens invite`). `code` is good for one key."""
+
+    vtn_url: str
+    openadr2_url: str
+    ledger_url: str
+    code: str
+    ven_name: str
+    area: str
+    sponsor: str
+    site_zone: str = "UTC"
+    program: str = ""
+    holidays: tuple[str, ...] = ()
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner offers: W, percent of the load, events a week."""
+
+    flexible_w: int
+    flexible_percent: int
+    max_events_per_week: int
+
+
+class _ClockAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    epoch_wall_ms: int
+    epoch_domain_ms: int
+    speed: float
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    ven_id: str
+    party: str
+    policy: str
+    ledger_url: str | None = None
+    openadr2_url: str | None = None
+    holidays: tuple[str, ...] | None = None
+    clock: _ClockAnswer | None = None
+
+
+def read_invitation(path: Path) -> Invitation:
+    """Raises EnrolmentRefused naming what is wrong with the file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Invitation)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise EnrolmentRefused(f"{path} is not an invitation: {error}") from error
+
+
+async def enrol(
+    invitation: Invitation, folder: Path, store: Store, offer: Offer, session: aiohttp.ClientSession
+) -> Identity:
+    """Enrols the home in `folder`; one that is enrolled already is left as it is.
+
+    Raises EnrolmentRefused (the VTN says no), VtnUnreachable (try again), KeyFileError."""
+    if is_enrolled(store.notes):
+        return read_identity(store.notes)
+    wallet = Wallet.open_or_create(folder)
+    body = {
+        "code": invitation.code,
+        "ven_name": invitation.ven_name,
+        "public_key": wallet.public,
+        "proof": wallet.prove_enrolment(invitation.sponsor, invitation.area),
+        "resource": msgspec.to_builtins(offer),
+    }
+    answer = await _post(session, f"{invitation.vtn_url.rstrip('/')}/enrolment", body)
+    if answer.party != wallet.party:
+        raise EnrolmentRefused(f"the VTN enrolled {answer.party}, the key of this home is {wallet.party}")
+    identity = Identity(
+        ven_name=invitation.ven_name,
+        ven_id=answer.ven_id,
+        vtn_url=invitation.vtn_url,
+        openadr2_url=answer.openadr2_url or invitation.openadr2_url,
+        ledger_url=answer.ledger_url or invitation.ledger_url,
+        party=wallet.party,
+        sponsor=invitation.sponsor,
+        area=invitation.area,
+        program=invitation.program,
+        site_zone=invitation.site_zone,
+        holidays=invitation.holidays if answer.holidays is None else answer.holidays,
+    )
+    identity.calendar()
+    (folder / POLICY_FILE).write_text(answer.policy, encoding="utf-8")
+    if answer.clock is not None:
+        write_clock(
+            folder / CLOCK_FILE,
+            epoch_domain_ms=answer.clock.epoch_domain_ms,
+            speed=answer.clock.speed,
+            epoch_wall_ms=answer.clock.epoch_wall_ms,
+        )
+    with store.transaction():
+        write_identity(store.notes, identity, answer.policy.encode())
+    _log.info("enrolled", home=identity.ven_name, ven_id=identity.ven_id, party=identity.party)
+    return identity
+
+
+async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, object]) -> _Answer:
+    try:
+        async with session.post(url, json=body) as response:
+            data = await response.read()
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise VtnUnreachable(f"no answer from {url}: {error or type(error).__name__}") from error
+    if status >= 500 or status == 429:
+        raise VtnUnreachable(f"{url} answered {status}: {_detail(data)}")
+    if status >= 300:
+        raise EnrolmentRefused(f"the VTN refused the enrolment ({status}): {_detail(data)}")
+    try:
+        return msgspec.json.decode(data, type=_Answer)
+    except msgspec.MsgspecError as error:
+        raise VtnUnreachable(f"{url} did not answer with an enrolment: {error}") from error
+
+
+def _detail(data: bytes) -> str:
+    """What a problem document says to people."""
+    try:
+        problem = msgspec.json.decode(data, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return data[:200].decode(errors="replace")
+    return str(problem.get("detail") or problem.get("title") or problem)

@@ -1,0 +1,191 @@
+"""One home agent: its parts put together, and the loop that keeps them in step.
+
+meter ─▶ telemetry ─▶ store ◀─ events ◀─ faces/openadr2 ⇄ VTN
+                       ▲ │
+ledger ─▶ follower ─▶ desk ─▶ outbox ─▶ courier ─▶ ledger
+                       │ ▼
+                 controller ─▶ actuator ─▶ device
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from ledger.client import LedgerClient
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from ven.account.courier import Courier
+from ven.account.desk import Desk
+from ven.account.identity import Identity
+from ven.account.wallet import Wallet
+from ven.config import VenSettings
+from ven.faces.openadr2 import Engine, Link
+from ven.faces.openadr2.events import EventDesk
+from ven.faces.openadr2.registration import Registrar
+from ven.faces.openadr2.reports import ReportDesk
+from ven.home.actuator import Actuator, HomeDevice
+from ven.home.controller import Controller, Rules
+from ven.home.owner import read_owner
+from ven.home.store import Store
+from ven.home.telemetry import Telemetry
+from ven.metrics import Metrics
+
+_RECHECK_S = 30.0
+_KEEP_EVENTS_MS = 60 * 86_400_000
+
+_log = get_logger("ven.agent")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the homes of a process share."""
+
+    clock: Clock
+    session: aiohttp.ClientSession
+    metrics: Metrics
+
+
+class HomeAgent:
+    """A home in `folder`. `wallet` and `ledger` are None at a VTN without contracts; `closed(start_ms, energy_wh)` hears
+    of each metering interval that ends while the agent runs."""
+
+    def __init__(
+        self,
+        settings: VenSettings,
+        folder: Path,
+        store: Store,
+        identity: Identity,
+        device: HomeDevice,
+        around: Surroundings,
+        *,
+        wallet: Wallet | None = None,
+        ledger: LedgerClient | None = None,
+        closed: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.home = identity.ven_name
+        self.store = store
+        self._clock = around.clock
+        self._metrics = around.metrics
+        self._woken = asyncio.Event()
+        self._foreign_version = store.database.foreign_version()
+        calendar = identity.calendar(settings.holidays)
+        actuator = Actuator(device, store.notes, self.home)
+        self._telemetry = Telemetry(
+            actuator,
+            store,
+            home=self.home,
+            interval_s=settings.interval_s,
+            delay_s=settings.reading_delay_s,
+            history_days=settings.history_days,
+            closed=closed,
+        )
+        rules = Rules(settings.require_contract, settings.margin_percent)
+        party = wallet.party if wallet else ""
+        self._controller = Controller(store, actuator, calendar, rules, resource=self.home, party=party)
+        self._registrar, self.engine = self._face(settings, identity, around)
+        self.desk: Desk | None = None
+        self._courier: Courier | None = None
+        if wallet is not None and ledger is not None:
+            self.desk = Desk(
+                store,
+                wallet,
+                calendar,
+                home=self.home,
+                interval_s=settings.interval_s,
+                max_shed_w=device.max_shed_w,
+            )
+            self._courier = Courier(
+                ledger,
+                store,
+                self.desk,
+                folder,
+                home=self.home,
+                backoff_max_s=settings.backoff_max_s,
+                metrics=around.metrics,
+                changed=self.wake,
+            )
+
+    def wake(self) -> None:
+        """Something the home should look at has happened."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled, then frees the device."""
+        self.store.events.forget(self._clock.now_ms() - _KEEP_EVENTS_MS)
+        try:
+            self.step()  # the device first: an event may be running
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._live())
+                tasks.create_task(self.engine.run())
+                if self._courier is not None:
+                    tasks.create_task(self._courier.run())
+        finally:
+            self._controller.release(self._clock.now_ms())
+            _log.info("home stopped", home=self.home)
+
+    def step(self) -> int:
+        """Reads the meter, reviews proposals, answers events, moves the device, seals readings; returns when to do so
+        again if nothing happens before."""
+        now_ms = self._clock.now_ms()
+        closed = self._telemetry.close(now_ms)
+        self._metrics.readings.inc(len(closed))
+        moments = [self._telemetry.next_ms(now_ms)]
+        if self.desk is not None:
+            moments.append(self.desk.review(now_ms, read_owner(self.store.notes)) or moments[0])
+        known = self._registrar.current
+        moments.append(self._controller.tick(now_ms, known.ven_id if known else "") or moments[0])
+        if self.desk is not None and self._courier is not None:
+            self.desk.record_readings()
+            self._courier.call()
+        self.engine.nudge()
+        return min(moments)
+
+    async def _live(self) -> None:
+        while True:
+            self._woken.clear()
+            due_ms = self.step()
+            while (left_ms := due_ms - self._clock.now_ms()) > 0:
+                wait_s = min(max(self._clock.wall_seconds(left_ms / 1000), 0.001), _RECHECK_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), wait_s)
+                    break
+            else:
+                await asyncio.sleep(0)
+
+    def _polled(self, events: bool) -> None:
+        """After a poll: look if events came, or if another process (the owner's command) wrote to the store."""
+        version = self.store.database.foreign_version()
+        if events or version != self._foreign_version:
+            self._foreign_version = version
+            self.wake()
+
+    def _face(self, settings: VenSettings, identity: Identity, around: Surroundings) -> tuple[Registrar, Engine]:
+        link = Link(identity.openadr2_url, around.session, timeout_s=settings.request_timeout_s, metrics=around.metrics)
+        registrar = Registrar(link, self.store, ven_name=self.home, ven_id=identity.ven_id)
+        reports = ReportDesk(
+            link,
+            self.store,
+            self._clock,
+            around.metrics,
+            resource=self.home,
+            interval_s=settings.interval_s,
+            chunk=settings.report_intervals_max,
+        )
+        engine = Engine(
+            link,
+            registrar,
+            EventDesk(link, self.store, self._clock, self.home),
+            reports,
+            self._clock,
+            home=self.home,
+            poll_s=settings.poll_s,
+            backoff_max_s=settings.backoff_max_s,
+            changed=self._polled,
+        )
+        return registrar, engine

@@ -1,0 +1,1 @@
+"""Protocols that bring dr_events to the home."""

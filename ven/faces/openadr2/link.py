@@ -1,0 +1,120 @@
+"""One VEN's HTTP to its VTN: a typed message out, a typed message back."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from openadr.errors import MessageError
+from openadr.v2 import EiResponse, Leniency, Message, parse, render, wire_name
+from runtime.errors import InsecureAddress
+from runtime.logs import get_logger
+from runtime.service import refuse_plain_http
+from ven.errors import VtnRefused, VtnUnreachable
+from ven.metrics import Metrics
+
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+_SERVICES = {
+    "oadrPoll": "OadrPoll",
+    "oadrRequestEvent": "EiEvent",
+    "oadrCreatedEvent": "EiEvent",
+    "oadrQueryRegistration": "EiRegisterParty",
+    "oadrCreatePartyRegistration": "EiRegisterParty",
+    "oadrCancelPartyRegistration": "EiRegisterParty",
+    "oadrCanceledPartyRegistration": "EiRegisterParty",
+    "oadrResponse": "EiRegisterParty",  # answers oadrRequestReregistration, the one message answered so
+    "oadrCreateOpt": "EiOpt",
+    "oadrCancelOpt": "EiOpt",
+}
+"""Everything else is EiReport."""
+
+_log = get_logger("ven.faces.openadr2.link")
+
+
+class Link:
+    """`url` is the service's address without the service's name. The session may be shared by many homes.
+
+    Raises InsecureAddress for plain HTTP off loopback."""
+
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_s: float,
+        metrics: Metrics,
+        ssl: ssl_module.SSLContext | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            try:
+                refuse_plain_http(parts.hostname or "", None)
+            except InsecureAddress:
+                raise InsecureAddress(
+                    f"a VTN is not called over plain HTTP off loopback: use https, not {url}"
+                ) from None
+        self._url = url.rstrip("/")
+        self._session = session
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._metrics = metrics
+        self._ssl = ssl
+
+    async def ask(self, message: Message) -> Message:
+        """Sends a message and returns the answer. Raises VtnUnreachable if there is none that can be read."""
+        name = wire_name(message)
+        url = f"{self._url}/{_SERVICES.get(name, 'EiReport')}"
+        try:
+            async with self._session.post(
+                url,
+                data=render(message),
+                headers={"Content-Type": "application/xml"},
+                timeout=self._timeout,
+                ssl=self._ssl if self._ssl is not None else True,
+            ) as response:
+                body = await _read(response)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._count(name, "unreachable")
+            raise VtnUnreachable(f"{name}: no answer from {url}: {error or type(error).__name__}") from error
+        if not body or status >= 500:
+            self._count(name, "unreachable")
+            raise VtnUnreachable(f"{name}: {url} answered HTTP {status}")
+        leniencies: list[Leniency] = []
+        try:
+            answer = parse(body, lenient=True, leniencies=leniencies)
+        except MessageError as error:
+            self._count(name, "unreachable")
+            raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error
+        if leniencies:
+            _log.debug("answer repaired", message=name, repairs=[str(each) for each in leniencies])
+        response_of = getattr(answer, "response", None)
+        refused = isinstance(response_of, EiResponse) and not is_success(response_of)
+        self._count(name, "refused" if refused else "ok")
+        return answer
+
+    def _count(self, name: str, result: str) -> None:
+        self._metrics.requests.labels(message=name, result=result).inc()
+
+
+def is_success(response: EiResponse) -> bool:
+    """2xx is success."""
+    return 200 <= response.response_code < 300
+
+
+def demand_success(response: EiResponse) -> None:
+    """Raises VtnRefused for an error code."""
+    if not is_success(response):
+        raise VtnRefused(response.response_code, response.response_description)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(65_536):
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,118 @@
+"""The SQLite file of one home: WAL with synchronous=FULL, so that what was committed survives kill -9 and power loss.
+
+One connection, used in the event loop: a home writes a few rows a minute, and a write that returned is on the disk.
+Other processes (the owner's commands) may read and write beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ven.errors import StoreError
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x47505645  # "GPVE": marks the file as ours
+_BUSY_TIMEOUT_MS = 10_000
+
+_SCHEMA = (
+    # small values by name: identity, registration, ledger cursor, owner's preferences, device state
+    "CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    # sealed_in: the transaction that carries the reading to the ledger
+    "CREATE TABLE meter (start_ms INTEGER PRIMARY KEY, interval_s INTEGER NOT NULL, energy_wh INTEGER NOT NULL,"
+    " sealed_in TEXT) STRICT",
+    # opt NULL: not decided; sent: the modification and opt the VTN acknowledged
+    "CREATE TABLE event (event_id TEXT PRIMARY KEY, body BLOB NOT NULL, digest TEXT NOT NULL, offset_s INTEGER NOT NULL,"
+    " received_ms INTEGER NOT NULL, request_id TEXT NOT NULL, gone INTEGER NOT NULL DEFAULT 0, opt TEXT,"
+    " opt_code INTEGER NOT NULL DEFAULT 200, opt_reason TEXT NOT NULL DEFAULT '', sent TEXT) STRICT",
+    "CREATE TABLE contract (contract_id TEXT PRIMARY KEY, parent TEXT NOT NULL, payer TEXT NOT NULL,"
+    " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL, terms_digest"
+    " TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
+    "CREATE INDEX contract_by_event ON contract (event_id)",
+    # result NULL: not answered for good; a committed transaction leaves, a refused one stays for the operator
+    "CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, transaction_id TEXT NOT NULL UNIQUE,"
+    " command TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, result TEXT) STRICT",
+    "CREATE TABLE report (report_request_id TEXT PRIMARY KEY, body BLOB NOT NULL, due_ms INTEGER NOT NULL) STRICT",
+    "CREATE TABLE report_due (report_request_id TEXT NOT NULL REFERENCES report ON DELETE CASCADE,"
+    " start_ms INTEGER NOT NULL, PRIMARY KEY (report_request_id, start_ms)) STRICT, WITHOUT ROWID",
+    # proof NULL: to be fetched
+    "CREATE TABLE proof (contract_id TEXT NOT NULL, kind TEXT NOT NULL, transaction_id TEXT NOT NULL,"
+    " fact_index INTEGER NOT NULL, proof BLOB, opening BLOB, PRIMARY KEY (contract_id, kind)) STRICT",
+)
+
+
+class Database:
+    """An open file; made with its tables if it is not there. Raises StoreError for a file of another program."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # readings say when somebody is at home
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} cannot be used as the store of a home: {error}") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; a transaction inside another joins it."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Executes a statement and returns the number of rows it changed."""
+        return self._connection.execute(statement, parameters).rowcount
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._connection.executemany(statement, rows)
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query, parameters).fetchall()
+
+    def row(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        found: tuple[Any, ...] | None = self._connection.execute(query, parameters).fetchone()
+        return found
+
+    def foreign_version(self) -> int:
+        """A number that changes when another process has written to the file."""
+        found = self.row("PRAGMA data_version")
+        assert found is not None
+        return int(found[0])
+
+    def _prepare(self) -> None:
+        with self.transaction():
+            [(version,)] = self.rows("PRAGMA user_version")
+            [(application,)] = self.rows("PRAGMA application_id")
+            if version == 0 and not self.rows("SELECT 1 FROM sqlite_schema LIMIT 1"):
+                for statement in _SCHEMA:
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                return
+        if application != APPLICATION_ID:
+            raise StoreError(f"{self.path} is a database of another program")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema version {version}, this program knows {SCHEMA_VERSION}: use the release that "
+                "wrote it"
+            )

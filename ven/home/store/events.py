@@ -1,0 +1,135 @@
+"""dr_events as received, and what the home answers to each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from openadr.model import DrEvent, canonical, digest
+from ven.home.store.database import Database
+
+_COLUMNS = "event_id, body, digest, offset_s, request_id, gone, opt, opt_code, opt_reason, sent, received_ms"
+
+
+class Opt(StrEnum):
+    """The two answers of OpenADR, spelled as on the wire."""
+
+    IN = "optIn"
+    OUT = "optOut"
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The last form of an event. offset_s: this home's draw inside the startafter window; gone: it left the VTN's list
+    before its end, which cancels it; opt: the home's answer, None while undecided; sent: the answer the VTN has."""
+
+    event: DrEvent
+    digest: str
+    offset_s: int
+    request_id: str
+    gone: bool
+    opt: Opt | None
+    opt_code: int
+    opt_reason: str
+    sent: str | None
+    received_ms: int
+
+    @property
+    def cancelled(self) -> bool:
+        return self.gone or self.event.cancelled
+
+
+class Events:
+    """Events by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def receive(self, event: DrEvent, *, request_id: str, offset_s: int, now_ms: int) -> bool:
+        """Stores an event of a distribution and wants it answered (again, rule 12); True if it is new or changed.
+
+        A changed event has to be decided anew; an unchanged one keeps its answer and its draw."""
+        found = self.find(event.event_id)
+        changed = found is None or found.digest != digest(event) or found.gone
+        values = (_encode(event), digest(event), request_id, now_ms)
+        if found is None:
+            self._database.run(
+                "INSERT INTO event (event_id, body, digest, request_id, received_ms, offset_s) VALUES (?, ?, ?, ?, ?, ?)",
+                (event.event_id, *values, offset_s),
+            )
+        elif changed:
+            self._database.run(
+                "UPDATE event SET body = ?, digest = ?, request_id = ?, received_ms = ?, gone = 0, opt = NULL,"
+                " opt_code = 200, opt_reason = '', sent = NULL WHERE event_id = ?",
+                (*values, event.event_id),
+            )
+        else:
+            self._database.run(
+                "UPDATE event SET request_id = ?, sent = NULL WHERE event_id = ?", (request_id, event.event_id)
+            )
+        return changed
+
+    def decide(self, event_id: str, opt: Opt, code: int = 200, reason: str = "") -> bool:
+        """Sets the home's answer; False if it is the one it had."""
+        return (
+            self._database.run(
+                "UPDATE event SET opt = ?, opt_code = ?, opt_reason = ? WHERE event_id = ?"
+                " AND (opt IS NOT ? OR opt_code <> ? OR opt_reason <> ?)",
+                (opt, code, reason, event_id, opt, code, reason),
+            )
+            > 0
+        )
+
+    def mark_gone(self, event_id: str) -> None:
+        self._database.run("UPDATE event SET gone = 1 WHERE event_id = ?", (event_id,))
+
+    def mark_sent(self, event_id: str, answer: str) -> None:
+        """`answer` as `answer_text` gave it when the answer was sent."""
+        self._database.run("UPDATE event SET sent = ? WHERE event_id = ?", (answer, event_id))
+
+    def find(self, event_id: str) -> StoredEvent | None:
+        row = self._database.row(f"SELECT {_COLUMNS} FROM event WHERE event_id = ?", (event_id,))
+        return None if row is None else _stored(row)
+
+    def all(self) -> list[StoredEvent]:
+        return [_stored(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM event ORDER BY event_id")]
+
+    def unanswered(self) -> list[StoredEvent]:
+        """Events with a decision the VTN does not have, of those it wants answered."""
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM event WHERE opt IS NOT NULL ORDER BY event_id")
+        found = [_stored(row) for row in rows]
+        return [each for each in found if each.event.response_required and each.sent != answer_text(each)]
+
+    def forget(self, before_ms: int) -> None:
+        """Drops events received long ago and over, so that the table stays small."""
+        over = [each.event.event_id for each in self.all() if each.received_ms < before_ms and _over(each, before_ms)]
+        self._database.run_many("DELETE FROM event WHERE event_id = ?", [(event_id,) for event_id in over])
+
+
+def answer_text(stored: StoredEvent) -> str:
+    """An answer as one text: modification, opt and code."""
+    return f"{stored.event.modification_number}:{stored.opt}:{stored.opt_code}"
+
+
+def _over(stored: StoredEvent, before_ms: int) -> bool:
+    return stored.cancelled or (stored.event.end_ms is not None and stored.event.end_ms < before_ms)
+
+
+def _encode(event: DrEvent) -> bytes:
+    return canonical(event)
+
+
+def _stored(row: tuple[Any, ...]) -> StoredEvent:
+    return StoredEvent(
+        event=msgspec.json.decode(row[1], type=DrEvent),
+        digest=row[2],
+        offset_s=row[3],
+        request_id=row[4],
+        gone=bool(row[5]),
+        opt=None if row[6] is None else Opt(row[6]),
+        opt_code=row[7],
+        opt_reason=row[8],
+        sent=row[9],
+        received_ms=row[10],
+    )

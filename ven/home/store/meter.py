@@ -1,0 +1,57 @@
+"""Meter history: whole Wh by interval start, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ven.home.store.database import Database
+
+
+class Meter:
+    """Readings of the home's meter, import > 0, export < 0; intervals are half-open and lie on the UTC grid."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, interval_s: int, readings: Sequence[tuple[int, int]]) -> None:
+        """Stores (start_ms, energy_wh) pairs; an interval that has a reading keeps it."""
+        self._database.run_many(
+            "INSERT OR IGNORE INTO meter (start_ms, interval_s, energy_wh) VALUES (?, ?, ?)",
+            [(start_ms, interval_s, energy_wh) for start_ms, energy_wh in readings],
+        )
+
+    def between(self, from_ms: int, until_ms: int) -> dict[int, int]:
+        """Interval start -> Wh, for starts in [from_ms, until_ms), in order."""
+        rows = self._database.rows(
+            "SELECT start_ms, energy_wh FROM meter WHERE start_ms >= ? AND start_ms < ? ORDER BY start_ms",
+            (from_ms, until_ms),
+        )
+        return {int(start_ms): int(energy_wh) for start_ms, energy_wh in rows}
+
+    def span(self) -> tuple[int, int, int | None]:
+        """(number of readings, start of the last, its Wh); (0, 0, None) if there is none."""
+        row = self._database.row(
+            "SELECT (SELECT count(*) FROM meter), start_ms, energy_wh FROM meter ORDER BY start_ms DESC LIMIT 1"
+        )
+        return (0, 0, None) if row is None else (int(row[0]), int(row[1]), int(row[2]))
+
+    def unsealed(self, starts_ms: Sequence[int]) -> dict[int, int]:
+        """Readings of these intervals that no transaction carries yet, in order."""
+        if not starts_ms:
+            return {}
+        rows = self._database.rows(
+            "SELECT start_ms, energy_wh FROM meter WHERE sealed_in IS NULL AND start_ms BETWEEN ? AND ?"
+            " ORDER BY start_ms",
+            (min(starts_ms), max(starts_ms)),
+        )
+        wanted = frozenset(starts_ms)
+        return {int(start_ms): int(energy_wh) for start_ms, energy_wh in rows if start_ms in wanted}
+
+    def mark_sealed(self, starts_ms: Sequence[int], transaction_id: str) -> None:
+        self._database.run_many(
+            "UPDATE meter SET sealed_in = ? WHERE start_ms = ?", [(transaction_id, start_ms) for start_ms in starts_ms]
+        )
+
+    def release(self, transaction_id: str) -> None:
+        """The readings of a transaction that was not executed may be sealed into another."""
+        self._database.run("UPDATE meter SET sealed_in = NULL WHERE sealed_in = ?", (transaction_id,))

@@ -1,0 +1,28 @@
+"""What an operator sees of the homes in a process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Metrics:
+    """Counters of all homes of the process together: no label grows with the number of homes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "gridpact_ven_requests_total",
+            "Messages sent to the VTN, by message and result (ok, refused, unreachable)",
+            ["message", "result"],
+            registry=registry,
+        )
+        self.readings = Counter("gridpact_ven_readings_total", "Meter intervals stored", registry=registry)
+        self.reported = Counter(
+            "gridpact_ven_reported_intervals_total", "Intervals the VTN acknowledged", registry=registry
+        )
+        self.transactions = Counter(
+            "gridpact_ven_transactions_total", "Answers of the ledger, by result", ["result"], registry=registry
+        )
+        self.proofs = Counter(
+            "gridpact_ven_proofs_total", "Proofs fetched, by result (verified, refused)", ["result"], registry=registry
+        )
+        self.homes = Gauge("gridpact_ven_homes", "Homes in this process", registry=registry)
