@@ -143,10 +143,15 @@ class Enrolments:
         """
         async with self._database.transaction() as connection:
             ven = await self._admit(connection, request)
+        if ven.status == REFUSED:  # what stood against it may be gone: the aggregator had no funds, for instance
+            await self._outbox.retry(_keys(ven.ven_id))
+            ven = await self._mark(ven, ENROLLING)
         return await self.complete(ven)
 
     async def complete(self, ven: Ven) -> Ven:
-        """Bring an enrolment to its end on the ledger. Raises LedgerRefused, LedgerUnavailable."""
+        """Bring an enrolment to its end on the ledger. Raises LedgerRefused, LedgerUnavailable, NotAllowed if removed."""
+        if ven.status == REMOVED:
+            raise NotAllowed("ven_removed", f"{ven.ven_name} was taken out of service")
         if ven.status != ENROLLING:
             return ven
         entries = await self._outbox.deliver(_keys(ven.ven_id))
@@ -155,10 +160,10 @@ class Enrolments:
                 raise LedgerUnavailable(f"the ledger has not answered yet about {entry.key}: repeat the request")
         refused = [entry for entry in entries if entry.code not in ("ok", None)]
         if refused and not await self._enrolled_before(ven, refused):
-            await self._finish(ven, REFUSED)
+            await self._mark(ven, REFUSED)
             raise LedgerRefused(refused[0].code or "", f"the ledger refused {refused[0].key}: {refused[0].code}")
         _log.info("enrolled", ven_id=ven.ven_id, ven_name=ven.ven_name, party=ven.party)
-        return await self._finish(ven, ENROLLED)
+        return await self._mark(ven, ENROLLED)
 
     async def complete_pending(self) -> int:
         """After a restart: finish what was interrupted; how many are enrolled now. What fails is tried again later."""
@@ -226,7 +231,7 @@ class Enrolments:
         party = await self._ledger.record(Party, ven.party)
         return party is not None and party.key == ven.public_key and party.area == ven.area
 
-    async def _finish(self, ven: Ven, status: str) -> Ven:
+    async def _mark(self, ven: Ven, status: str) -> Ven:
         async with self._database.transaction() as connection:
             changed = await change_ven(connection, ven.ven_id, status=status)
         assert changed is not None

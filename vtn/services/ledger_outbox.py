@@ -87,14 +87,19 @@ class LedgerOutbox:
 
         One that got no answer stays pending. Raises LedgerUnavailable if nothing got an answer.
         """
-        if keys is None:
-            while rows := await self._pending(None):
-                if not await self._send(rows):
-                    break
-            return []
-        if rows := await self._pending(keys):
-            await self._send(rows)
-        return await self.entries(keys)
+        while rows := await self._pending(keys):
+            if not await self._send(rows):
+                break
+        return [] if keys is None else await self.entries(keys)
+
+    async def retry(self, keys: Sequence[str]) -> None:
+        """Seal refused transactions of these keys again, because what stood against them may be gone."""
+        column = ledger_outbox.c
+        query = select(ledger_outbox).where(column.key.in_(keys), column.status == REFUSED)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        for row in rows:
+            await self._seal_again(row, msgspec.json.decode(row["transaction"], type=Transaction))
 
     async def entries(self, keys: Sequence[str]) -> list[OutboxEntry]:
         """What became of these keys, in the order given; unknown keys are left out."""
@@ -145,7 +150,7 @@ class LedgerOutbox:
         return True
 
     async def _seal_again(self, row: RowMapping, transaction: Transaction) -> None:
-        """It expired before it was executed, so it had no effect: the same command in a new envelope."""
+        """It had no effect: the same command in a new envelope."""
         header = transaction.header
         command = msgspec.json.decode(transaction.body, type=COMMANDS[header.contract, header.command])
         attempt = row["attempt"] + 1

@@ -277,24 +277,3 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("ven_id", "r_id", "start_ms"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("telemetry")
-    op.drop_table("report_specifiers")
-    op.drop_table("report_requests")
-    op.drop_table("opts")
-    op.drop_index("messages_open", table_name="messages", postgresql_where=sa.text("acknowledged_ms IS NULL"))
-    op.drop_table("messages")
-    op.drop_index(op.f("ix_event_deliveries_ven_id"), table_name="event_deliveries")
-    op.drop_table("event_deliveries")
-    op.drop_table("dr_event_versions")
-    op.drop_index(op.f("ix_vens_virtual_node"), table_name="vens")
-    op.drop_table("vens")
-    op.drop_table("invitations")
-    op.drop_index("dr_events_by_end", table_name="dr_events")
-    op.drop_table("dr_events")
-    op.drop_table("programs")
-    op.drop_index("ledger_outbox_open", table_name="ledger_outbox", postgresql_where=sa.text("status = 'pending'"))
-    op.drop_table("ledger_outbox")
-    op.drop_table("ledger_cursor")

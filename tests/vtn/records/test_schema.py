@@ -1,0 +1,22 @@
+"""The migrations give the tables the program works with."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from vtn.aggregator import records
+from vtn.records.tables import metadata
+
+
+def test_migrations_and_tables_agree(vtn_url):
+    assert records.metadata is metadata, "the aggregator's tables belong to the same schema"
+    engine = sa.create_engine(vtn_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "version_table": "alembic_version_vtn"}
+        )
+        differences = compare_metadata(context, metadata)
+    engine.dispose()
+    assert differences == []
