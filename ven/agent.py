@@ -52,8 +52,8 @@ class Surroundings:
 
 
 class HomeAgent:
-    """A home in `folder`. `wallet` and `ledger` are None at a VTN without contracts; `closed(start_ms, energy_wh)` hears
-    of each metering interval that ends while the agent runs."""
+    """A home in `folder`. `wallet` and `ledger` are None at a VTN without contracts; `closed(start_ms, energy_wh)`
+    hears of each metering interval that ends while the agent runs."""
 
     def __init__(
         self,

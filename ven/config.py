@@ -7,6 +7,7 @@ What the owner decides from day to day (opting out, hours, watts) is no setting:
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,7 +17,9 @@ from pydantic_settings import SettingsConfigDict
 
 from runtime.clock import Clock, clock_from_file
 from runtime.settings import ProcessSettings
+from runtime.tls import Certificate, client_context
 
+CLOCK_FILE = "clock.json"
 _CLOCK_VARIABLE = "GRIDPACT_CLOCK"
 
 
@@ -60,6 +63,9 @@ class VenSettings(ProcessSettings):
     max_events_per_week: int = Field(7, ge=0, le=1000, description="Events a week the owner offers")
 
     # ---- the VTN
+    server_ca: Path | None = Field(None, description="PEM authorities of VTN and ledger; the system's if unset")
+    certificate: Path | None = Field(None, description="PEM chain of this home's client certificate")
+    certificate_key: Path | None = Field(None, description="PEM private key of the certificate")
     openadr2_url: str | None = Field(
         None, description="OpenADR 2.0b service of a VTN without enrolment, up to and without the service's name"
     )
@@ -79,6 +85,8 @@ class VenSettings(ProcessSettings):
     def _consistent(self) -> Self:
         if 3600 % self.interval_s:
             raise ValueError("interval_s must divide an hour")
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key belong together")
         if self.floor_w > self.rated_w:
             raise ValueError("floor_w lies above rated_w")
         return self
@@ -99,5 +107,13 @@ class VenSettings(ProcessSettings):
         return super().load(config=config, secrets_dir=secrets_dir, flags=flags)
 
     def clock(self) -> Clock:
-        """The domain clock. Raises ClockFileError."""
-        return clock_from_file(self.clock_file)
+        """The domain clock: of the setting, else of the enrolment, else the system's. Raises ClockFileError."""
+        enrolled = self.data_dir / CLOCK_FILE
+        return clock_from_file(self.clock_file or (enrolled if enrolled.exists() else None))
+
+    def tls(self) -> ssl.SSLContext:
+        """How VTN and ledger are checked, and what they are shown. Raises SettingsError."""
+        pair = None
+        if self.certificate is not None and self.certificate_key is not None:
+            pair = Certificate(self.certificate, self.certificate_key)
+        return client_context(self.server_ca, pair)

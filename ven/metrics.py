@@ -9,6 +9,7 @@ class Metrics:
     """Counters of all homes of the process together: no label grows with the number of homes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.collector = registry
         self.requests = Counter(
             "gridpact_ven_requests_total",
             "Messages sent to the VTN, by message and result (ok, refused, unreachable)",

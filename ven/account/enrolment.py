@@ -1,4 +1,4 @@
-"""Enrolment: from an invitation to an identity. Repeating it is harmless: the key is made once, the code is bound to it.
+"""Enrolment: from an invitation to an identity. Repeating it is harmless: the code is bound to the key made once.
 
 invitation.json ──▶ key made here ──▶ POST {vtn_url}/enrolment ──▶ identity, policy.txt, (clock.json)
 """
@@ -14,11 +14,11 @@ from runtime.clock import write_clock
 from runtime.logs import get_logger
 from ven.account.identity import Identity, is_enrolled, read_identity, write_identity
 from ven.account.wallet import Wallet
+from ven.config import CLOCK_FILE
 from ven.errors import EnrolmentRefused, VtnUnreachable
 from ven.home.store import Store
 
 POLICY_FILE = "policy.txt"
-CLOCK_FILE = "clock.json"
 
 _log = get_logger("ven.account.enrolment")
 

@@ -53,8 +53,8 @@ Verdict = Accept | Wait | Reject
 
 @dataclass(frozen=True)
 class View:
-    """What the home knows at `now_ms`. `readings_wh` is its own meter; `reported_from_ms` the oldest reading it gave the
-    VTN (None: none); `event_days` the local days on which it was under contract; `agreed` its binding contracts."""
+    """What the home knows at `now_ms`. `readings_wh`: its own meter. `reported_from_ms`: the oldest reading it gave the
+    VTN (None: none). `event_days`: local days on which it was under contract. `agreed`: its binding contracts."""
 
     now_ms: int
     owner: Owner

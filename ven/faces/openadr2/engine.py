@@ -100,9 +100,10 @@ class Engine:
         registration = await self._registered()
         await self._announce(registration)
         # what happened in an absence is in the complete list, not in the queue of polls
-        await self._handle(
-            await self._link.ask(OadrRequestEvent(new_request_id(), registration.ven_id)), registration, _Handled()
-        )
+        handled = _Handled()
+        listed = await self._link.ask(OadrRequestEvent(new_request_id(), registration.ven_id))
+        await self._handle(listed, registration, handled)
+        self._changed(handled.events)
         while True:
             await self._poll(registration)
             self._pause_s, self.reached = _BACKOFF_S, True

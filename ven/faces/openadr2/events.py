@@ -36,7 +36,7 @@ class EventDesk:
         self._home = home
 
     async def receive(self, message: OadrDistributeEvent, registration: Registration) -> bool:
-        """Stores a distribution: it is complete, so an event that is missing is cancelled. True if something changed."""
+        """Stores a distribution; it is complete: an event that is missing is cancelled. True if something changed."""
         if message.vtn_id != registration.vtn_id:
             # rule 21: an unexpected vtnID is an error, its events are not taken over
             _log.warning("events of another VTN", home=self._home, vtn_id=message.vtn_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl as ssl_module
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -45,7 +44,6 @@ class Link:
         *,
         timeout_s: float,
         metrics: Metrics,
-        ssl: ssl_module.SSLContext | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https":
@@ -59,7 +57,6 @@ class Link:
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._metrics = metrics
-        self._ssl = ssl
 
     async def ask(self, message: Message) -> Message:
         """Sends a message and returns the answer. Raises VtnUnreachable if there is none that can be read."""
@@ -71,7 +68,6 @@ class Link:
                 data=render(message),
                 headers={"Content-Type": "application/xml"},
                 timeout=self._timeout,
-                ssl=self._ssl if self._ssl is not None else True,
             ) as response:
                 body = await _read(response)
                 status = response.status

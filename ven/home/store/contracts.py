@@ -11,7 +11,7 @@ from contracts.core.commands import Terms
 from contracts.core.facts import DRCompleted
 from ven.home.store.database import Database
 
-_COLUMNS = "contract_id, parent, payer, received_ms, terms, terms_digest, state, reason, outcome"
+_SELECT = "SELECT contract_id, parent, payer, received_ms, terms, terms_digest, state, reason, outcome FROM contract"
 
 
 class ContractState(StrEnum):
@@ -34,7 +34,7 @@ class ContractState(StrEnum):
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """A contract of the virtual node `payer` with this home, proposed at `received_ms`; `outcome` when it is completed."""
+    """A contract of the virtual node `payer` with this home; `outcome` when it is completed."""
 
     contract_id: str
     parent: str
@@ -89,7 +89,7 @@ class Contracts:
         )
 
     def find(self, contract_id: str) -> Contract | None:
-        row = self._database.row(f"SELECT {_COLUMNS} FROM contract WHERE contract_id = ?", (contract_id,))
+        row = self._database.row(f"{_SELECT} WHERE contract_id = ?", (contract_id,))
         return None if row is None else _contract(row)
 
     def of_event(self, event_id: str) -> list[Contract]:
@@ -102,7 +102,7 @@ class Contracts:
         return self._select("1", ())
 
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> list[Contract]:
-        query = f"SELECT {_COLUMNS} FROM contract WHERE {condition} ORDER BY start_ms, contract_id"
+        query = f"{_SELECT} WHERE {condition} ORDER BY start_ms, contract_id"
         return [_contract(row) for row in self._database.rows(query, parameters)]
 
 

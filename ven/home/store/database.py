@@ -26,12 +26,13 @@ _SCHEMA = (
     "CREATE TABLE meter (start_ms INTEGER PRIMARY KEY, interval_s INTEGER NOT NULL, energy_wh INTEGER NOT NULL,"
     " sealed_in TEXT) STRICT",
     # opt NULL: not decided; sent: the modification and opt the VTN acknowledged
-    "CREATE TABLE event (event_id TEXT PRIMARY KEY, body BLOB NOT NULL, digest TEXT NOT NULL, offset_s INTEGER NOT NULL,"
-    " received_ms INTEGER NOT NULL, request_id TEXT NOT NULL, gone INTEGER NOT NULL DEFAULT 0, opt TEXT,"
-    " opt_code INTEGER NOT NULL DEFAULT 200, opt_reason TEXT NOT NULL DEFAULT '', sent TEXT) STRICT",
+    "CREATE TABLE event (event_id TEXT PRIMARY KEY, body BLOB NOT NULL, digest TEXT NOT NULL,"
+    " offset_s INTEGER NOT NULL, received_ms INTEGER NOT NULL, request_id TEXT NOT NULL,"
+    " gone INTEGER NOT NULL DEFAULT 0, opt TEXT, opt_code INTEGER NOT NULL DEFAULT 200,"
+    " opt_reason TEXT NOT NULL DEFAULT '', sent TEXT) STRICT",
     "CREATE TABLE contract (contract_id TEXT PRIMARY KEY, parent TEXT NOT NULL, payer TEXT NOT NULL,"
-    " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL, terms_digest"
-    " TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
+    " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL,"
+    " terms_digest TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
     "CREATE INDEX contract_by_event ON contract (event_id)",
     # result NULL: not answered for good; a committed transaction leaves, a refused one stays for the operator
     "CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, transaction_id TEXT NOT NULL UNIQUE,"

@@ -10,7 +10,9 @@ import msgspec
 from openadr.model import DrEvent, canonical, digest
 from ven.home.store.database import Database
 
-_COLUMNS = "event_id, body, digest, offset_s, request_id, gone, opt, opt_code, opt_reason, sent, received_ms"
+_SELECT = (
+    "SELECT event_id, body, digest, offset_s, request_id, gone, opt, opt_code, opt_reason, sent, received_ms FROM event"
+)
 
 
 class Opt(StrEnum):
@@ -52,10 +54,11 @@ class Events:
         A changed event has to be decided anew; an unchanged one keeps its answer and its draw."""
         found = self.find(event.event_id)
         changed = found is None or found.digest != digest(event) or found.gone
-        values = (_encode(event), digest(event), request_id, now_ms)
+        values = (canonical(event), digest(event), request_id, now_ms)
         if found is None:
             self._database.run(
-                "INSERT INTO event (event_id, body, digest, request_id, received_ms, offset_s) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO event (event_id, body, digest, request_id, received_ms, offset_s)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (event.event_id, *values, offset_s),
             )
         elif changed:
@@ -89,15 +92,15 @@ class Events:
         self._database.run("UPDATE event SET sent = ? WHERE event_id = ?", (answer, event_id))
 
     def find(self, event_id: str) -> StoredEvent | None:
-        row = self._database.row(f"SELECT {_COLUMNS} FROM event WHERE event_id = ?", (event_id,))
+        row = self._database.row(f"{_SELECT} WHERE event_id = ?", (event_id,))
         return None if row is None else _stored(row)
 
     def all(self) -> list[StoredEvent]:
-        return [_stored(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM event ORDER BY event_id")]
+        return [_stored(row) for row in self._database.rows(f"{_SELECT} ORDER BY event_id")]
 
     def unanswered(self) -> list[StoredEvent]:
         """Events with a decision the VTN does not have, of those it wants answered."""
-        rows = self._database.rows(f"SELECT {_COLUMNS} FROM event WHERE opt IS NOT NULL ORDER BY event_id")
+        rows = self._database.rows(f"{_SELECT} WHERE opt IS NOT NULL ORDER BY event_id")
         found = [_stored(row) for row in rows]
         return [each for each in found if each.event.response_required and each.sent != answer_text(each)]
 
@@ -114,10 +117,6 @@ def answer_text(stored: StoredEvent) -> str:
 
 def _over(stored: StoredEvent, before_ms: int) -> bool:
     return stored.cancelled or (stored.event.end_ms is not None and stored.event.end_ms < before_ms)
-
-
-def _encode(event: DrEvent) -> bytes:
-    return canonical(event)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredEvent:

@@ -1,0 +1,216 @@
+"""Many homes in one process: each with its own folder, key, store and device; one session, one stream of facts.
+
+    data_dir/H001/ven.sqlite, ven.key, policy.txt, proofs/..., truth.jsonl
+             H002/...
+
+`truth.jsonl` has one line an interval that closed while the home ran, in whole Wh:
+    {"start_ms","interval_s","meter_wh","uncontrolled_wh","delivered_wh","shed_wh","snapback_wh"}
+An interval may stand there twice after a kill -9 (with the same numbers); none is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ledger.client import LedgerClient
+from runtime.errors import GridpactError, SettingsError
+from runtime.logs import get_logger
+from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
+from ven.account.follower import Follower
+from ven.account.identity import Identity, is_enrolled, read_identity
+from ven.account.wallet import Wallet
+from ven.agent import HomeAgent, Surroundings
+from ven.app import health, ledger_of, locked, make_device, patiently, surroundings, until_stopped
+from ven.config import VenSettings
+from ven.devices.errors import DeviceError
+from ven.devices.household import Household
+from ven.devices.profile import read_profile
+from ven.home.store import Store
+from ven.home.store.store import FILE_NAME
+
+TRUTH_FILE = "truth.jsonl"
+_ENROL_ATTEMPTS = 60
+_ENROL_PAUSE_S = 1.0
+_ENROL_AT_ONCE = 8
+_RESTART_S = 5.0
+
+_log = get_logger("ven.simulator")
+
+
+@dataclass(frozen=True)
+class SimulatedHome:
+    """A home to run: its folder, its profile file and, unless it is enrolled, its invitation."""
+
+    home_id: str
+    folder: Path
+    profile: Path
+    invitation: Invitation | None
+
+
+async def simulate(settings: VenSettings, profiles: Path, invitations: Path | None, homes: int) -> None:
+    """`dr-ven simulate`: runs `homes` homes until SIGTERM or SIGINT. Raises SettingsError for missing files."""
+    chosen = choose(settings.data_dir, profiles, invitations, homes)
+    with locked(settings.data_dir):
+        async with surroundings(settings, settings.clock(), homes) as around, health(settings, around, None):
+            await until_stopped(_Simulation(settings, around, chosen).run())
+
+
+def choose(data_dir: Path, profiles: Path, invitations: Path | None, homes: int) -> list[SimulatedHome]:
+    """The first `homes` profiles, in order of name, that are enrolled or invited. Raises SettingsError."""
+    invited = _invited(invitations)
+    found: list[SimulatedHome] = []
+    for profile in sorted(profiles.glob("*.json")):
+        home_id = profile.stem
+        folder = data_dir / home_id
+        if home_id in invited or (folder / FILE_NAME).exists():
+            found.append(SimulatedHome(home_id, folder, profile, invited.get(home_id)))
+    if len(found) < homes:
+        raise SettingsError(
+            f"{homes} homes were asked for, {len(found)} profiles in {profiles} have an invitation or are enrolled"
+        )
+    return found[:homes]
+
+
+class _Simulation:
+    """Starts the homes one after the other over a little time, and keeps each running."""
+
+    def __init__(self, settings: VenSettings, around: Surroundings, homes: list[SimulatedHome]) -> None:
+        self._settings = settings
+        self._around = around
+        self._homes = homes
+        self._enrolling = asyncio.Semaphore(_ENROL_AT_ONCE)
+        self._identities: dict[str, Identity] = {}
+
+    async def run(self) -> None:
+        """Enrols all, then runs all."""
+        async with AsyncExitStack() as stack:
+            stores = [stack.enter_context(closing(Store(home.folder / FILE_NAME))) for home in self._homes]
+            pairs = list(zip(self._homes, stores, strict=True))
+            async with asyncio.TaskGroup() as tasks:
+                for home, store in pairs:
+                    tasks.create_task(self._enrol(home, store))
+            ledgers: dict[str, LedgerClient | None] = {}
+            followers: dict[str, Follower] = {}
+            for identity in self._identities.values():
+                if identity.ledger_url not in ledgers:
+                    ledgers[identity.ledger_url] = await stack.enter_async_context(ledger_of(identity, self._around))
+            agents = []
+            for home, store in pairs:
+                agent = self._agent(home, store, ledgers[self._identities[home.home_id].ledger_url])
+                self._follow(followers, ledgers, home, agent)
+                agents.append(agent)
+            print(f"dr-ven ready: {len(agents)} homes", flush=True)
+            async with asyncio.TaskGroup() as tasks:
+                for follower in followers.values():
+                    tasks.create_task(follower.run())
+                for position, agent in enumerate(agents):
+                    tasks.create_task(self._keep(agent, self._settings.start_spread_s * position / len(agents)))
+
+    async def _enrol(self, home: SimulatedHome, store: Store) -> None:
+        if is_enrolled(store.notes):
+            self._identities[home.home_id] = read_identity(store.notes)
+            return
+        invitation = home.invitation
+        if invitation is None:
+            raise SettingsError(f"{home.home_id} is not enrolled and has no invitation")
+        device = self._device(home, store)
+        offer = make_offer(self._settings, device.max_shed_w)
+        attempt = partial(enrol, invitation, home.folder, store, offer, self._around.session)
+        async with self._enrolling:
+            identity = await patiently(attempt, attempts=_ENROL_ATTEMPTS, pause_s=_ENROL_PAUSE_S)
+        self._identities[home.home_id] = identity
+
+    def _agent(self, home: SimulatedHome, store: Store, ledger: LedgerClient | None) -> HomeAgent:
+        device = self._device(home, store)
+        identity = self._identities[home.home_id]
+        wallet = Wallet.open(home.folder) if identity.ledger_url else None
+        return HomeAgent(
+            self._settings,
+            home.folder,
+            store,
+            identity,
+            device,
+            self._around,
+            wallet=wallet,
+            ledger=ledger,
+            closed=truth_writer(home.folder / TRUTH_FILE, device, self._settings.interval_s),
+        )
+
+    def _follow(
+        self,
+        followers: dict[str, Follower],
+        ledgers: dict[str, LedgerClient | None],
+        home: SimulatedHome,
+        agent: HomeAgent,
+    ) -> None:
+        url = self._identities[home.home_id].ledger_url
+        ledger = ledgers[url]
+        if ledger is None or agent.desk is None:
+            return
+        if url not in followers:
+            followers[url] = Follower(ledger, backoff_max_s=self._settings.backoff_max_s)
+        followers[url].add(agent.desk, agent.wake)
+
+    def _device(self, home: SimulatedHome, store: Store) -> Household:
+        try:
+            device = make_device(self._settings, store, read_profile(home.profile))
+        except (DeviceError, OSError) as error:
+            raise SettingsError(f"{home.home_id}: {error}") from error
+        if not isinstance(device, Household):
+            raise SettingsError("simulate runs homes on profiles: leave the setting device at profile")
+        return device
+
+    async def _keep(self, agent: HomeAgent, after_s: float) -> None:
+        """A home that fails is started again and does not take the others down."""
+        await asyncio.sleep(after_s)
+        while True:
+            try:
+                await agent.run()
+            except (GridpactError, OSError, ExceptionGroup) as error:
+                _log.exception("home failed", home=agent.home, error=repr(error))
+            await asyncio.sleep(_RESTART_S)
+
+
+def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:
+    """What the owner offers at enrolment."""
+    return Offer(
+        flexible_w=max_shed_w if settings.flexible_w is None else settings.flexible_w,
+        flexible_percent=settings.flexible_percent,
+        max_events_per_week=settings.max_events_per_week,
+    )
+
+
+def truth_writer(path: Path, device: Household, interval_s: int) -> Callable[[int, int], None]:
+    """Writes what really happened in each interval; format in the module's docstring."""
+
+    def write(start_ms: int, energy_wh: int) -> None:
+        end_ms = start_ms + interval_s * 1000
+        line = {
+            "start_ms": start_ms,
+            "interval_s": interval_s,
+            "meter_wh": energy_wh,
+            "uncontrolled_wh": device.uncontrolled_wh(start_ms, end_ms),
+            "delivered_wh": device.delivered_wh(start_ms, end_ms),
+            "shed_wh": device.shed_wh(start_ms, end_ms),
+            "snapback_wh": device.snapback_wh(start_ms, end_ms),
+        }
+        with path.open("a", encoding="ascii") as file:
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+    return write
+
+
+def _invited(folder: Path | None) -> dict[str, Invitation]:
+    """Invitations by home: the file's name, and the venName inside it."""
+    found: dict[str, Invitation] = {}
+    for path in sorted(folder.glob("*.json")) if folder is not None else ():
+        invitation = read_invitation(path)
+        found[path.stem] = invitation
+        found.setdefault(invitation.ven_name, invitation)
+    return found
