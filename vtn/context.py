@@ -69,6 +69,7 @@ class Vtn:
             sponsor=self.party,
             site_zone=terms.zone,
             program=program,
+            holidays=terms.holidays,
             expires_ms=expires_ms,
         )
 

@@ -7,12 +7,13 @@ from aiohttp import web
 
 from ledger.client import LedgerError
 from openadr.v2 import fingerprint
+from runtime.clock import DomainClock
 from runtime.logs import get_logger
 from runtime.service import ProblemError
 from vtn.context import Vtn
 from vtn.errors import VtnError
 from vtn.metrics import VtnMetrics
-from vtn.services.enrolment import Enrolled, EnrolmentRequest
+from vtn.services.enrolment import DomainTime, Enrolled, EnrolmentRequest
 
 PATH = "/enrolment"
 _TRY_AGAIN_S = 2
@@ -68,10 +69,19 @@ class EnrolmentFace:
             program=ven.program,
             interval_s=terms.interval_s,
             site_zone=terms.zone,
+            holidays=terms.holidays,
+            clock=_domain_time(vtn),
             policy=policy,
             ledger_url=vtn.settings.ledger_url,
             openadr2_url=vtn.settings.openadr2_url,
         )
+
+
+def _domain_time(vtn: Vtn) -> DomainTime | None:
+    clock = vtn.clock
+    if vtn.settings.clock_file is None or not isinstance(clock, DomainClock):
+        return None
+    return DomainTime(epoch_wall_ms=clock.epoch_wall_ms, epoch_domain_ms=clock.epoch_domain_ms, speed=clock.speed)
 
 
 def _certificate(request: web.Request) -> bytes | None:

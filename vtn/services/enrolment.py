@@ -29,6 +29,7 @@ from vtn.services.vens import (
     ENROLLED,
     ENROLLING,
     REFUSED,
+    REMOVED,
     Resource,
     Ven,
     change_ven,
@@ -52,7 +53,8 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     sponsor: str
     site_zone: str
     program: str
-    expires_ms: int
+    holidays: tuple[str, ...] = ()
+    expires_ms: int = 0
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +67,19 @@ class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     resource: Resource = Resource()
 
 
+class DomainTime(msgspec.Struct, frozen=True, kw_only=True):
+    """The domain clock where it is not the system's: the same in every process."""
+
+    epoch_wall_ms: int
+    epoch_domain_ms: int
+    speed: float
+
+
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer: ids under which the VEN is known to the VTN and on the ledger."""
+    """The answer: ids under which the VEN is known to the VTN and on the ledger, and what it has to know of both.
+
+    `policy` is the text of the trust file; `holidays` are local dates (ISO) of the program.
+    """
 
     ven_id: str
     ven_name: str
@@ -76,6 +89,8 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     interval_s: int
     site_zone: str
+    holidays: tuple[str, ...]
+    clock: DomainTime | None
     policy: str
     ledger_url: str
     openadr2_url: str
@@ -149,7 +164,10 @@ class Enrolments:
         return await self.complete(ven)
 
     async def complete(self, ven: Ven) -> Ven:
-        """Bring an enrolment to its end on the ledger. Raises LedgerRefused, LedgerUnavailable, NotAllowed if removed."""
+        """Bring an enrolment to its end on the ledger.
+
+        Raises LedgerRefused, LedgerUnavailable, NotAllowed for a VEN that was removed.
+        """
         if ven.status == REMOVED:
             raise NotAllowed("ven_removed", f"{ven.ven_name} was taken out of service")
         if ven.status != ENROLLING:

@@ -155,7 +155,9 @@ class LedgerOutbox:
         command = msgspec.json.decode(transaction.body, type=COMMANDS[header.contract, header.command])
         attempt = row["attempt"] + 1
         fresh = self._client(row["sender"]).seal(command, nonce=_nonce(row["key"], attempt))
-        await self._update(row, transaction=encode(fresh), transaction_id=transaction_id(fresh.header), attempt=attempt)
+        identity = transaction_id(fresh.header)
+        sealed = {"transaction": encode(fresh), "transaction_id": identity, "attempt": attempt}
+        await self._update(row, **sealed, status=PENDING, code=None)
 
     async def _update(self, row: RowMapping, **values: object) -> None:
         # the attempt guards against a second worker that sealed again meanwhile
