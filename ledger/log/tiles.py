@@ -94,6 +94,6 @@ def _entries(bundle: bytes) -> Iterator[bytes]:
     while at < len(bundle):
         start = at + 2
         at = start + int.from_bytes(bundle[at:start], "big")
-        if start > len(bundle) or at > len(bundle):
+        if at > len(bundle):
             raise VerificationError("bundle_malformed", "the bundle ends inside an entry")
         yield bundle[start:at]
