@@ -1,0 +1,190 @@
+"""What the demo leaves behind: the tables a person reads, three proofs checked offline, and summary.json."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from demo.data.series import EVENT_END_MS, EVENT_START_MS
+from demo.processes import CommandFailed, call, call_json
+from demo.story import Story
+
+PROOFS = 3
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Statements of all contracts (JSON of `dr-vtn statements`), and what the ledger and the simulation say."""
+
+    statements: list[dict[str, Any]]
+    view: dict[str, Any]
+    status: dict[str, Any]
+    refusals: list[dict[str, Any]]
+    simulated_wh: int
+
+
+async def collect(story: Story) -> Outcome:
+    """Asks the running products."""
+    environment = story.stage.environment
+    return Outcome(
+        statements=await call_json(["dr-vtn", "statements", story.need_id], environment),
+        view=story.view,
+        status=await call_json(["dr-ledger", "status"], environment),
+        refusals=await call_json(["dr-ledger", "refusals"], environment),
+        simulated_wh=_simulated_wh(story),
+    )
+
+
+async def prove_payments(story: Story, outcome: Outcome) -> int:
+    """Fetches proofs of three homes' payments and verifies each in a process without network or database."""
+    folder = story.stage.folder / "proofs"
+    folder.mkdir(exist_ok=True)
+    paid = [each for each in outcome.statements if each["level"] == "SC2" and each["amount_minor"] > 0]
+    verified = 0
+    for statement in sorted(paid, key=lambda each: -each["amount_minor"])[:PROOFS]:
+        base = folder / statement["name"]
+        await call(
+            ["dr-ledger", "proof", "--transaction", statement["transaction_id"], "--fact", str(statement["fact"]),
+             "--output", base],
+            story.stage.environment,
+        )  # fmt: skip
+        try:
+            shown = await call(
+                ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof", "--policy", f"{base}.policy",
+                 "--opening", f"{base}.opening.json"],
+                {},
+            )  # fmt: skip
+        except CommandFailed as error:
+            story.say(f"[red]the payment of {statement['name']} does not verify: {error}")
+            continue
+        verified += 1
+        story.say(f"{statement['name']}: payment of {statement['amount_minor'] / 100:.2f} proved offline")
+        story.console.print(f"[dim]{shown.strip()}", highlight=False)
+    return verified
+
+
+def show(story: Story, outcome: Outcome) -> None:
+    """The table: obligation, delivered, performance and money per virtual node and home, and why."""
+    table = Table(title="Who delivered what, and what it paid", box=box.SIMPLE_HEAD, title_justify="left")
+    for column, justify in (
+        ("party", "left"), ("obliged kWh", "right"), ("delivered", "right"), ("performance", "right"),
+        ("energy", "right"), ("penalty", "right"), ("amount", "right"), ("why", "left"),
+    ):  # fmt: skip
+        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    for each in outcome.statements:
+        share = f"{each['delivered_wh'] / each['obligation_wh']:.0%}" if each["outcome"] else ""
+        style = "bold" if each["level"] == "SC1" else "" if each["outcome"] else "dim"
+        why = "; ".join([each["why"], *each["flags"][:1]])
+        table.add_row(
+            each["name"] if each["level"] == "SC1" else f"  {each['name']}",
+            _kwh(each["obligation_wh"]), _kwh(each["delivered_wh"]), share, _money(each["energy_minor"]),
+            _money(each["penalty_minor"]), _money(each["amount_minor"]), why, style=style,
+        )  # fmt: skip
+    story.console.print(table)
+
+
+def write_summary(story: Story, outcome: Outcome, proofs_verified: int, started: float) -> Path:
+    """var/demo/summary.json, for programs."""
+    groups = [each for each in outcome.statements if each["level"] == "SC1"]
+    states = {each["contract_id"]: each["status"] for each in outcome.view["contracts"]}
+    need = outcome.view["need"]
+    margin = _aggregator_margin(outcome)
+    payments = [
+        {
+            "party": each["name"],
+            "contract": each["contract_id"],
+            "amount_minor": each["amount_minor"],
+            "wh": each["paid_wh"],
+            "penalty_minor": each["penalty_minor"],
+        }
+        for each in outcome.statements
+        if each["outcome"]
+    ]
+    payments.append(
+        {"party": "aggregator", "contract": None, "amount_minor": margin,
+         "wh": sum(each["paid_wh"] for each in groups), "penalty_minor": 0}
+    )  # fmt: skip
+    escrow = outcome.view["escrow"]
+    summary = {
+        "event": {
+            "id": story.need_id,
+            "obligation_wh": sum(need["request"]["target_wh"]),
+            "start": _iso(EVENT_START_MS),
+            "end": _iso(EVENT_END_MS),
+        },
+        "steps": [{"n": step.n, "at": step.at, "ids": step.ids} for step in story.steps.values()],
+        "contracts": {
+            level: [
+                {"id": each["contract_id"], "payee": each["name"], "state": states[each["contract_id"]],
+                 "outcome": each["outcome"]}
+                for each in outcome.statements
+                if each["level"] == level
+            ]
+            for level in ("SC1", "SC2")
+        },
+        "delivered_wh": sum(each["delivered_wh"] for each in groups),
+        "delivered_simulated_wh": outcome.simulated_wh,
+        "redispatched": story.redispatched(),
+        "payments": payments,
+        "sum_of_payments_minor": sum(each["amount_minor"] for each in payments),
+        "escrow_left_minor": escrow["credits_posted"] - escrow["debits_posted"],
+        "rejected_measurements": len(
+            [each for each in outcome.refusals if each["command"] == "RecordMeasurements"]
+        ),
+        "proofs_verified": proofs_verified,
+        "faults": {
+            "seed": story.stage.seed,
+            **vars(story.stage.faults),
+        },
+        "ledger": {
+            "height": outcome.status["height"],
+            "transactions": outcome.status.get("transactions"),
+            "checkpoint": outcome.status.get("checkpoint"),
+            "members": outcome.status["members"],
+            "orderer": outcome.status["orderer"],
+        },
+        "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    path = story.stage.folder / SUMMARY
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    return path
+
+
+def _aggregator_margin(outcome: Outcome) -> int:
+    """What the need's price left the aggregator above its contracts' prices, as the contracts round it."""
+    price = outcome.view["need"]["request"]["energy_price_minor_per_mwh"]
+    return sum(
+        each["paid_wh"] * price // 1_000_000 - each["energy_minor"]
+        for each in outcome.statements
+        if each["level"] == "SC1" and each["outcome"]
+    )
+
+
+def _simulated_wh(story: Story) -> int:
+    """The truth only a simulation knows: what the homes would have used without control, less what they used."""
+    total = 0
+    for path in sorted((story.stage.folder / "homes").glob("*/truth.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if EVENT_START_MS <= row["start_ms"] < EVENT_END_MS:
+                total += row["delivered_wh"]
+    return total
+
+
+def _kwh(energy_wh: int) -> str:
+    return f"{energy_wh / 1000:.2f}"
+
+
+def _money(amount_minor: int) -> str:
+    return f"{amount_minor / 100:.2f}"
+
+
+def _iso(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000))

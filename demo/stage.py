@@ -1,0 +1,202 @@
+"""Sets the stage: keys, a founded ledger, a VTN with its program, 52 homes that enrol, and the processes of all.
+
+var/demo/  clock.json  keys/  ledger/  vtn/  profiles/  invitations/  homes/H001 ...  logs/  summary.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from demo.data.series import EVENT_START_MS, HOLIDAYS, INTERVAL_S, ZONE, load_homes
+from demo.faults import Faults, ForgingProxy, choose
+from demo.processes import Process, call, call_json, free_port
+from runtime.clock import Clock, write_clock
+
+PROGRAM = "evening-peak"
+#: domain time between the need and the start of the event
+LEAD_S = 75 * 60
+#: wall time set aside for enrolment and first reports
+SET_UP_WALL_S = 35
+UTILITY_FUNDS_MINOR = 1_000_000
+AGGREGATOR_FUNDS_MINOR = 100_000
+TERMS = {
+    "zone": ZONE,
+    "holidays": ",".join(sorted(day.isoformat() for day in HOLIDAYS)),
+    "interval_s": str(INTERVAL_S),
+    "history_days": "21",
+    "accept_window_s": "1200",
+    "metering_grace_s": "1800",
+}
+
+
+@dataclass
+class Stage:
+    """Everything that runs, and where. Built by `Stage(...)`, then `open`; `close` ends every process."""
+
+    folder: Path
+    seed: int
+    speed: float
+    ledger_url: str = ""
+    vtn_url: str = ""
+    faults: Faults = field(init=False)
+    utility: str = ""
+    aggregator: str = ""
+    processes: dict[str, Process] = field(default_factory=dict)
+    proxy: ForgingProxy | None = None
+
+    def __post_init__(self) -> None:
+        self.homes = {series.home.home_id: series for series in load_homes()}
+        self.ledger_url = f"http://127.0.0.1:{free_port()}"
+        self.vtn_url = f"http://127.0.0.1:{free_port()}"
+        self.proxy_url = f"http://127.0.0.1:{free_port()}"
+        self.faults = choose(self.seed, sorted(self.homes), self._likely())
+        self.environment = {
+            "GRIDPACT_CLOCK": str(self.folder / "clock.json"),
+            "GRIDPACT_LEDGER_URL": self.ledger_url,
+            "DR_LEDGER_DATA_DIR": str(self.folder / "ledger"),
+            "DR_LEDGER_PORT": self.ledger_url.rsplit(":", 1)[1],
+            "GRIDPACT_VTN_DATA_DIR": str(self.folder / "vtn"),
+            "GRIDPACT_VTN_PORT": self.vtn_url.rsplit(":", 1)[1],
+            "GRIDPACT_VTN_LEDGER_URL": self.ledger_url,
+            "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
+            "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
+        }
+
+    @property
+    def utility_key(self) -> Path:
+        return self.folder / "keys" / "utility.key"
+
+    def home_folder(self, home_id: str) -> Path:
+        return self.folder / "homes" / home_id
+
+    # ---- the order of things
+
+    def prepare(self) -> Clock:
+        """An empty folder, profiles of the homes, and the clock that all processes share."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in ("keys", "profiles", "invitations", "homes", "logs"):
+            (self.folder / name).mkdir(parents=True)
+        for home_id, series in self.homes.items():
+            series.write_profile(self.folder / "profiles" / f"{home_id}.json")
+        start_ms = EVENT_START_MS - (LEAD_S + int(SET_UP_WALL_S * self.speed)) * 1000
+        return write_clock(self.folder / "clock.json", epoch_domain_ms=start_ms, speed=self.speed)
+
+    async def open_ledger(self) -> None:
+        """Keys of the founding parties, the genesis, and one replica on its embedded PostgreSQL."""
+        utility = await call_json(
+            ["dr-ledger", "keys", "create", self.utility_key, "--role", "utility"], self.environment
+        )
+        auditor_key = self.folder / "keys" / "auditor.key"
+        auditor = await call_json(["dr-ledger", "keys", "create", auditor_key, "--role", "auditor"], self.environment)
+        aggregator = await call_json(["dr-vtn", "init"], self.environment)
+        self.utility, self.aggregator = utility["party"], aggregator["party"]
+        await call(
+            ["dr-ledger", "init", "--utility", utility["public_key"], "--aggregator", aggregator["public_key"],
+             "--auditor", auditor["public_key"]],
+            self.environment,
+        )  # fmt: skip
+        await call(["dr-ledger", "migrate"], self.environment)
+        await self.start("ledger", ["dr-ledger", "serve"], f"{self.ledger_url}/readyz")
+        for party, amount in ((self.utility, UTILITY_FUNDS_MINOR), (self.aggregator, AGGREGATOR_FUNDS_MINOR)):
+            await call(
+                ["dr-ledger", "issue", "--key", self.utility_key, "--to", party, "--amount-minor", str(amount),
+                 "--reference", "season budget"],
+                self.environment,
+            )  # fmt: skip
+
+    async def open_vtn(self) -> None:
+        """The VTN with its program, and an invitation for every home."""
+        await call(["dr-vtn", "migrate"], self.environment)
+        await self.start("vtn", ["dr-vtn", "serve"], f"{self.vtn_url}/readyz")
+        terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
+        await call(["dr-vtn", "programs", "create", PROGRAM, *terms], self.environment)
+        for area in sorted({series.home.feeder_id for series in self.homes.values()}):
+            names = [home_id for home_id, series in self.homes.items() if series.home.feeder_id == area]
+            options = [part for name in names for part in ("--name", name)]
+            await call(
+                ["dr-vtn", "vens", "invite", *options, "--area", area, "--output", self.folder / "invitations"],
+                self.environment,
+            )
+
+    async def open_homes(self) -> None:
+        """52 homes: most in one process, three alone; the one that is to be offline only enrols."""
+        faults = self.faults
+        self.proxy = ForgingProxy(self.ledger_url)
+        await self.proxy.start(int(self.proxy_url.rsplit(":", 1)[1]))
+        self._send_through_proxy(faults.forged)
+        alone = (*faults.alone, faults.offline)
+        for home_id in alone:
+            moved = self.folder / "alone"
+            moved.mkdir(exist_ok=True)
+            (self.folder / "invitations" / f"{home_id}.json").rename(moved / f"{home_id}.json")
+            await call(
+                ["dr-ven", "enrol", "--invitation", moved / f"{home_id}.json", "--data-dir", self.home_folder(home_id),
+                 "--profile", self.folder / "profiles" / f"{home_id}.json"],
+                self.environment,
+            )  # fmt: skip
+        crowd = len(self.homes) - len(alone)
+        await self.start(
+            "homes",
+            ["dr-ven", "simulate", "--homes", str(crowd), "--data-dir", self.folder / "homes",
+             "--profiles", self.folder / "profiles", "--invitations", self.folder / "invitations"],
+        )  # fmt: skip
+        for home_id in faults.alone:
+            profile = self.folder / "profiles" / f"{home_id}.json"
+            await self.start(home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile])
+
+    async def wait_for_homes(self, timeout_s: float = 90.0) -> list[dict[str, Any]]:
+        """Returns the VENs once all that run are registered and have reported their history, in virtual nodes."""
+        for _ in range(int(timeout_s)):
+            vens: list[dict[str, Any]] = await call_json(["dr-vtn", "vens", "list"], self.environment)
+            ready = [ven for ven in vens if ven["meter_r_id"] is not None and ven["virtual_node"] is not None]
+            if len(ready) >= len(self.homes) - 1:
+                return vens
+            for process in self.processes.values():
+                if not process.running:
+                    raise RuntimeError(f"{process.name} ended:\n{process.last_words()}")
+            await asyncio.sleep(0.5)
+        raise TimeoutError(f"only {len(ready)} of {len(self.homes)} homes are ready; see {self.folder / 'logs'}")
+
+    async def start(self, name: str, arguments: list[str | Path], ready_url: str | None = None) -> Process:
+        """Starts a process of the stage under a name and waits until it is ready."""
+        process = Process(name, arguments, self.environment, self.folder / "logs")
+        self.processes[name] = process
+        await process.start()
+        if ready_url is not None:
+            await process.wait_ready(ready_url)
+        return process
+
+    async def close(self) -> None:
+        """Ends everything, homes first."""
+        for process in reversed(self.processes.values()):
+            await process.stop()
+        if self.proxy is not None:
+            await self.proxy.stop()
+
+    def _likely(self) -> list[str]:
+        """Homes that use enough in the evening to be worth a call: the upper half of each feeder by energy."""
+        chosen = []
+        for area in sorted({series.home.feeder_id for series in self.homes.values()}):
+            used = {
+                home_id: sum(
+                    energy_wh
+                    for start_ms, energy_wh in series.net_by_start.items()
+                    if EVENT_START_MS - 7 * 86_400_000 <= start_ms < EVENT_START_MS
+                    and (start_ms - EVENT_START_MS) % 86_400_000 < 3 * 3_600_000
+                )
+                for home_id, series in self.homes.items()
+                if series.home.feeder_id == area
+            }
+            chosen += sorted(used, key=lambda home_id: used[home_id])[len(used) // 2 :]
+        return chosen
+
+    def _send_through_proxy(self, home_id: str) -> None:
+        path = self.folder / "invitations" / f"{home_id}.json"
+        invitation = json.loads(path.read_text())
+        invitation["ledger_url"] = self.proxy_url
+        path.write_text(json.dumps(invitation))
