@@ -1,0 +1,40 @@
+"""What an empty poll costs."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from openadr import v2
+
+
+async def test_an_empty_poll_does_not_touch_the_database(opened_vtn, peer):
+    await peer.poll()  # a VEN is looked up once
+    statements: list[str] = []
+    engine = opened_vtn.vtn.database.engine.sync_engine
+
+    def note(connection, cursor, statement, *rest):
+        statements.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    for _ in range(20):
+        assert isinstance(await peer.poll(), v2.OadrResponse)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    # the ledger outbox looks for work of its own once a second
+    assert [each for each in statements if "messages" in each or ("FROM vens" in each and "ven_id =" in each)] == []
+
+
+async def test_the_prepared_answer_is_the_rendered_one(peer):
+    _, body = await peer.post("OadrPoll", v2.render(v2.OadrPoll(peer.ven_id)))
+    assert body == v2.render(v2.OadrResponse(v2.EiResponse(request_id=""), peer.ven_id))
+
+
+async def test_while_notifications_are_lost_polls_ask_the_database(opened_vtn, url, peer):
+    """After the listening connection was cut, nothing is overlooked."""
+    from tests.vtn.faces.test_events import publish
+
+    vtn = opened_vtn.vtn
+    async with vtn.database.transaction() as connection:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dr-vtn-wakeups'"
+        await connection.execute(sa.text(cut))
+    await publish(vtn, peer)
+    await peer.poll_for(v2.OadrDistributeEvent)
