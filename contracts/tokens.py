@@ -18,7 +18,7 @@ from contracts.core.errors import Refusal
 from contracts.core.facts import Fact, TransferPosted
 from contracts.core.parties import Party, active_party
 from contracts.core.state import Record, State
-from contracts.core.units import Minor, Text
+from contracts.core.units import MinorSum, Text
 
 ISSUANCE: Final = "issuance"
 
@@ -27,10 +27,10 @@ class Account(Record, frozen=True, kw_only=True):
     """Four counters in minor units."""
 
     KIND: ClassVar[str] = "account"
-    debits_pending: Minor = 0
-    debits_posted: Minor = 0
-    credits_pending: Minor = 0
-    credits_posted: Minor = 0
+    debits_pending: MinorSum = 0
+    debits_posted: MinorSum = 0
+    credits_pending: MinorSum = 0
+    credits_posted: MinorSum = 0
 
 
 class TransferState(StrEnum):
@@ -47,8 +47,8 @@ class TransferRecord(Record, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "transfer"
     debit: Text
     credit: Text
-    amount_minor: Minor
-    posted_minor: Minor
+    amount_minor: MinorSum
+    posted_minor: MinorSum
     state: TransferState
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from contracts.core.commands import Terms
 from contracts.core.parties import Role
-from contracts.core.units import Hash, Id, Minor, PublicKey, Text, TimeMs, Wh, WhUp
+from contracts.core.units import Hash, Id, Minor, MinorSum, PublicKey, Text, TimeMs, Wh, WhSum, WhSumUp, WhUp
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fact", tag=True):
@@ -37,7 +37,7 @@ class TransferPosted(Fact, frozen=True, kw_only=True):
     transfer_id: Text
     debit: Text
     credit: Text
-    amount_minor: Minor
+    amount_minor: MinorSum
 
 
 class ReductionRequested(Fact, frozen=True, kw_only=True):
@@ -60,8 +60,8 @@ class RequestClosed(Fact, frozen=True, kw_only=True):
     need_id: Id
     utility: Id
     aggregator: Id
-    delivered_wh: Wh
-    returned_minor: Minor
+    delivered_wh: WhSum
+    returned_minor: MinorSum
 
 
 class DRSetUp(Fact, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class DRActivated(Fact, frozen=True, kw_only=True):
     payer: Id
     payee: Id
     accepted: int
-    accepted_wh: WhUp
+    accepted_wh: WhSumUp
 
 
 class DRExpired(Fact, frozen=True, kw_only=True):
@@ -131,11 +131,11 @@ class DRSettled(Fact, frozen=True, kw_only=True):
     payer: Id
     payee: Id
     outcome: Text
-    obligation_wh: WhUp
-    delivered_wh: Wh
-    shortfall_wh: WhUp
+    obligation_wh: WhSumUp
+    delivered_wh: WhSum
+    shortfall_wh: WhSumUp
     missing: int
-    adjustment_wh: Wh
+    adjustment_wh: WhSum
 
 
 class DRCompleted(Fact, frozen=True, kw_only=True):
@@ -147,10 +147,10 @@ class DRCompleted(Fact, frozen=True, kw_only=True):
     payer: Id
     payee: Id
     outcome: Text
-    obligation_wh: WhUp
-    delivered_wh: Wh
-    paid_wh: WhUp
-    energy_minor: Minor
+    obligation_wh: WhSumUp
+    delivered_wh: WhSum
+    paid_wh: WhSumUp
+    energy_minor: MinorSum
     children_minor: int
     penalty_minor: Minor
     amount_minor: int

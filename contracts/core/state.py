@@ -59,7 +59,8 @@ class State:
         """Writes a record. Raises Refusal (out_of_range, limit_exceeded)."""
         try:
             data = encode(record)
-        except CodecError as error:
+            read(data, type(record))  # what cannot be read again must never be written
+        except (CodecError, msgspec.ValidationError) as error:
             raise Refusal("out_of_range", str(error)) from None
         if len(data) > RECORD_BYTES_MAX:
             raise Refusal("limit_exceeded", f"record {record.KIND}/{key} has {len(data)} bytes")

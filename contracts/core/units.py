@@ -22,9 +22,14 @@ PublicKey = Annotated[str, msgspec.Meta(pattern=r"^(ed25519:[0-9a-f]{64}|p256:0[
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 IntervalS = Annotated[int, msgspec.Meta(ge=INTERVAL_S_MIN, le=86_400)]
-Wh = Annotated[int, msgspec.Meta(ge=-1_000_000_000_000, le=1_000_000_000_000)]
+# One meter in one interval: 100 MWh. 192 intervals of 100,000 devices, each baseline + adjustment - reading, then stay
+# below 2^53, so that no reading a device can sign keeps its group from being settled.
+Wh = Annotated[int, msgspec.Meta(ge=-100_000_000, le=100_000_000)]
 WhUp = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
+WhSum = Annotated[int, msgspec.Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+WhSumUp = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000_000)]
+MinorSum = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 Price = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 

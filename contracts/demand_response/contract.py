@@ -10,7 +10,7 @@ from contracts.core.commands import INTERVALS_MAX, Terms
 from contracts.core.errors import Refusal
 from contracts.core.facts import Fact
 from contracts.core.state import Record, State
-from contracts.core.units import MS_PER_S, Hash, Id, Text, TimeMs, Wh, WhUp
+from contracts.core.units import INTERVAL_S_MIN, MS_PER_S, Hash, Id, Text, TimeMs, WhSum, WhSumUp
 
 
 class Level(StrEnum):
@@ -85,14 +85,14 @@ class ContractRecord(Record, frozen=True, kw_only=True):
     status: Status
     children: int = 0
     accepted: int = 0
-    accepted_wh: WhUp = 0
+    accepted_wh: WhSumUp = 0
     cursor: int = 0
-    delivered_wh: tuple[Wh, ...] = ()
-    total_wh: Wh = 0
-    positive_wh: WhUp = 0
-    shortfall_wh: WhUp = 0
+    delivered_wh: tuple[WhSum, ...] = ()
+    total_wh: WhSum = 0
+    positive_wh: WhSumUp = 0
+    shortfall_wh: WhSumUp = 0
     missing: int = 0
-    adjustment_wh: Wh = 0
+    adjustment_wh: WhSum = 0
     passed_on_minor: int = 0
     outcome: Text = ""
 
@@ -138,11 +138,11 @@ def child_key(parent: str, position: int) -> str:
 
 
 def check_intervals(start_ms: int, interval_s: int, profile_wh: tuple[int, ...]) -> None:
-    """1 to 192 intervals on the grid of their own length, with something to do. Raises Refusal."""
+    """1 to 192 intervals of whole minutes on the grid of their own length, with something to do. Raises Refusal."""
     if not 0 < len(profile_wh) <= INTERVALS_MAX or not sum(profile_wh):
         raise Refusal("interval_invalid", "no intervals, too many, or nothing asked in them")
-    if start_ms % (interval_s * MS_PER_S):
-        raise Refusal("interval_invalid", "start_ms is not a multiple of the interval")
+    if interval_s % INTERVAL_S_MIN or start_ms % (interval_s * MS_PER_S):
+        raise Refusal("interval_invalid", "no whole minutes, or start_ms is not a multiple of the interval")
 
 
 def end_ms(start_ms: int, interval_s: int, count: int) -> int:

@@ -6,12 +6,13 @@ import msgspec
 
 from contracts import tokens
 from contracts.core import facts
+from contracts.core.codec import INTEGER_MAX
 from contracts.core.commands import CloseRequest, RequestReduction
 from contracts.core.errors import Refusal
 from contracts.core.facts import Fact
 from contracts.core.parties import Party, Role, active_party
 from contracts.core.state import Record, State
-from contracts.core.units import Id, Wh, charged_minor
+from contracts.core.units import Id, WhSum, charged_minor
 from contracts.demand_response.contract import ContractRecord, check_intervals
 
 #: a need's area that any virtual node may serve; otherwise it names a feeder
@@ -25,7 +26,7 @@ class NeedRecord(Record, frozen=True, kw_only=True):
     request: RequestReduction
     utility: Id
     open_contracts: int
-    delivered_wh: Wh
+    delivered_wh: WhSum
     closed: bool
 
 
@@ -88,11 +89,11 @@ def take_open_need(state: State, need_id: str) -> NeedRecord:
 
 
 def end_in_need(state: State, contract: ContractRecord, delivered_wh: int) -> None:
-    """An SC1 ended: its need counts one less."""
+    """An SC1 ended: its need counts one less. The sum stops at what a record holds: no figure may keep a contract from
+    ending."""
     need = state.take(NeedRecord, contract.terms.need_id, "need_unknown")
+    total_wh = max(-INTEGER_MAX, min(INTEGER_MAX, need.delivered_wh + delivered_wh))
     state.put(
         contract.terms.need_id,
-        msgspec.structs.replace(
-            need, open_contracts=need.open_contracts - 1, delivered_wh=need.delivered_wh + delivered_wh
-        ),
+        msgspec.structs.replace(need, open_contracts=need.open_contracts - 1, delivered_wh=total_wh),
     )
