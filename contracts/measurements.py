@@ -26,8 +26,8 @@ def record(state: State, sender: Party, command: RecordMeasurements, time_ms: in
     if not 0 < len(command.energy_wh) <= READINGS_MAX:
         raise Refusal("limit_exceeded", f"{len(command.energy_wh)} readings")
     step = command.interval_s * MS_PER_S
-    if command.start_ms % step:
-        raise Refusal("interval_invalid", "start_ms is not a multiple of the interval")
+    if command.interval_s % INTERVAL_S_MIN or command.start_ms % step:
+        raise Refusal("interval_invalid", "no whole minutes, or start_ms is not a multiple of the interval")
     if command.start_ms + step * len(command.energy_wh) > time_ms:
         raise Refusal("measurement_future", str(command.start_ms))
     for position, energy_wh in enumerate(command.energy_wh):
@@ -52,7 +52,7 @@ def readings(state: State, device: str, start_ms: int, interval_s: int, count: i
     """`count` readings from `start_ms` on; None where the device recorded none of this interval length."""
     step = interval_s * MS_PER_S
     first, last = measurement_key(device, start_ms), measurement_key(device, start_ms + count * step)
-    rows_max = count * interval_s // INTERVAL_S_MIN
+    rows_max = count * interval_s // INTERVAL_S_MIN  # of whatever length, readings start on whole minutes
     found = {
         key: row.energy_wh
         for key, row in state.rows(Measurement, first, last, rows_max)
