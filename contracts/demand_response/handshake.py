@@ -1,10 +1,12 @@
 """AcceptReduction, RejectReduction, and the deadlines of those who do neither."""
 
+from typing import Final
+
 import msgspec
 
 from contracts import tokens
 from contracts.core import facts
-from contracts.core.commands import INTERVALS_MAX, AcceptReduction, RejectReduction
+from contracts.core.commands import AcceptReduction, RejectReduction
 from contracts.core.errors import Refusal
 from contracts.core.facts import Fact
 from contracts.core.parties import Party
@@ -28,6 +30,9 @@ from contracts.demand_response.contract import (
     terms_end_ms,
 )
 from contracts.demand_response.needs import end_in_need
+
+#: a device's open contracts that are searched for an overlap: with more, one could be missed and the device paid twice
+ENGAGEMENTS_MAX: Final = 192
 
 
 def accept_reduction(state: State, sender: Party, command: AcceptReduction, time_ms: int) -> list[Fact]:
@@ -102,7 +107,9 @@ def _take_for_payee(state: State, sender: Party, contract_id: str) -> ContractRe
 
 def _engage(state: State, contract: ContractRecord) -> None:
     start, end = contract.terms.start_ms, terms_end_ms(contract.terms)
-    open_now = state.rows(EngagementRecord, f"{contract.payee}/", f"{contract.payee}/{end:016d}", INTERVALS_MAX)
+    open_now = state.rows(EngagementRecord, f"{contract.payee}/", f"{contract.payee}/{end:016d}", ENGAGEMENTS_MAX)
+    if len(open_now) == ENGAGEMENTS_MAX:
+        raise Refusal("limit_exceeded", f"{contract.payee} has {ENGAGEMENTS_MAX} contracts that start before")
     if any(engagement.end_ms > start for _, engagement in open_now):
         raise Refusal("device_engaged", contract.payee)
     engagement = EngagementRecord(contract_id=contract.contract_id, end_ms=end)
