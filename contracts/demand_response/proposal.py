@@ -6,13 +6,15 @@ that is accepted or active, at its price at most, with a baseline committed for 
 an SC1 comes out of the need's, that of an SC2 out of its SC1's.
 """
 
+from typing import Final
+
 import msgspec
 
 from contracts import tokens
 from contracts.baseline import PRESETS, window_start_ms
 from contracts.core import facts
 from contracts.core.codec import digest
-from contracts.core.commands import Offer, SetupDR, Terms, offer_bytes
+from contracts.core.commands import TARGETS_MAX, Offer, SetupDR, Terms, offer_bytes
 from contracts.core.context import Context
 from contracts.core.errors import Refusal
 from contracts.core.facts import Fact
@@ -34,7 +36,9 @@ from contracts.demand_response.contract import (
 from contracts.demand_response.needs import PORTFOLIO, NeedRecord, take_open_need
 from contracts.settlement import escrow_minor
 
-CHILDREN_MAX = 100_000
+CHILDREN_MAX: Final = 100_000
+#: metering may be awaited so long after the end, no longer: a budget must not be bound for ever
+SETTLE_DELAY_MS_MAX: Final = 92 * 86_400 * MS_PER_S
 
 
 def setup_dr(state: State, sender: Party, command: SetupDR, context: Context) -> list[Fact]:
@@ -62,6 +66,10 @@ def _check_terms(terms: Terms, time_ms: int) -> None:
         raise Refusal("deadline_passed", "now < accept_by <= activate_by <= start does not hold")
     if terms.settle_after_ms < terms_end_ms(terms):
         raise Refusal("too_early", "settle_after_ms lies before the end")
+    if terms.settle_after_ms > terms_end_ms(terms) + SETTLE_DELAY_MS_MAX:
+        raise Refusal("limit_exceeded", "settle_after_ms lies more than 92 days after the end")
+    if len(terms.assisting) > TARGETS_MAX:
+        raise Refusal("limit_exceeded", f"{len(terms.assisting)} assisting virtual nodes")
     if terms.baseline_preset not in PRESETS:
         raise Refusal("baseline_invalid", f"no preset {terms.baseline_preset}")
     if not 0 < terms.partial_percent <= terms.success_percent <= terms.cap_percent:
