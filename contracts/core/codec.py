@@ -2,7 +2,8 @@
 
 Rules (a subset of RFC 8785, so that any JCS library gives the same bytes): object keys are `[a-z0-9_]`,
 sorted; no whitespace; no floats; integers within +-(2^53 - 1); strings in NFC without control characters
-below U+0020. Whoever receives bytes decodes them strictly, encodes the value again and requires equal bytes.
+below U+0020, of characters that Unicode 3.2 assigned (whether later ones are in NFC depends on the Python release, and
+replicas must agree). Whoever receives bytes decodes them strictly, encodes the value again and requires equal bytes.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ DEPTH_MAX: Final = 16
 
 _KEY = re.compile(r"[a-z0-9_]{1,64}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
@@ -28,7 +30,10 @@ T = TypeVar("T")
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a Struct, dict, sequence, str, int, bool or None. Raises CodecError."""
-    plain = msgspec.to_builtins(value)
+    try:
+        plain = msgspec.to_builtins(value)
+    except TypeError as error:
+        raise CodecError(str(error)) from None
     _check(plain, 0)
     return _encoder.encode(plain)
 
@@ -71,15 +76,15 @@ def _check(value: object, depth: int) -> None:
     if depth > DEPTH_MAX:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
     if isinstance(value, str):
-        if not value.isascii() and not unicodedata.is_normalized("NFC", value):
-            raise CodecError("a string is not in normalisation form NFC")
+        if not value.isascii():
+            _check_unicode(value)
         if _CONTROL.search(value):
             raise CodecError("a string holds a control character")
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         if not -INTEGER_MAX <= value <= INTEGER_MAX:
-            raise CodecError(f"the integer {value} is beyond 2^53")
+            raise CodecError(f"an integer of {value.bit_length()} bits is beyond 2^53")
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str) or not _KEY.match(key):
@@ -92,12 +97,19 @@ def _check(value: object, depth: int) -> None:
         raise CodecError(f"a {type(value).__name__} has no canonical form")
 
 
+def _check_unicode(value: str) -> None:
+    if any(unicodedata.ucd_3_2_0.category(character) == "Cn" for character in value):
+        raise CodecError("a string holds a character that Unicode 3.2 does not know")
+    if not unicodedata.is_normalized("NFC", value):
+        raise CodecError("a string is not in normalisation form NFC")
+
+
 def _depth(data: bytes) -> int:
-    """Nesting of `data`, counted before a parser sees it (brackets inside strings only make it stricter)."""
+    """Nesting of `data`, counted before a parser sees it."""
     if data.count(b"{") + data.count(b"[") <= DEPTH_MAX:
         return 0
     depth = deepest = 0
-    for byte in data:
+    for byte in _STRING.sub(b"", data):  # a bracket inside a string is text
         if byte in b"{[":
             depth += 1
             deepest = max(deepest, depth)
