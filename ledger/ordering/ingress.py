@@ -1,0 +1,107 @@
+"""What is checked before a transaction may cost a leaf: form, commitment, sender and signature.
+
+The contracts check all of it again, because a block may come from another member. Here it keeps forged and malformed
+transactions out of the log; they are remembered in a bounded table for the operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from contracts.core.codec import read
+from contracts.core.commands import COMMANDS
+from contracts.core.errors import CodecError
+from contracts.core.parties import Party, PartyStatus
+from ledger.ordering.signatures import Verdicts
+from ledger.ordering.transactions import Parsed, parse, strictly_formed
+from ledger.store.store import RefusalRow
+
+FORM_INVALID: Final = "form_invalid"
+"""The bytes are not the canonical form of a transaction (the one code that is not the contracts')."""
+
+MAY_HAVE_RESULT: Final = ("transaction_expired", "party_revoked")
+"""Refusals of authentic transactions: one that was executed in its time still has its first result."""
+
+_IN_THREAD_MIN: Final = 16
+_DETAIL_MAX: Final = 300
+
+FindParty = Callable[[str], Awaitable[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A transaction that may be ordered (`code` ""), or why not. `parsed` None: it has no form."""
+
+    parsed: Parsed | None
+    code: str = ""
+    detail: str = ""
+
+    def refusal(self, received_ms: int) -> RefusalRow:
+        """The row for the operator."""
+        detail = self.detail.replace("\0", "")[:_DETAIL_MAX]
+        if self.parsed is None:
+            return RefusalRow(received_ms, None, None, None, self.code, detail)
+        header = self.parsed.header
+        return RefusalRow(received_ms, self.parsed.id, header.sender, header.command, self.code, detail)
+
+
+class Ingress:
+    """The checks of one channel. `find_party` gives the canonical record of a party as last committed."""
+
+    def __init__(self, channel: str, verdicts: Verdicts, find_party: FindParty) -> None:
+        self._channel = channel
+        self._verdicts = verdicts
+        self._find_party = find_party
+
+    async def judge(self, contents: Sequence[bytes], now_ms: int) -> list[Judged]:
+        """One verdict each, in order; nothing that is sent raises."""
+        judged = [self._form(content) for content in contents]
+        parties: dict[str, Party | None] = {}
+        triples = []
+        for each in judged:
+            if each.parsed is None or each.code:
+                continue
+            sender = each.parsed.header.sender
+            if sender not in parties:
+                body = await self._find_party(sender)
+                parties[sender] = None if body is None else read(body, Party)
+            if (party := parties[sender]) is not None:
+                triples.append((party.key, each.parsed.signed, each.parsed.signature))
+        if len(triples) >= _IN_THREAD_MIN:
+            await asyncio.to_thread(self._verdicts.ahead, triples)
+        return [self._sender(each, parties, now_ms) for each in judged]
+
+    def _form(self, content: bytes) -> Judged:
+        try:
+            parsed = parse(content)
+        except CodecError as error:
+            return Judged(None, FORM_INVALID, str(error))
+        header = parsed.header
+        if header.channel != self._channel:
+            return Judged(parsed, "wrong_channel", header.channel)
+        if (header.contract, header.command) not in COMMANDS:
+            return Judged(parsed, "command_unknown", f"{header.contract}.{header.command}")
+        if not parsed.committed:
+            return Judged(parsed, "commitment_mismatch")
+        if not strictly_formed(parsed):
+            return Judged(parsed, "body_invalid")
+        return Judged(parsed)
+
+    def _sender(self, judged: Judged, parties: dict[str, Party | None], now_ms: int) -> Judged:
+        parsed = judged.parsed
+        if parsed is None or judged.code:
+            return judged
+        header = parsed.header
+        party = parties[header.sender]
+        if party is None:
+            return Judged(parsed, "party_unknown", header.sender)
+        if not self._verdicts.verify(party.key, parsed.signed, parsed.signature):
+            return Judged(parsed, "bad_signature", header.sender)
+        if party.status is not PartyStatus.ACTIVE:
+            return Judged(parsed, "party_revoked", header.sender)
+        if now_ms > header.not_after_ms:
+            return Judged(parsed, "transaction_expired", str(header.not_after_ms))
+        return judged

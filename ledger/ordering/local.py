@@ -1,0 +1,111 @@
+"""The order of a single replica: no cluster, one process, a PostgreSQL advisory lock against a second one.
+
+A proposed block is in the order at once. The order itself keeps nothing: a block becomes durable when the replica
+commits it, and no transaction is answered before. A crash in between loses only what nobody was told (fault rule 3).
+The lock names a second replica early; what makes a second block h impossible is the primary key of the block row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ledger.errors import OrderingUnavailable
+from ledger.ordering.orderer import Committed, Conflict, Ordered, Proposed
+
+_LOCK_SPACE: Final = zlib.crc32(b"gridpact/order")
+
+
+class LocalOrderer:
+    """Orders the blocks of one channel for the one replica on this database."""
+
+    name = "local"
+
+    def __init__(self, engine: AsyncEngine, channel: str) -> None:
+        self._engine = engine
+        self._lock_key = zlib.crc32(channel.encode()) - 2**31
+        self._connection: AsyncConnection | None = None
+        self._height = 0
+        self._blocks: dict[int, Ordered] = {}
+        self._grown = asyncio.Condition()
+        self._checking = asyncio.Lock()
+
+    async def start(self, height: int) -> None:
+        self._height = height
+        await self.check()
+
+    async def stop(self) -> None:
+        async with self._checking:
+            await self._release()
+
+    async def check(self) -> None:
+        async with self._checking:
+            if self._connection is not None and await self._alive(self._connection):
+                return
+            await self._release()
+            self._connection = await self._locked()
+
+    async def propose(self, height: int, data: bytes) -> Proposed:
+        if self._connection is None:
+            await self.check()
+        if height <= self._height:
+            return Conflict()
+        if height != self._height + 1:
+            raise OrderingUnavailable(f"block {height} cannot follow block {self._height}")
+        async with self._grown:
+            self._height = height
+            self._blocks[height] = Ordered(height, data, revision=height)
+            self._grown.notify_all()
+        return Committed(revision=height)
+
+    async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
+        height = from_height
+        while True:
+            async with self._grown:
+                await self._grown.wait_for(lambda: height in self._blocks)  # noqa: B023  # awaited before it changes
+                ordered = self._blocks[height]
+                for old in [known for known in self._blocks if known < height]:
+                    del self._blocks[old]  # asking for h says that everything below is durable
+            yield ordered
+            height += 1
+
+    async def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # invalidating ends the session, and with it the lock; the pool gets a fresh connection
+            with contextlib.suppress(DBAPIError, psycopg.Error):
+                await connection.invalidate()
+            await connection.close()
+
+    async def _locked(self) -> AsyncConnection:
+        try:
+            connection = await self._engine.connect()
+            # no transaction stays open on it: an idle one would hold back vacuum for as long as the replica lives
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            taken = await connection.scalar(
+                text("SELECT pg_try_advisory_lock(:space, :key)"),
+                {"space": _LOCK_SPACE - 2**31, "key": self._lock_key},
+            )
+        except (DBAPIError, OSError) as error:
+            raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from None
+        if not taken:
+            await connection.close()
+            raise OrderingUnavailable(
+                "another replica orders blocks on this database: stop it, or give this one a database of its own"
+            )
+        return connection
+
+    async def _alive(self, connection: AsyncConnection) -> bool:
+        try:
+            await connection.execute(text("SELECT 1"))
+        except (DBAPIError, OSError):
+            return False
+        return True

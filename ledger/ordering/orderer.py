@@ -1,0 +1,73 @@
+"""What a replica needs of whatever puts blocks in order.
+
+    replica ── propose(h, bytes) ──▶ orderer ── watch(from h) ──▶ every replica, the same bytes for h
+
+Promises of an orderer:
+- For each height there is at most one block, ever, and all watchers see the same bytes for it, in order of height.
+- `propose` answers Committed only for a block that every later watcher from that height will see, or (local orderer)
+  that its only watcher will make durable itself. It never retries on its own with other bytes.
+- Unknown means just that: the block may be in the order or may come to be. The caller proposes the SAME bytes at the
+  same height again until it hears Committed or Conflict. Nobody may treat Unknown as a failure.
+- It does not look into blocks: whether a block is acceptable is judged by each replica that executes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The block is in the order at its height; `revision` is the orderer's own number of it."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another block has this height; it comes by `watch`. What it lacks must be proposed again, higher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer in time: propose the same bytes again."""
+
+    reason: str
+
+
+Proposed = Committed | Conflict | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A block in the order."""
+
+    height: int
+    data: bytes
+    revision: int
+
+
+class Orderer(Protocol):
+    """One channel's order; see the module for what it promises."""
+
+    @property
+    def name(self) -> str:
+        """For people: `local`, `etcd`."""
+
+    async def start(self, height: int) -> None:
+        """Begin, for a replica that has applied `height`. Raises OrderingUnavailable, also where the order ends below
+        that height (rule 13: such an orderer is not ours)."""
+
+    async def stop(self) -> None:
+        """Give up the lease, if any, so that another proposer need not wait for its end."""
+
+    async def check(self) -> None:
+        """Return if proposals are possible now, else raise OrderingUnavailable. Cheap enough for a readiness probe."""
+
+    async def propose(self, height: int, data: bytes) -> Proposed:
+        """Try to make `data` the block `height`. Raises OrderingUnavailable if it certainly is not and will not be."""
+
+    def watch(self, from_height: int) -> AsyncIterator[Ordered]:
+        """The blocks from `from_height` on, in order, each once, without end."""

@@ -1,0 +1,198 @@
+"""The store on PostgreSQL: one writer connection, one transaction a block; readers take connections of the pool.
+
+apply:  BEGIN ─ reads of the block (greenlet) ─ pipeline of inserts and upserts ─ COMMIT (synchronous_commit on)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, func, insert, literal, select, text, tuple_
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ledger.errors import GenesisExists, GenesisInvalid
+from ledger.log.tiles import TileId, edge_tiles
+from ledger.machine import Executed
+from ledger.store.reading import Reads
+from ledger.store.source import Key, Source, Taken
+from ledger.store.store import BlockRow, Founding, RefusalRow, Stored
+from ledger.store.tables import blocks, checkpoints, entries, meta, records, refusals, tiles
+from ledger.store.writing import Statement, block_statements, genesis_statements, send
+
+STORE_ERRORS = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
+"""What PostgreSQL's absence looks like; any other error of it is a fault of ours or of the data."""
+
+
+class PostgresStore(Reads):
+    """ledger.store.store.Store on PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine, channel: str) -> None:
+        super().__init__(engine, channel)
+        self._writer: AsyncConnection | None = None
+
+    async def close(self) -> None:
+        """Give the writer connection back."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(*STORE_ERRORS):
+                await writer.close()
+
+    async def is_empty(self) -> bool:
+        async with self._engine.connect() as connection:
+            known = await connection.scalar(select(meta.c.channel).where(meta.c.channel == self._channel))
+            left = await connection.scalar(select(func.count()).select_from(blocks).where(*self._of(blocks)))
+        return known is None and not left
+
+    async def create(self, founding: Founding) -> None:
+        if not await self.is_empty():
+            raise GenesisExists(f"the database holds a ledger {self._channel} already; nothing was changed")
+        statements = genesis_statements(
+            self._channel, founding.genesis, founding.policy, founding.records, founding.checkpoint
+        )
+        async with self._engine.begin() as connection:
+            try:
+                await _send(connection, statements)
+            except psycopg.errors.UniqueViolation:
+                raise GenesisExists(
+                    f"the database holds parts of a ledger {self._channel}; nothing was changed"
+                ) from None
+
+    async def load(self) -> Stored:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            found = (
+                await connection.execute(select(meta.c.genesis, meta.c.policy).where(*self._of(meta)))
+            ).one_or_none()
+            if found is None:
+                raise GenesisInvalid(f"the database holds no ledger {self._channel}")
+            of = blocks.c
+            query = (
+                select(
+                    of.height, of.header, of.signature, of.order_revision, of.time_ms, of.tx_count, of.first_index,
+                    of.size, of.state_root, of.summary_hash,
+                )
+                .where(*self._of(blocks)).order_by(of.height.desc()).limit(1)
+            )  # fmt: skip
+            row = (await connection.execute(query)).one_or_none()
+            block = None if row is None else BlockRow(**row._mapping)
+            size = 0 if block is None else block.size
+            summary = await connection.scalar(
+                select(entries.c.data).where(*self._of(entries), entries.c.log_index == size - 1)
+            )
+            note = await connection.scalar(
+                select(checkpoints.c.note).where(*self._of(checkpoints), checkpoints.c.size == size)
+            )
+            edge = await self._edge(connection, size)
+        return Stored(found[0], found[1], block, summary, note or b"", edge)
+
+    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = await self._engine.connect()
+        try:
+            executed, checkpoint = await writer.run_sync(lambda sync: work(PostgresSource(sync, self._channel)))
+            await _send(writer, block_statements(self._channel, executed, checkpoint))
+            await writer.commit()
+        except BaseException:
+            self._writer = None
+            with contextlib.suppress(*STORE_ERRORS):
+                await writer.rollback()
+            with contextlib.suppress(*STORE_ERRORS):
+                await writer.close()
+            raise
+        return executed
+
+    async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
+        values = [
+            {
+                "channel": self._channel,
+                "received_ms": row.received_ms,
+                "transaction_id": row.transaction_id,
+                "sender": row.sender,
+                "command": row.command,
+                "code": row.code,
+                "detail": row.detail,
+            }
+            for row in rows
+        ]
+        async with self._engine.begin() as connection:
+            await connection.execute(insert(refusals), values)
+            newest = select(func.max(refusals.c.number) - keep).where(*self._of(refusals)).scalar_subquery()
+            await connection.execute(refusals.delete().where(*self._of(refusals), refusals.c.number <= newest))
+
+    async def _edge(self, connection: AsyncConnection, size: int) -> dict[TileId, bytes]:
+        wanted = [(tile.level, tile.number) for tile in edge_tiles(size)]
+        if not wanted:
+            return {}
+        of = tiles.c
+        query = select(of.level, of.number, of.data).where(*self._of(tiles), tuple_(of.level, of.number).in_(wanted))
+        return {TileId(row[0], row[1]): row[2] for row in (await connection.execute(query)).all()}
+
+    def _of(self, table: Any) -> tuple[Any]:
+        return (table.c.channel == self._channel,)
+
+
+class PostgresSource:
+    """ledger.store.source.Source inside `AsyncConnection.run_sync`."""
+
+    def __init__(self, connection: Connection, channel: str) -> None:
+        self._connection = connection
+        self._channel = channel
+
+    def records(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        values = {"channel": self._channel, "kinds": [kind for kind, _ in keys], "keys": [key for _, key in keys]}
+        rows = self._connection.execute(_RECORDS, values).all()
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
+        values = {"channel": self._channel, "kind": kind, "first": first, "last": last, "limit": limit}
+        return [(row[0], row[1]) for row in self._connection.execute(_SCAN, values).all()]
+
+    def buckets(self, numbers: Sequence[int]) -> Mapping[int, bytes]:
+        of = records.c
+        query = (
+            select(of.bucket, of.key_hash, of.value_hash)
+            .where(of.channel == self._channel, of.bucket == func.any(literal(list(numbers))))
+            .order_by(of.bucket, of.key_hash)
+        )
+        leaves: dict[int, bytearray] = {number: bytearray() for number in numbers}
+        for bucket, hashed, value in self._connection.execute(query).all():
+            leaves[bucket] += hashed + value
+        return {number: bytes(row) for number, row in leaves.items()}
+
+    def taken(self, ids: Sequence[str], nonces: Sequence[tuple[str, str]]) -> Taken:
+        values = {
+            "channel": self._channel,
+            "ids": list(ids),
+            "senders": [sender for sender, _ in nonces],
+            "nonces": [nonce for _, nonce in nonces],
+        }
+        rows = self._connection.execute(_TAKEN, values).all()
+        found_ids = frozenset(row[0] for row in rows if row[1] is None)
+        return Taken(found_ids, frozenset((row[0], row[1]) for row in rows if row[1] is not None))
+
+
+_RECORDS = text(
+    "SELECT kind, key, body FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS wanted(kind, key) "
+    "JOIN records USING (kind, key) WHERE channel = :channel"
+)
+_SCAN = text(
+    "SELECT key, body FROM records WHERE channel = :channel AND kind = :kind AND key >= :first AND key < :last "
+    "ORDER BY key LIMIT :limit"
+)
+_TAKEN = text(
+    "SELECT id, NULL FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered "
+    "UNION ALL SELECT sender, nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) AS w(sender, nonce) "
+    "JOIN transactions USING (sender, nonce) WHERE channel = :channel AND registered AND code <> 'nonce_reused'"
+)
+
+
+async def _send(connection: AsyncConnection, statements: Sequence[Statement]) -> None:
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)
+    await send(driver, statements)

@@ -1,0 +1,149 @@
+"""The questions readers ask, each one statement: so each answer is of one height."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, literal, select, text, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger.log.tiles import TileId
+from ledger.store.store import RecordRow, ResultRow, StoredFact
+from ledger.store.tables import blocks, bodies, entries, fact_parties, facts, records, refusals, tiles, transactions
+
+_STREAM_ROWS: Final = 2_000
+
+
+class Reads:
+    """The reading half of the PostgreSQL store of one channel."""
+
+    def __init__(self, engine: AsyncEngine, channel: str) -> None:
+        self._engine = engine
+        self._channel = channel
+
+    async def results(self, ids: Sequence[str]) -> dict[str, ResultRow]:
+        if not ids:
+            return {}
+        column = facts.c
+        gathered = (
+            select(
+                func.coalesce(func.array_agg(aggregate_order_by(column.body, column.ordinal)), text("'{}'::bytea[]"))
+            )
+            .where(
+                column.channel == transactions.c.channel,
+                column.height == transactions.c.height,
+                column.log_index == transactions.c.log_index,
+            )
+            .scalar_subquery()
+        )
+        of = transactions.c
+        query = select(of.id, of.height, of.log_index, of.code, of.receipt, gathered).where(
+            of.channel == self._channel, of.id == func.any(literal(list(ids))), of.registered
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row[0]: ResultRow(*row[:5], facts=tuple(row[5])) for row in rows}
+
+    async def record(self, kind: str, key: str) -> tuple[bytes | None, int]:
+        height = select(func.coalesce(func.max(blocks.c.height), 0)).where(blocks.c.channel == self._channel)
+        body = select(records.c.body).where(
+            records.c.channel == self._channel, records.c.kind == kind, records.c.key == key
+        )
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(select(body.scalar_subquery(), height.scalar_subquery()))).one()
+        return row[0], int(row[1])
+
+    async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        of = records.c
+        query = (
+            select(of.key, of.body)
+            .where(of.channel == self._channel, of.kind == kind, of.key > after, of.key >= prefix)
+            .where(func.starts_with(of.key, prefix) if prefix else literal(True))
+            .order_by(of.key)
+            .limit(limit)
+        )
+        if prefix:
+            query = query.where(of.key < prefix + "\U0010ffff")  # bounds the scan; starts_with decides
+        async with self._engine.connect() as connection:
+            return [(row[0], row[1]) for row in (await connection.execute(query)).all()]
+
+    async def facts(
+        self, after: tuple[int, int, int], party: str | None, contract: str | None, limit: int
+    ) -> list[StoredFact]:
+        of = facts.c
+        columns = (
+            of.height, of.log_index, of.ordinal, of.time_ms, of.transaction_id, of.subject, of.parties, of.body,
+        )  # fmt: skip
+        place: Any = of
+        query = select(*columns)
+        if party is not None:
+            place = fact_parties.c
+            same: ColumnElement[bool] = and_(
+                place.channel == of.channel,
+                place.height == of.height,
+                place.log_index == of.log_index,
+                place.ordinal == of.ordinal,
+            )
+            query = query.join(fact_parties, same).where(place.party == party)
+        if contract is not None:
+            query = query.where(of.subject == contract)
+        query = (
+            query.where(place.channel == self._channel)
+            .where(tuple_(place.height, place.log_index, place.ordinal) > tuple_(*map(literal, after)))
+            .order_by(place.height, place.log_index, place.ordinal)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return [StoredFact(*row[:6], parties=tuple(row[6]), body=row[7]) for row in rows]
+
+    async def body(self, log_index: int) -> tuple[bytes, bytes] | None:
+        query = select(bodies.c.salt, bodies.c.body).where(
+            bodies.c.channel == self._channel, bodies.c.log_index == log_index
+        )
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else (row[0], row[1])
+
+    async def tiles(self, wanted: Sequence[TileId]) -> dict[TileId, bytes]:
+        pairs = [(tile.level, tile.number) for tile in wanted]
+        if not pairs:
+            return {}
+        query = select(tiles.c.level, tiles.c.number, tiles.c.data).where(
+            tiles.c.channel == self._channel, tuple_(tiles.c.level, tiles.c.number).in_(pairs)
+        )
+        async with self._engine.connect() as connection:
+            return {TileId(row[0], row[1]): row[2] for row in (await connection.execute(query)).all()}
+
+    async def entries(self, first: int, count: int) -> list[bytes]:
+        of = entries.c
+        query = (
+            select(of.data)
+            .where(of.channel == self._channel, of.log_index >= first, of.log_index < first + count)
+            .order_by(of.log_index)
+        )
+        async with self._engine.connect() as connection:
+            return list((await connection.scalars(query)).all())
+
+    async def refusals(self, limit: int) -> list[dict[str, Any]]:
+        of = refusals.c
+        query = (
+            select(of.received_ms, of.transaction_id, of.sender, of.command, of.code, of.detail)
+            .where(of.channel == self._channel)
+            .order_by(of.number.desc())
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def stream_records(self) -> AsyncIterator[Sequence[RecordRow]]:
+        of = records.c
+        query = select(of.kind, of.key, of.height, of.body, of.bucket, of.key_hash, of.value_hash).where(
+            of.channel == self._channel
+        )
+        async with self._engine.connect() as connection:
+            result = await connection.stream(query)
+            async for part in result.partitions(_STREAM_ROWS):
+                yield [RecordRow(*row) for row in part]

@@ -1,0 +1,157 @@
+"""What a replica needs of its store, and what the store promises.
+
+- One block is one transaction: after a crash all of it is there or nothing.
+- When `apply` or `create` returns, the data survives the loss of the process and of the machine's power.
+- When `apply` raises, the block is not there, unless the error came from the commit itself: then nobody knows. The
+  caller loads again and compares heights; it never assumes either.
+- There is one writer. Readers see committed blocks only, each whole, and may run beside the writer.
+- The store keeps bytes as they are and judges nothing; who reads them checks them against the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.core.state import Writes
+from ledger.log.tiles import TileId
+from ledger.machine import Executed
+from ledger.store.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What `create` stores: height 0."""
+
+    genesis: bytes
+    policy: bytes
+    records: Writes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """A committed block."""
+
+    height: int
+    header: bytes
+    signature: bytes
+    order_revision: int
+    time_ms: int
+    tx_count: int
+    first_index: int
+    size: int
+    state_root: bytes
+    summary_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The newest committed block with what the next one needs; `block` and `summary` None at height 0."""
+
+    genesis: bytes
+    policy: bytes
+    block: BlockRow | None
+    summary: bytes | None
+    checkpoint: bytes
+    edge: Mapping[TileId, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """A record with what is stored to find and prove it."""
+
+    kind: str
+    key: str
+    height: int
+    body: bytes
+    bucket: int
+    key_hash: bytes
+    value_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """What became of a transaction, with its facts as canonical bytes."""
+
+    id: str
+    height: int
+    log_index: int
+    code: str
+    receipt: bytes
+    facts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFact:
+    """A fact with its place."""
+
+    height: int
+    log_index: int
+    ordinal: int
+    time_ms: int
+    transaction_id: str | None
+    subject: str | None
+    parties: tuple[str, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRow:
+    """A transaction that was refused before it was ordered; `received_ms` is the wall clock's."""
+
+    received_ms: int
+    transaction_id: str | None
+    sender: str | None
+    command: str | None
+    code: str
+    detail: str
+
+
+class Store(Protocol):
+    """One channel's data; see the module for what it promises."""
+
+    async def is_empty(self) -> bool:
+        """Is there no genesis?"""
+
+    async def create(self, founding: Founding) -> None:
+        """Store height 0. Raises GenesisExists if anything is there."""
+
+    async def load(self) -> Stored:
+        """The newest block. Raises GenesisInvalid if there is no genesis."""
+
+    def stream_records(self) -> AsyncIterator[Sequence[RecordRow]]:
+        """All records, in parts."""
+
+    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
+        """Run `work` on the committed data and commit what it returns, with the signed checkpoint, as one."""
+
+    async def results(self, ids: Sequence[str]) -> dict[str, ResultRow]:
+        """First results of those that have one."""
+
+    async def record(self, kind: str, key: str) -> tuple[bytes | None, int]:
+        """A record and the height at which this is true."""
+
+    async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """Records whose key begins with `prefix` and is greater than `after`, in bytewise order."""
+
+    async def facts(
+        self, after: tuple[int, int, int], party: str | None, contract: str | None, limit: int
+    ) -> list[StoredFact]:
+        """Facts behind (height, log index, ordinal), in order."""
+
+    async def body(self, log_index: int) -> tuple[bytes, bytes] | None:
+        """Salt and command of a transaction, None if they were erased."""
+
+    async def tiles(self, wanted: Sequence[TileId]) -> dict[TileId, bytes]:
+        """Those that exist."""
+
+    async def entries(self, first: int, count: int) -> list[bytes]:
+        """Entries from a leaf on, at most `count`."""
+
+    async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
+        """Remember these; only the newest `keep` stay."""
+
+    async def refusals(self, limit: int) -> list[dict[str, Any]]:
+        """Newest first."""
