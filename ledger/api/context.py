@@ -16,6 +16,8 @@ from runtime.service import ProblemError
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,95}", re.ASCII)
 #: keys of records: ids, joined by slashes; printable ASCII without space
 KEY: Final = re.compile(r"[\x21-\x7e]{1,300}", re.ASCII)
+INDEX_MAX: Final = 2**53 - 1
+ORDINAL_MAX: Final = 2**31 - 1
 _CURSOR = re.compile(r"([0-9]{1,16})\.([0-9]{1,16})\.([0-9]{1,16})", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -88,8 +90,8 @@ def checked(name: str, text: str | None, form: re.Pattern[str]) -> str | None:
 
 
 def read_cursor(text: str) -> tuple[int, int, int]:
-    """A cursor's three numbers. Raises a 400."""
+    """A cursor's three numbers, the last cut to what a fact can have. Raises a 400."""
     match = _CURSOR.fullmatch(text)
     if match is None:
         raise bad_request("a cursor has the form height.index.ordinal")
-    return int(match[1]), int(match[2]), int(match[3])
+    return int(match[1]), int(match[2]), min(int(match[3]), ORDINAL_MAX)

@@ -23,7 +23,9 @@ from aiohttp.client_exceptions import ClientConnectionResetError
 from ledger.api.backend import FactRecord
 from ledger.api.context import (
     ID,
+    INDEX_MAX,
     LIMITS,
+    ORDINAL_MAX,
     REPLICA,
     STREAMS,
     bad_request,
@@ -36,7 +38,6 @@ from ledger.api.context import (
 from runtime.service import STOPPING, ProblemError
 
 _PARTIES_MAX = 64
-_LAST = 2**53 - 1
 _STREAM_PAGE = 200
 _SCANNED_MAX = 10_000
 
@@ -134,7 +135,7 @@ async def _follow(request: web.Request, response: web.StreamResponse, cursor: Cu
             cursor = page.end
             if page.full:
                 continue
-            cursor = max(cursor, (height, _LAST, _LAST))  # all up to this height was asked for and given
+            cursor = max(cursor, (height, INDEX_MAX, ORDINAL_MAX))  # all up to this height was asked for and given
             if time.monotonic() >= beat_at:
                 await _write(response, "id: {}.{}.{}\n: alive\n\n".format(*cursor).encode(), limits.slow_reader_s)
                 beat_at = time.monotonic() + limits.heartbeat_s

@@ -7,6 +7,7 @@ unknown, 6 refused by the ledger, 7 founding or replica, 8 the ledger does not v
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -21,13 +22,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (replica.init, replica.migrate, replica.serve, replica.check, replica.verify):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    replica.init,
+    replica.migrate,
+    replica.serve,
+    replica.check,
+    replica.verify,
+    sending.issue,
+    sending.transfer,
+    sending.request_reduction,
+    reading.status,
+    reading.facts,
+    reading.proof,
+    reading.refusals,
+)
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(keys.app, name="keys")
-for command in (sending.issue, sending.transfer, sending.request_reduction):
-    app.command()(command)
-for command in (reading.status, reading.facts, reading.proof, reading.refusals):
-    app.command()(command)
 app.add_typer(reading.app, name="show")
 
 

@@ -16,7 +16,8 @@ UNKNOWN: Final = "unknown"
 START: Final = "0.0.0"
 """The cursor before every fact."""
 
-_LAST: Final = 2**53 - 1
+INDEX_MAX: Final = 2**53 - 1
+ORDINAL_MAX: Final = 2**31 - 1
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cursor(self) -> str:
         """A cursor for `follow` that stands behind this transaction's facts (START where it has no place)."""
-        return START if self.height is None or self.index is None else f"{self.height}.{self.index}.{_LAST}"
+        return START if self.height is None or self.index is None else f"{self.height}.{self.index}.{ORDINAL_MAX}"
 
     def check(self) -> Result:
         """Itself; raises Refused for a refused transaction."""

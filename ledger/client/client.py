@@ -17,6 +17,8 @@ from contracts.core.commands import CONTRACT_OF, Command
 from contracts.core.envelope import Transaction, seal, transaction_id
 from contracts.core.state import Record
 from ledger.client.answers import (
+    INDEX_MAX,
+    ORDINAL_MAX,
     START,
     UNKNOWN,
     FactRecord,
@@ -47,7 +49,6 @@ PAGE_MAX = 500
 #: more parties than this are filtered here instead of in the address of the request
 FILTER_PARTIES_MAX = 64
 _VALID_S = 3600.0
-_LAST = 2**53 - 1
 
 _log = get_logger("ledger.client")
 
@@ -236,7 +237,7 @@ class LedgerClient:
 
     async def tip(self) -> str:
         """The cursor behind every fact the ledger holds now: `follow(await ledger.tip())` gives new ones only."""
-        return f"{(await self.status())['height']}.{_LAST}.{_LAST}"
+        return f"{(await self.status())['height']}.{INDEX_MAX}.{ORDINAL_MAX}"
 
     async def proof(self, transaction_id: str, fact_index: int | None = None) -> ProofBundle:
         """Proof and opening of a transaction (and one of its facts), to be checked by ledger.verify.verify_proof.

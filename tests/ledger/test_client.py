@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +19,20 @@ from contracts.core.commands import Issue
 from contracts.core.envelope import Transaction, transaction_id
 from contracts.core.errors import CodecError
 from contracts.core.parties import Party, PartyKey
+from contracts.tokens import Account, party_account
 from ledger.client import (
     AnswerInvalid,
+    FactRecord,
     LedgerClient,
     LedgerUnavailable,
     OutcomeUnknown,
     Refused,
+    Result,
 )
 from ledger.client.events import BUFFER_BYTES_MAX, EventParser
 from runtime.errors import InsecureAddress, KeyFileError
 from tests.builders import a_clock, a_key
+from tests.ledger.running import AGGREGATOR_ID, a_client, a_served_ledger
 
 AN_ISSUE = Issue(to="agg-1", amount_minor=5, reference="start")
 
@@ -309,6 +314,49 @@ async def test_many_parties_are_filtered_by_the_client():
             async with contextlib.aclosing(client.follow(parties=parties)) as stream:
                 assert (await anext(stream)).height == 2
     assert asked == [["dev-7", "dev-8"], []]
+
+
+# ---- a ledger that is killed
+
+
+@pytest.fixture
+def database(new_database: Callable[..., str]) -> str:
+    """The URL of a migrated database."""
+    return new_database("ledger")
+
+
+@pytest.mark.slow
+async def test_kill_9_in_the_middle_loses_nothing_and_does_nothing_twice(database: str, tmp_path: Path):
+    with a_served_ledger(tmp_path, database_url=database) as served:
+        async with a_client(served.url, deadline_s=40) as client:
+            followed: list[FactRecord] = []
+
+            async def follow() -> None:
+                async for record in client.follow(parties=[AGGREGATOR_ID]):
+                    followed.append(record)
+
+            async def submit(first: int) -> list[Result]:
+                commands = [Issue(to=AGGREGATOR_ID, amount_minor=first + n, reference="") for n in range(40)]
+                return [await client.submit(command) for command in commands]
+
+            following = asyncio.ensure_future(follow())
+            submitting = asyncio.gather(submit(1_000), submit(2_000), submit(3_000))
+            for _ in range(2):
+                await asyncio.sleep(0.3)
+                served.kill()
+                await asyncio.to_thread(served.start)
+            results = [result for part in await submitting for result in part]
+            account = await client.record(Account, party_account(AGGREGATOR_ID))
+            async with asyncio.timeout(20):
+                while len(followed) < len(results):
+                    await asyncio.sleep(0.05)
+            following.cancel()
+    assert {result.status for result in results} == {"committed"}
+    assert account is not None
+    assert account.credits_posted == sum(first + n for first in (1_000, 2_000, 3_000) for n in range(40))
+    assert [record.transaction_id for record in followed] == [
+        result.id for result in sorted(results, key=lambda result: result.index or 0)
+    ]
 
 
 # ---- events
