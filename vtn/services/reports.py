@@ -176,7 +176,9 @@ def _request(ven_id: str, specifier: Specifier, terms: ProgramTerms, now_ms: int
     points = [point for point in specifier.points if point.unit is not None and point.unit.kind == "energy_real"]
     if not points:
         return None
-    granularity_s = max(terms.interval_s, *(point.period_s_min for point in points))
+    slowest_s = min((point.period_s_max for point in points if point.period_s_max), default=terms.interval_s)
+    fastest_s = max(point.period_s_min for point in points)
+    granularity_s = max(min(terms.interval_s, slowest_s), fastest_s)
     step_ms = 1000 * terms.interval_s
     start_ms = max(now_ms - 86_400_000 * terms.history_days, 0) // step_ms * step_ms
     suffix = hashlib.sha256(specifier.report_specifier_id.encode()).hexdigest()[:16]
@@ -186,7 +188,7 @@ def _request(ven_id: str, specifier: Specifier, terms: ProgramTerms, now_ms: int
         report_specifier_id=specifier.report_specifier_id,
         status=REQUESTED,
         granularity_s=granularity_s,
-        report_back_s=granularity_s,
+        report_back_s=max(granularity_s, terms.interval_s),
         start_ms=start_ms,
         payloads=tuple((point.r_id, point.reading_type) for point in points),
         requested_ms=now_ms,

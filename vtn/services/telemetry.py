@@ -16,7 +16,7 @@ from vtn.records.tables import telemetry, vens
 
 _BATCH = 2_000
 _FUTURE_MS = 60_000
-"""A reading may end this much after the VTN's clock: clocks differ."""
+"""A reading may begin this much after the VTN's clock: clocks differ."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -44,16 +44,16 @@ class Telemetry:
     async def store(self, ven_id: str, readings: Sequence[Reading]) -> Stored:
         """Keep readings; the last value of an interval counts, the same one again changes nothing.
 
-        Raises InvalidInput for an interval without length or one that has not ended.
+        An interval that runs is taken (simple VENs stamp a value with the moment they read it) and corrected by what
+        comes later. Raises InvalidInput for an interval without length or one that has not begun.
         """
         now_ms = self._clock.now_ms()
         rows = {}
         for reading in readings:
-            end_ms = reading.start_ms + 1000 * reading.duration_s
             if not reading.duration_s:
                 raise InvalidInput("interval_invalid", f"the reading at {reading.start_ms} has no duration")
-            if end_ms > now_ms + _FUTURE_MS:
-                raise InvalidInput("interval_invalid", f"the interval at {reading.start_ms} has not ended")
+            if reading.start_ms > now_ms + _FUTURE_MS:
+                raise InvalidInput("interval_invalid", f"the interval at {reading.start_ms} has not begun")
             rows[reading.r_id, reading.start_ms] = {
                 "ven_id": ven_id,
                 "r_id": reading.r_id,

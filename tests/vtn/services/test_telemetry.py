@@ -42,6 +42,13 @@ async def test_registering_asks_for_real_energy_and_history(opened_vtn, ven_id):
     assert (await opened_vtn.vtn.vens.get(ven_id)).meter_r_id == "meter"
 
 
+@pytest.mark.parametrize(("slowest_s", "fastest_s", "asked_s"), [(0, 0, 900), (60, 60, 60), (3600, 1800, 1800)])
+async def test_the_interval_asked_for_is_one_the_ven_can_deliver(opened_vtn, ven_id, slowest_s, fastest_s, asked_s):
+    point = MeteringPoint("meter", "usage", "Net", Unit("energy_real", "Wh"), fastest_s, slowest_s)
+    [request] = await opened_vtn.vtn.reports.register(ven_id, [usage(point)])
+    assert (request.granularity_s, request.report_back_s) == (asked_s, max(asked_s, 900))
+
+
 async def test_registering_again_asks_for_the_same_and_for_no_more_history(opened_vtn, ven_id, clock):
     reports = opened_vtn.vtn.reports
     first = await reports.register(ven_id, [usage(METER)])
@@ -111,7 +118,7 @@ async def test_a_reading_of_the_future_is_refused_with_its_whole_report(opened_v
     vtn = opened_vtn.vtn
     await vtn.reports.register(ven_id, [usage(METER)])
     with pytest.raises(InvalidInput):
-        await vtn.telemetry.store(ven_id, readings(2, START_MS - STEP_MS))
+        await vtn.telemetry.store(ven_id, readings(3, START_MS - STEP_MS))
     assert await vtn.telemetry.history(ven_id, 0, 2 * START_MS) == {}
 
 
