@@ -24,7 +24,7 @@ from ledger.store.state import CheckedTree, StateCache
 from ledger.store.store import Founding, RecordRow, Store, Stored
 from ledger.verify import VerificationError, canonical
 from ledger.verify.merkle import EMPTY_ROOT
-from ledger.verify.policy import parse_policy, verify_checkpoint
+from ledger.verify.policy import NO_QUORUM, Policy, parse_policy, verify_checkpoint
 from ledger.verify.state import bucket_of, key_hash
 
 MARKER: Final = "signed"
@@ -72,7 +72,7 @@ async def load(store: Store, founded: Founded) -> Loaded:
     stored = await store.load()
     if stored.genesis != encode(founded.genesis) or stored.policy != founded.policy:
         raise GenesisInvalid("the database belongs to another genesis or policy than this data folder")
-    _check_contracts(founded)
+    check_contracts(founded)
     summary = _check_summary(stored)
     head = _head(stored, founded, summary)
     _check_checkpoint(stored, head)
@@ -84,18 +84,19 @@ async def load(store: Store, founded: Founded) -> Loaded:
     return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint)
 
 
-def genesis_root(founded: Founded) -> bytes:
-    """State root before block 1."""
-    writes = rules.genesis(founded.genesis)
-    return CheckedTree().plan(writes, _Empty()).root
-
-
-def _check_contracts(founded: Founded) -> None:
+def check_contracts(founded: Founded) -> None:
+    """Raises GenesisInvalid if this program executes other contracts than the ledger was founded with."""
     if founded.genesis.contracts_root != contracts_root():
         raise GenesisInvalid(
             f"this ledger executes the contracts {founded.genesis.contracts_root[:16]}, this program has "
             f"{contracts_root()[:16]}: install the program it was founded with"
         )
+
+
+def genesis_root(founded: Founded) -> bytes:
+    """State root before block 1."""
+    writes = rules.genesis(founded.genesis)
+    return CheckedTree().plan(writes, _Empty()).root
 
 
 def _check_summary(stored: Stored) -> Mapping[str, object] | None:
@@ -127,18 +128,14 @@ def _head(stored: Stored, founded: Founded, summary: Mapping[str, object] | None
 
 
 def _check_checkpoint(stored: Stored, head: Head) -> None:
+    policy = parse_policy(stored.policy)
+    own = Policy(policy.logs, policy.witnesses, (), NO_QUORUM)  # the others have not cosigned the newest one yet
     try:
-        checkpoint = verify_checkpoint(stored.checkpoint, parse_policy(_signed_by_one(stored.policy))).checkpoint
+        checkpoint = verify_checkpoint(stored.checkpoint, own).checkpoint
     except VerificationError as error:
         raise Diverged(f"the checkpoint of block {head.height} is not signed by us: {error}") from None
     if (checkpoint.size, checkpoint.root) != (head.size, head.root):
         raise Diverged(f"the checkpoint of block {head.height} is of another tree: run `dr-ledger verify`")
-
-
-def _signed_by_one(policy: bytes) -> bytes:
-    """The policy's log keys alone: one's own newest checkpoint is not yet cosigned by the others."""
-    lines = [line for line in policy.decode().splitlines() if line.startswith("log ")]
-    return "\n".join([*lines, "quorum none", ""]).encode()
 
 
 async def _state(store: Store) -> tuple[StateCache, int | None]:
