@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import sqlalchemy as sa
 
 from openadr import v2
+from tests.vtn.faces.test_events import publish
 
 
 async def test_an_empty_poll_does_not_touch_the_database(opened_vtn, peer):
@@ -30,11 +33,19 @@ async def test_the_prepared_answer_is_the_rendered_one(peer):
 
 async def test_while_notifications_are_lost_polls_ask_the_database(opened_vtn, url, peer):
     """After the listening connection was cut, nothing is overlooked."""
-    from tests.vtn.faces.test_events import publish
-
     vtn = opened_vtn.vtn
     async with vtn.database.transaction() as connection:
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dr-vtn-wakeups'"
         await connection.execute(sa.text(cut))
     await publish(vtn, peer)
     await peer.poll_for(v2.OadrDistributeEvent)
+
+
+async def test_a_poll_that_was_read_before_is_still_checked_against_the_registration(opened_vtn, peer):
+    """The same bytes are not parsed again; who may ask is judged each time."""
+    assert (await peer.poll()).response.response_code == 200
+    await opened_vtn.vtn.vens.remove(peer.ven_id)
+    async with asyncio.timeout(5):
+        while (answer := await peer.poll()).response.response_code == 200:
+            await asyncio.sleep(0.01)
+    assert answer.response.response_code == 452

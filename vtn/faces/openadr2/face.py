@@ -37,6 +37,9 @@ SERVICES = ("EiRegisterParty", "EiEvent", "EiReport", "EiOpt", "OadrPoll")
 _CONTENT_TYPE = "application/xml"
 _XML_TYPES = ("application/xml", "text/xml")
 
+_POLL_BYTES_MAX = 2048
+_POLLS_MAX = 20_000
+
 Handler = Callable[[Any, Ven], Awaitable[Message]]
 _log = get_logger("vtn.openadr2")
 
@@ -78,6 +81,8 @@ class Openadr2Face:
         opting = Opting(opts)
         self._polling = Polling(database, clock, self.directory, events, reporting, redeliver_s=redeliver_s)
         self._empty = EmptyAnswers()
+        # an unsigned poll is the same bytes each time, and what was valid once is valid again
+        self._polls: dict[bytes, OadrPoll] = {}
         # message -> (service it belongs to, handler); the VEN has to be registered for all of these
         self._handlers: dict[type[Any], tuple[str, Handler]] = {
             v2.OadrCanceledPartyRegistration: ("EiRegisterParty", self._registration.canceled),
@@ -139,11 +144,17 @@ class Openadr2Face:
     def _parse(self, body: bytes, content_type: str) -> Message:
         if not self._lenient and content_type not in _XML_TYPES:
             raise MessageError(f"the content type is {content_type}, not application/xml")
+        if (poll := self._polls.get(body)) is not None:
+            return poll
         leniencies: list[v2.Leniency] = []
         message = v2.parse(body, lenient=self._lenient, leniencies=leniencies)
         for each in leniencies:
             self._metrics.openadr2_leniencies.labels(each.kind).inc()
             _log.debug("read leniently", kind=each.kind, detail=each.detail)
+        if isinstance(message, OadrPoll) and len(body) <= _POLL_BYTES_MAX:
+            if len(self._polls) >= _POLLS_MAX:
+                self._polls.clear()
+            self._polls[body] = message
         return message
 
     async def _dispatch(self, message: Message, service: str, fingerprint: str | None) -> Message | bytes:
