@@ -12,6 +12,7 @@ back is cheap.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ from runtime.service import STOPPING, ProblemError
 _PARTIES_MAX = 64
 _STREAM_PAGE = 200
 _SCANNED_MAX = 10_000
+_SEND_BUFFER_BYTES = 128 * 1024
 
 Cursor = tuple[int, int, int]
 
@@ -111,6 +113,7 @@ async def _stream(request: web.Request, cursor: Cursor, question: Question) -> w
     streams.open += 1
     try:
         await response.prepare(request)
+        _bound_send_buffer(request)
         await _follow(request, response, cursor, question)
     except (TimeoutError, ClientConnectionResetError):
         if request.transport is not None:
@@ -140,6 +143,13 @@ async def _follow(request: web.Request, response: web.StreamResponse, cursor: Cu
                 await _write(response, "id: {}.{}.{}\n: alive\n\n".format(*cursor).encode(), limits.slow_reader_s)
                 beat_at = time.monotonic() + limits.heartbeat_s
             await _first(woken, stopping, timeout_s=beat_at - time.monotonic())
+
+
+def _bound_send_buffer(request: web.Request) -> None:
+    # The kernel would take megabytes for a reader that has stopped; then a slow reader were not seen for long.
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 def _event(record: FactRecord) -> bytes:

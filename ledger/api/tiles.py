@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ledger.api.context import REPLICA, known_parameters, not_found
-from ledger.log.tiles import ENTRIES, parse_tile_path
+from ledger.log.tiles import ENTRIES, TileId, parse_tile_path, tile_width
 
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -27,6 +27,8 @@ async def tile(request: web.Request) -> web.Response:
     except ValueError:
         raise not_found("This is not the path of a tile.") from None
     replica = request.app[REPLICA]
+    if width > tile_width(TileId(level, position), int(replica.status()["size"])):
+        raise not_found("The log has not grown to this tile yet.")
     if level == ENTRIES:
         body = await replica.entries(position, width)
     else:

@@ -75,7 +75,7 @@ class Served:
     def __init__(self, folder: Path, *, database_url: str | None = None, **environment: str) -> None:
         self.folder = folder
         self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if 'DR_LEDGER_CERTIFICATE' in environment else 'http'}://127.0.0.1:{self.port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DR_LEDGER_", "DATABASE_"))}
         self.environment = {**kept, "DR_LEDGER_DATA_DIR": str(folder), "DR_LEDGER_PORT": str(self.port), **environment}
         if database_url is not None:
@@ -84,13 +84,14 @@ class Served:
 
     def start(self) -> None:
         """Returns when it has printed its address."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from ledger.cli import main; main()", "serve"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "serve.log").open("a"),
-            text=True,
-        )
+        with (self.folder / "serve.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from ledger.cli import main; main()", "serve"],
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line == f"dr-ledger ready at {self.url}\n", (line, (self.folder / "serve.log").read_text()[-2000:])
