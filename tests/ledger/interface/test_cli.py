@@ -13,7 +13,7 @@ from ledger.client import party_id
 from ledger.config import LedgerSettings
 from ledger.founding import load
 from runtime.keys import PrivateKey
-from tests.ledger.commands import dr_ledger, founders, init, output, refusal
+from tests.ledger.interface.commands import dr_ledger, founders, init, output, refusal
 
 # ---- keys
 
