@@ -225,7 +225,7 @@ class DrEvents:
 
 async def _targeted(connection: AsyncConnection, record: DrEventRecord) -> list[str]:
     """Enrolled VENs that a target of the event names; without targets all of the program."""
-    columns = {"ven": vens.c.ven_id, "group": vens.c.virtual_node, "party": vens.c.party, "resource": vens.c.ven_name}
+    columns = {"ven": vens.c.ven_id, "group": vens.c.virtual_node, "party": vens.c.party}
     query = select(vens.c.ven_id).where(vens.c.status == ENROLLED, vens.c.program == record.program)
     targets = record.event.targets
     if targets:

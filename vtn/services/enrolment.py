@@ -21,7 +21,7 @@ from ledger.client import LedgerClient, party_id
 from runtime.clock import Clock
 from runtime.keys import verify
 from runtime.logs import get_logger
-from vtn.errors import Conflict, InvalidInput, LedgerRefused, NotAllowed, NotFound
+from vtn.errors import Conflict, InvalidInput, LedgerRefused, NotAllowed, NotFound, VtnError
 from vtn.records.database import Database
 from vtn.records.tables import invitations, programs, vens
 from vtn.services.ledger_outbox import PENDING, LedgerOutbox, LedgerUnavailable, OutboxEntry
@@ -193,8 +193,8 @@ class Enrolments:
                 ven = await locked_ven(connection, ven_id)
             try:
                 done += ven is not None and (await self.complete(ven)).status == ENROLLED
-            except LedgerRefused as error:
-                _log.warning("enrolment refused", ven_id=ven_id, code=error.ledger_code)
+            except VtnError as error:
+                _log.warning("enrolment not completed", ven_id=ven_id, reason=str(error))
         return done
 
     async def _admit(self, connection: AsyncConnection, request: EnrolmentRequest) -> Ven:
@@ -251,6 +251,9 @@ class Enrolments:
 
     async def _mark(self, ven: Ven, status: str) -> Ven:
         async with self._database.transaction() as connection:
+            found = await locked_ven(connection, ven.ven_id)
+            if found is None or found.status == REMOVED:
+                raise NotAllowed("ven_removed", f"{ven.ven_name} was taken out of service")
             changed = await change_ven(connection, ven.ven_id, status=status)
         assert changed is not None
         return changed

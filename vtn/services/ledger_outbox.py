@@ -27,6 +27,7 @@ from vtn.records.tables import ledger_cursor, ledger_outbox
 PENDING = "pending"
 _EXPIRED = "transaction_expired"
 _BATCH = 100
+_SEALS_AT_ONCE = 3
 
 _log = get_logger("vtn.ledger_outbox")
 
@@ -141,7 +142,8 @@ class LedgerOutbox:
     async def _resolve(self, row: RowMapping, transaction: Transaction, result: Result) -> bool:
         if result.status == REFUSED and result.code == _EXPIRED:
             await self._seal_again(row, transaction)
-            return True
+            # clocks that disagree by more than a transaction's life must not make this spin
+            return bool(row["attempt"] < _SEALS_AT_ONCE)
         if result.status not in (COMMITTED, REFUSED):
             return False
         values = {"status": result.status, "code": result.code, "height": result.height, "index": result.index}

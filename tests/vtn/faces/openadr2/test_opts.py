@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openadr import v2
 from tests.builders import START_MS
-from tests.vtn.faces.test_events import publish, state
+from tests.vtn.faces.openadr2.test_events import publish, state
 
 
 def opt(peer, opt_type="optOut", opt_id="opt-1", **given):

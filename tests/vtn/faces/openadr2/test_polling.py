@@ -7,7 +7,7 @@ import asyncio
 import sqlalchemy as sa
 
 from openadr import v2
-from tests.vtn.faces.test_events import publish
+from tests.vtn.faces.openadr2.test_events import publish
 
 
 async def test_an_empty_poll_does_not_touch_the_database(opened_vtn, peer):
