@@ -21,7 +21,7 @@ from ledger.client import LedgerClient, Refused
 from ledger.log.tiles import decode_bundle
 from ledger.verify import parse_policy, verify_checkpoint, verify_proof
 from ledger.verify.merkle import leaf_hash, node_hash
-from tests.ledger.interface.running import AGGREGATOR_ID, AUDITOR, UTILITY, UTILITY_ID, a_client, a_running_ledger
+from tests.ledger.running import AGGREGATOR_ID, AUDITOR, UTILITY, UTILITY_ID, a_client, a_running_ledger
 
 MAIN = "/v1/channels/main"
 

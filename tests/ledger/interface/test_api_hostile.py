@@ -18,7 +18,7 @@ from contracts.core.codec import encode
 from contracts.core.commands import Issue
 from contracts.tokens import Account, party_account
 from ledger.client import LedgerClient
-from tests.ledger.interface.running import AGGREGATOR_ID, UTILITY_ID, a_client, a_running_ledger
+from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID, a_client, a_running_ledger
 
 MAIN = "/v1/channels/main"
 

@@ -28,7 +28,7 @@ from ledger.verify import verify_proof
 from runtime.keys import PrivateKey
 from runtime.postgres import EmbeddedPostgres
 from tests.ledger.interface.commands import CLEAN, dr_ledger, founders, init, output, refusal
-from tests.ledger.interface.running import Served, a_served_ledger
+from tests.ledger.running import Served, a_served_ledger
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from ledger.client import (
 from ledger.client.events import BUFFER_BYTES_MAX, EventParser
 from runtime.errors import InsecureAddress, KeyFileError
 from tests.builders import a_clock, a_key
-from tests.ledger.interface.running import AGGREGATOR_ID, a_client, a_served_ledger
+from tests.ledger.running import AGGREGATOR_ID, a_client, a_served_ledger
 
 AN_ISSUE = Issue(to="agg-1", amount_minor=5, reference="start")
 
