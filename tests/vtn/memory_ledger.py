@@ -30,6 +30,7 @@ class MemoryLedger:
         self.loses_answers = 0
         self.results: dict[str, dict[str, object]] = {}
         self.executed: list[Transaction] = []
+        self._nonces: dict[tuple[str, str], str] = {}
         self._records: dict[tuple[str, str], bytes] = {}
         parties = tuple(_founder(role, key) for role, key in founders)
         founding = Genesis(channel="main", origin="test", created_ms=START_MS, contracts_root="0" * 64, parties=parties)
@@ -47,6 +48,9 @@ class MemoryLedger:
         identity = transaction_id(transaction.header)
         if identity in self.results:
             return self.results[identity]
+        header = transaction.header
+        if self._nonces.setdefault((header.sender, header.nonce), identity) != identity:
+            return {"id": identity, "status": "refused", "code": "nonce_reused"}
         height = len(self.results) + 1
         context = Context(
             channel="main", height=height, time_ms=self.clock.now_ms(), transaction_id=identity, verify=verify

@@ -38,6 +38,8 @@ from vtn.services.vens import (
     new_ven_id,
 )
 
+_DONE_BEFORE = ("party_exists", "nonce_reused")
+
 _log = get_logger("vtn.enrolment")
 
 
@@ -159,7 +161,7 @@ class Enrolments:
         async with self._database.transaction() as connection:
             ven = await self._admit(connection, request)
         if ven.status == REFUSED:  # what stood against it may be gone: the aggregator had no funds, for instance
-            await self._outbox.retry(_keys(ven.ven_id))
+            await self._outbox.retry(_keys(ven))
             ven = await self._mark(ven, ENROLLING)
         return await self.complete(ven)
 
@@ -172,7 +174,7 @@ class Enrolments:
             raise NotAllowed("ven_removed", f"{ven.ven_name} was taken out of service")
         if ven.status != ENROLLING:
             return ven
-        entries = await self._outbox.deliver(_keys(ven.ven_id))
+        entries = await self._outbox.deliver(_keys(ven))
         for entry in entries:
             if entry.status == PENDING:
                 raise LedgerUnavailable(f"the ledger has not answered yet about {entry.key}: repeat the request")
@@ -235,7 +237,7 @@ class Enrolments:
         await insert_ven(connection, ven)
         used = {"public_key": ven.public_key, "used_ms": ven.enrolled_ms}
         await connection.execute(update(invitations).where(invitations.c.ven_id == ven.ven_id).values(**used))
-        enrol_key, credit_key = _keys(ven.ven_id)
+        enrol_key, credit_key = _keys(ven)
         await self._outbox.put(connection, enrol_key, self.sponsor, command)
         if self._credit_minor:
             assert ven.party is not None
@@ -243,8 +245,8 @@ class Enrolments:
             await self._outbox.put(connection, credit_key, self.sponsor, credit)
 
     async def _enrolled_before(self, ven: Ven, refused: list[OutboxEntry]) -> bool:
-        """Was the only refusal that the party is there already, with this very key?"""
-        if [entry.code for entry in refused] != ["party_exists"] or ven.party is None:
+        """Was it refused only because it was done before, by a VTN whose database is lost, with this very key?"""
+        if any(entry.code not in _DONE_BEFORE for entry in refused) or ven.party is None:
             return False
         party = await self._ledger.record(Party, ven.party)
         return party is not None and party.key == ven.public_key and party.area == ven.area
@@ -259,8 +261,9 @@ class Enrolments:
         return changed
 
 
-def _keys(ven_id: str) -> list[str]:
-    return [f"enrol-{ven_id}", f"credit-{ven_id}"]
+def _keys(ven: Ven) -> list[str]:
+    """Keys of the two transactions; by party, so that a VTN restored from an old backup gives no second credit."""
+    return [f"enrol-{ven.party}", f"credit-{ven.party}"]
 
 
 def _proves(enrolment: Enrolment, proof: str) -> bool:

@@ -103,9 +103,10 @@ async def test_a_party_that_is_on_the_ledger_with_this_key_is_taken_over(
     vtn, ledger = crediting.vtn, crediting.ledger
     await vtn.enrolments.enrol(await _request(vtn))
     older = databases.new("vtn")
-    async with opened(older, clock, tmp_path, ledger) as restored:
+    async with opened(older, clock, tmp_path, ledger, enrolment_credit_minor=CREDIT_MINOR) as restored:
         ven = await restored.vtn.enrolments.enrol(await _request(restored.vtn))
         assert ven.status == ENROLLED
+    assert _funds(ledger, a_key(1)) == CREDIT_MINOR, "no second credit"
     databases.drop(older)
 
 
