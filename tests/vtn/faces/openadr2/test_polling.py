@@ -11,7 +11,10 @@ from tests.vtn.faces.openadr2.test_events import publish
 
 
 async def test_an_empty_poll_does_not_touch_the_database(opened_vtn, peer):
-    await peer.poll()  # a VEN is looked up once
+    await publish(opened_vtn.vtn, peer)  # notifications arrive in order: none of the registration is left after this
+    await peer.answer(await peer.poll_for(v2.OadrDistributeEvent))
+    opened_vtn.vtn.clock.advance(30_000)
+    assert isinstance(await peer.poll(), v2.OadrResponse)
     statements: list[str] = []
     engine = opened_vtn.vtn.database.engine.sync_engine
 
