@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -34,6 +35,7 @@ from ven.errors import NotEnrolled, StoreError, VtnUnreachable
 from ven.home.actuator import DEVICE_NOTE, HomeDevice
 from ven.home.store import Store
 from ven.home.store.store import FILE_NAME
+from ven.home.truth import truth_writer
 from ven.metrics import Metrics
 
 _log = get_logger("ven.app")
@@ -51,7 +53,10 @@ async def run_home(settings: VenSettings) -> None:
         clock = settings.clock()
         async with surroundings(settings, clock, 1) as around, ledger_of(identity, around) as ledger:
             wallet = Wallet.open(folder) if identity.ledger_url else None
-            agent = HomeAgent(settings, folder, store, identity, device, around, wallet=wallet, ledger=ledger)
+            truth = truth_writer(folder, device, settings.interval_s)
+            agent = HomeAgent(
+                settings, folder, store, identity, device, around, wallet=wallet, ledger=ledger, closed=truth
+            )
             async with health(settings, around, agent):
                 print(f"dr-ven ready: {identity.ven_name}", flush=True)
                 await until_stopped(_with_follower(settings, ledger, agent))
@@ -69,7 +74,8 @@ async def _with_follower(settings: VenSettings, ledger: LedgerClient | None, age
 def home_identity(settings: VenSettings, store: Store) -> Identity:
     """The enrolment, or without one the VTN named in the settings. Raises NotEnrolled."""
     if is_enrolled(store.notes):
-        return read_identity(store.notes)
+        identity = read_identity(store.notes)
+        return msgspec.structs.replace(identity, ledger_url=settings.ledger_url or identity.ledger_url)
     if settings.openadr2_url is None:
         return read_identity(store.notes)
     if settings.require_contract:

@@ -75,6 +75,12 @@ class VenSettings(ProcessSettings):
     backoff_max_s: float = Field(60.0, gt=0, description="Longest wait of wall time between attempts to reach a peer")
     report_intervals_max: int = Field(96, ge=1, le=672, description="Most intervals in one telemetry report")
 
+    # ---- the ledger
+    ledger_url: str | None = Field(
+        None,
+        description="Replica or proxy to use instead of the one named at enrolment; a proxy can only forward",
+    )
+
     # ---- the process
     health_port: int = Field(0, ge=0, le=65_535, description="Loopback port of /healthz, /readyz, /metrics; 0: none")
     start_spread_s: float = Field(2.0, ge=0, description="Wall time over which the homes of a simulation start")

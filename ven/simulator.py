@@ -1,18 +1,12 @@
 """Many homes in one process: each with its own folder, key, store and device; one session, one stream of facts.
 
-    data_dir/H001/ven.sqlite, ven.key, policy.txt, proofs/..., truth.jsonl
-             H002/...
-
-`truth.jsonl` has one line an interval that closed while the home ran, in whole Wh:
-    {"start_ms","interval_s","meter_wh","uncontrolled_wh","delivered_wh","shed_wh","snapback_wh"}
-An interval may stand there twice after a kill -9 (with the same numbers); none is left out.
+data_dir/H001/ven.sqlite, ven.key, policy.txt, proofs/..., truth.jsonl
+         H002/...
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,18 +17,18 @@ from runtime.errors import GridpactError, SettingsError
 from runtime.logs import get_logger
 from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
 from ven.account.follower import Follower
-from ven.account.identity import Identity, is_enrolled, read_identity
+from ven.account.identity import Identity, is_enrolled
 from ven.account.wallet import Wallet
 from ven.agent import HomeAgent, Surroundings
-from ven.app import health, ledger_of, locked, make_device, patiently, surroundings, until_stopped
+from ven.app import health, home_identity, ledger_of, locked, make_device, patiently, surroundings, until_stopped
 from ven.config import VenSettings
 from ven.devices.errors import DeviceError
 from ven.devices.household import Household
 from ven.devices.profile import read_profile
 from ven.home.store import Store
 from ven.home.store.store import FILE_NAME
+from ven.home.truth import truth_writer
 
-TRUTH_FILE = "truth.jsonl"
 _ENROL_ATTEMPTS = 60
 _ENROL_PAUSE_S = 1.0
 _ENROL_AT_ONCE = 8
@@ -113,9 +107,11 @@ class _Simulation:
                     tasks.create_task(self._keep(agent, self._settings.start_spread_s * position / len(agents)))
 
     async def _enrol(self, home: SimulatedHome, store: Store) -> None:
-        if is_enrolled(store.notes):
-            self._identities[home.home_id] = read_identity(store.notes)
-            return
+        if not is_enrolled(store.notes):
+            await self._join(home, store)
+        self._identities[home.home_id] = home_identity(self._settings, store)
+
+    async def _join(self, home: SimulatedHome, store: Store) -> None:
         invitation = home.invitation
         if invitation is None:
             raise SettingsError(f"{home.home_id} is not enrolled and has no invitation")
@@ -123,8 +119,7 @@ class _Simulation:
         offer = make_offer(self._settings, device.max_shed_w)
         attempt = partial(enrol, invitation, home.folder, store, offer, self._around.session)
         async with self._enrolling:
-            identity = await patiently(attempt, attempts=_ENROL_ATTEMPTS, pause_s=_ENROL_PAUSE_S)
-        self._identities[home.home_id] = identity
+            await patiently(attempt, attempts=_ENROL_ATTEMPTS, pause_s=_ENROL_PAUSE_S)
 
     def _agent(self, home: SimulatedHome, store: Store, ledger: LedgerClient | None) -> HomeAgent:
         device = self._device(home, store)
@@ -139,7 +134,7 @@ class _Simulation:
             self._around,
             wallet=wallet,
             ledger=ledger,
-            closed=truth_writer(home.folder / TRUTH_FILE, device, self._settings.interval_s),
+            closed=truth_writer(home.folder, device, self._settings.interval_s),
         )
 
     def _follow(
@@ -184,26 +179,6 @@ def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:
         flexible_percent=settings.flexible_percent,
         max_events_per_week=settings.max_events_per_week,
     )
-
-
-def truth_writer(path: Path, device: Household, interval_s: int) -> Callable[[int, int], None]:
-    """Writes what really happened in each interval; format in the module's docstring."""
-
-    def write(start_ms: int, energy_wh: int) -> None:
-        end_ms = start_ms + interval_s * 1000
-        line = {
-            "start_ms": start_ms,
-            "interval_s": interval_s,
-            "meter_wh": energy_wh,
-            "uncontrolled_wh": device.uncontrolled_wh(start_ms, end_ms),
-            "delivered_wh": device.delivered_wh(start_ms, end_ms),
-            "shed_wh": device.shed_wh(start_ms, end_ms),
-            "snapback_wh": device.snapback_wh(start_ms, end_ms),
-        }
-        with path.open("a", encoding="ascii") as file:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-
-    return write
 
 
 def _invited(folder: Path | None) -> dict[str, Invitation]:
