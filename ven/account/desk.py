@@ -27,6 +27,8 @@ CURSOR_NOTE = "ledger_cursor"
 REPORTED_FROM_NOTE = "reported_from"
 _LATE_READINGS_MS = 7 * 86_400_000  # readings may still be recorded so long after the metering deadline
 _LOOK_BACK_MS = 50 * 86_400_000  # more than any baseline preset looks back
+#: refused before it was ordered: it was damaged on its way, what is stored here is good and is sent again
+_DAMAGED = ("bad_signature", "body_invalid", "commitment_mismatch")
 #: refusals that say nothing about the readings: they are sealed again
 _TRY_AGAIN = ("measurement_future", "transaction_expired")
 
@@ -94,6 +96,9 @@ class Desk:
     def settle(self, sealed: Sealed, result: Result) -> bool:
         """Takes the ledger's answer in; False if it should be asked again later."""
         if result.status not in (COMMITTED, REFUSED):
+            return False
+        if result.status == REFUSED and result.height is None and result.code in _DAMAGED:
+            _log.warning("damaged on its way", home=self._home, command=sealed.command, code=result.code)
             return False
         with self._store.transaction():
             return _SETTLE[sealed.command](self, sealed, None if result.status == COMMITTED else result.code)

@@ -252,3 +252,15 @@ def test_a_day_under_contract_is_left_out_of_the_next_baseline(home):
     home.is_proposed(honest, "sc2-3")
     home.desk.review(next_ms - 3_600_000, Owner())
     assert (home.state("sc2-2"), home.state("sc2-3")) == (ContractState.REJECTING, ContractState.ACCEPTING)
+
+
+@pytest.mark.parametrize("code", ["bad_signature", "body_invalid", "commitment_mismatch"])
+def test_what_was_damaged_on_its_way_is_sent_until_it_arrives_whole(home, code):
+    home.accepts()
+    home.store.meter.add(900, [(START_MS, 300)])
+    home.desk.record_readings()
+    [sealed] = home.sealed()
+    assert home.answer("refused", code) is False
+    assert home.sealed() == [sealed]
+    assert home.answer("committed", "ok") is True
+    assert home.sealed() == []
