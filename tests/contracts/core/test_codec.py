@@ -98,6 +98,8 @@ NOT_CANONICAL = {
     "control character": b'"\\u0000"',
     "line end in a string": b'"a\\nb"',
     "raw control character": b'"\x01"',
+    "last control character": b'"\\u001f"',
+    "last control character, raw": b'"\x1f"',
     "needless escape": b'"\\u0041"',
     "escaped slash": b'"\\/"',
     "lone surrogate escaped": b'"\\ud800"',
@@ -154,7 +156,7 @@ def test_one_changed_byte_is_refused_or_another_value(data: st.DataObject) -> No
 
 @pytest.mark.parametrize(
     "value",
-    [1.0, float("nan"), 2**53, -(2**53), 10**5000, {"A": 1}, {1: 2}, "e\u0301", "\n", "\ud800", object()],
+    [1.0, float("nan"), 2**53, -(2**53), 10**5000, {"A": 1}, {1: 2}, "e\u0301", "\n", "\x1f", "\ud800", object()],
     ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_canonical_form_is_not_encoded(value: object) -> None:
