@@ -54,6 +54,9 @@ OFFERS: dict[str, c.SetupDR] = {
     "one Wh too small": a_group_setup(offer=an_offer(T, profile_wh=(1000, 1000, 999, 1000))),
     "too short": a_group_setup(offer=an_offer(T, profile_wh=(1000,) * 3)),
     "from later on": a_group_setup(offer=an_offer(T, start_ms=EVENT_MS + 900_000)),
+    "from long after the end on": a_group_setup(
+        offer=an_offer(T, start_ms=EVENT_MS + 6 * 900_000, profile_wh=(1000,) * 8)
+    ),
     "between the intervals": a_group_setup(offer=an_offer(T, start_ms=EVENT_MS - 1)),
     "in other intervals": a_group_setup(offer=an_offer(T, interval_s=1800)),
     "for a higher price": a_group_setup(offer=an_offer(T, energy_price_minor_per_mwh=300_001)),
