@@ -77,10 +77,13 @@ def device_delivery(
 
 
 def lack_wh(obligation_wh: int, delivered_wh: int, tolerance_percent: int) -> int:
-    """Wh below what the tolerance still accepts in one interval; 0 for an interval without obligation."""
+    """Wh below what the tolerance still accepts in one interval; 0 for an interval without obligation.
+
+    A tolerance of 300 % accepts readings up to twice the obligation above the baseline: the baseline of a single home
+    is that uncertain, and a household should not pay for it."""
     if obligation_wh == 0:
         return 0
-    return max(0, percent_of(obligation_wh, FULL_PERCENT - min(tolerance_percent, FULL_PERCENT)) - delivered_wh)
+    return max(0, percent_of(obligation_wh, FULL_PERCENT - tolerance_percent) - delivered_wh)
 
 
 def clamped_wh(terms: Terms, total_wh: int) -> int:

@@ -12,6 +12,9 @@ from rich.console import Console
 from demo.play import evening
 from demo.processes import CommandFailed
 
+#: columns where nobody says how wide the terminal is
+WIDTH = 160
+
 
 def main() -> int:
     """Exit code 0 when the event ended settled, 1 when a product failed."""
@@ -21,7 +24,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("var/demo"), help="where everything is kept")
     parser.add_argument("--end", action="store_true", help="end by itself also on a terminal")
     chosen = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     try:
         chosen.folder = chosen.folder.resolve()
         asyncio.run(_play(chosen, console))

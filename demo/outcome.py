@@ -12,8 +12,9 @@ from rich import box
 from rich.table import Table
 
 from demo.data.series import EVENT_END_MS, EVENT_START_MS
-from demo.processes import CommandFailed, call, call_json
+from demo.processes import CommandFailed, call, call_json, call_json_lines
 from demo.story import Story
+from ledger.client import LedgerClient
 
 PROOFS = 3
 SUMMARY = "summary.json"
@@ -28,17 +29,22 @@ class Outcome:
     status: dict[str, Any]
     refusals: list[dict[str, Any]]
     simulated_wh: int
+    checkpoint: str
+    transactions: int
 
 
-async def collect(story: Story) -> Outcome:
+async def collect(story: Story, ledger: LedgerClient) -> Outcome:
     """Asks the running products."""
     environment = story.stage.environment
+    status = await ledger.status()
     return Outcome(
         statements=await call_json(["dr-vtn", "statements", story.need_id], environment),
         view=story.view,
-        status=await call_json(["dr-ledger", "status"], environment),
-        refusals=await call_json(["dr-ledger", "refusals"], environment),
+        status=status,
+        refusals=await call_json_lines(["dr-ledger", "refusals"], environment),
         simulated_wh=_simulated_wh(story),
+        checkpoint=(await ledger.checkpoint()).decode(),
+        transactions=status["size"] - status["height"],
     )
 
 
@@ -145,8 +151,8 @@ def write_summary(story: Story, outcome: Outcome, proofs_verified: int, started:
         },
         "ledger": {
             "height": outcome.status["height"],
-            "transactions": outcome.status.get("transactions"),
-            "checkpoint": outcome.status.get("checkpoint"),
+            "transactions": outcome.transactions,
+            "checkpoint": outcome.checkpoint,
             "members": outcome.status["members"],
             "orderer": outcome.status["orderer"],
         },
@@ -170,7 +176,7 @@ def _aggregator_margin(outcome: Outcome) -> int:
 def _simulated_wh(story: Story) -> int:
     """The truth only a simulation knows: what the homes would have used without control, less what they used."""
     total = 0
-    for path in sorted((story.stage.folder / "homes").glob("*/truth.jsonl")):
+    for path in sorted(story.stage.folder.glob("*/*/truth.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
             if EVENT_START_MS <= row["start_ms"] < EVENT_END_MS:

@@ -98,6 +98,11 @@ async def call_json(arguments: Sequence[str | Path], environment: Mapping[str, s
     return json.loads(await call([*arguments, "--json"], environment))
 
 
+async def call_json_lines(arguments: Sequence[str | Path], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """As `call_json` for commands that print one object a line."""
+    return [json.loads(line) for line in (await call([*arguments, "--json"], environment)).splitlines()]
+
+
 def free_port() -> int:
     """A loopback port nobody listens on just now."""
     with socket.socket() as listener:

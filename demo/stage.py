@@ -1,12 +1,14 @@
 """Sets the stage: keys, a founded ledger, a VTN with its program, 52 homes that enrol, and the processes of all.
 
+Founding and enrolment run at the pace of the wall; then everything is stopped and started again under the evening's
+clock, so that a slow machine has the same evening.
+
 var/demo/  clock.json  keys/  ledger/  vtn/  profiles/  invitations/  homes/H001 ...  logs/  summary.json
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +22,8 @@ from runtime.clock import Clock, write_clock
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
 LEAD_S = 75 * 60
-#: wall time set aside for enrolment and first reports
-SET_UP_WALL_S = 35
+#: wall time set aside for the restart under the evening's clock
+RESTART_WALL_S = 12
 UTILITY_FUNDS_MINOR = 1_000_000
 AGGREGATOR_FUNDS_MINOR = 100_000
 TERMS = {
@@ -56,7 +58,7 @@ class Stage:
         self.proxy_url = f"http://127.0.0.1:{free_port()}"
         self.faults = choose(self.seed, sorted(self.homes), self._likely())
         self.environment = {
-            "GRIDPACT_CLOCK": str(self.folder / "clock.json"),
+            "GRIDPACT_CLOCK": str(self.clock_file),
             "GRIDPACT_LEDGER_URL": self.ledger_url,
             "DR_LEDGER_DATA_DIR": str(self.folder / "ledger"),
             "DR_LEDGER_PORT": self.ledger_url.rsplit(":", 1)[1],
@@ -65,26 +67,46 @@ class Stage:
             "GRIDPACT_VTN_LEDGER_URL": self.ledger_url,
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
+            "GRIDPACT_VEN_FLEXIBLE_PERCENT": "50",
         }
+
+    @property
+    def clock_file(self) -> Path:
+        return self.folder / "clock.json"
 
     @property
     def utility_key(self) -> Path:
         return self.folder / "keys" / "utility.key"
 
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Homes that are not part of the simulation's process."""
+        return (*self.faults.alone, self.faults.offline)
+
     def home_folder(self, home_id: str) -> Path:
-        return self.folder / "homes" / home_id
+        """Store, key and proofs of a home."""
+        return self.folder / ("alone" if home_id in self.alone else "homes") / home_id
 
     # ---- the order of things
 
-    def prepare(self) -> Clock:
-        """An empty folder, profiles of the homes, and the clock that all processes share."""
+    def prepare(self) -> None:
+        """An empty folder, profiles of the homes, and a clock at the pace of the wall for enrolment."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("keys", "profiles", "invitations", "homes", "logs"):
+        for name in ("keys", "profiles", "invitations", "homes", "alone", "logs"):
             (self.folder / name).mkdir(parents=True)
         for home_id, series in self.homes.items():
             series.write_profile(self.folder / "profiles" / f"{home_id}.json")
-        start_ms = EVENT_START_MS - (LEAD_S + int(SET_UP_WALL_S * self.speed)) * 1000
-        return write_clock(self.folder / "clock.json", epoch_domain_ms=start_ms, speed=self.speed)
+        write_clock(self.clock_file, epoch_domain_ms=self._evening_ms() - 3_600_000, speed=1.0)
+
+    async def begin(self) -> Clock:
+        """Starts everything again under the evening's clock, which is returned."""
+        await self._stop_all()
+        self.clock_file.unlink()
+        clock = write_clock(self.clock_file, epoch_domain_ms=self._evening_ms(), speed=self.speed)
+        await self._start_ledger()
+        await self._start_vtn()
+        await self._start_homes()
+        return clock
 
     async def open_ledger(self) -> None:
         """Keys of the founding parties, the genesis, and one replica on its embedded PostgreSQL."""
@@ -101,7 +123,7 @@ class Stage:
             self.environment,
         )  # fmt: skip
         await call(["dr-ledger", "migrate"], self.environment)
-        await self.start("ledger", ["dr-ledger", "serve"], f"{self.ledger_url}/readyz")
+        await self._start_ledger()
         for party, amount in ((self.utility, UTILITY_FUNDS_MINOR), (self.aggregator, AGGREGATOR_FUNDS_MINOR)):
             await call(
                 ["dr-ledger", "issue", "--key", self.utility_key, "--to", party, "--amount-minor", str(amount),
@@ -112,7 +134,7 @@ class Stage:
     async def open_vtn(self) -> None:
         """The VTN with its program, and an invitation for every home."""
         await call(["dr-vtn", "migrate"], self.environment)
-        await self.start("vtn", ["dr-vtn", "serve"], f"{self.vtn_url}/readyz")
+        await self._start_vtn()
         terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
         await call(["dr-vtn", "programs", "create", PROGRAM, *terms], self.environment)
         for area in sorted({series.home.feeder_id for series in self.homes.values()}):
@@ -125,29 +147,17 @@ class Stage:
 
     async def open_homes(self) -> None:
         """52 homes: most in one process, three alone; the one that is to be offline only enrols."""
-        faults = self.faults
         self.proxy = ForgingProxy(self.ledger_url)
         await self.proxy.start(int(self.proxy_url.rsplit(":", 1)[1]))
-        self._send_through_proxy(faults.forged)
-        alone = (*faults.alone, faults.offline)
-        for home_id in alone:
-            moved = self.folder / "alone"
-            moved.mkdir(exist_ok=True)
-            (self.folder / "invitations" / f"{home_id}.json").rename(moved / f"{home_id}.json")
+        for home_id in self.alone:
+            invitation = self.folder / "alone" / f"{home_id}.json"
+            (self.folder / "invitations" / f"{home_id}.json").rename(invitation)
             await call(
-                ["dr-ven", "enrol", "--invitation", moved / f"{home_id}.json", "--data-dir", self.home_folder(home_id),
+                ["dr-ven", "enrol", "--invitation", invitation, "--data-dir", self.home_folder(home_id),
                  "--profile", self.folder / "profiles" / f"{home_id}.json"],
                 self.environment,
             )  # fmt: skip
-        crowd = len(self.homes) - len(alone)
-        await self.start(
-            "homes",
-            ["dr-ven", "simulate", "--homes", str(crowd), "--data-dir", self.folder / "homes",
-             "--profiles", self.folder / "profiles", "--invitations", self.folder / "invitations"],
-        )  # fmt: skip
-        for home_id in faults.alone:
-            profile = self.folder / "profiles" / f"{home_id}.json"
-            await self.start(home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile])
+        await self._start_homes()
 
     async def wait_for_homes(self, timeout_s: float = 90.0) -> list[dict[str, Any]]:
         """Returns the VENs once all that run are registered and have reported their history, in virtual nodes."""
@@ -162,9 +172,11 @@ class Stage:
             await asyncio.sleep(0.5)
         raise TimeoutError(f"only {len(ready)} of {len(self.homes)} homes are ready; see {self.folder / 'logs'}")
 
-    async def start(self, name: str, arguments: list[str | Path], ready_url: str | None = None) -> Process:
-        """Starts a process of the stage under a name and waits until it is ready."""
-        process = Process(name, arguments, self.environment, self.folder / "logs")
+    async def start(
+        self, name: str, arguments: list[str | Path], ready_url: str | None = None, **environment: str
+    ) -> Process:
+        """Starts a process of the stage under a name, with further variables, and waits until it is ready."""
+        process = Process(name, arguments, {**self.environment, **environment}, self.folder / "logs")
         self.processes[name] = process
         await process.start()
         if ready_url is not None:
@@ -172,14 +184,39 @@ class Stage:
         return process
 
     async def close(self) -> None:
-        """Ends everything, homes first."""
-        for process in reversed(self.processes.values()):
-            await process.stop()
+        """Ends everything."""
+        await self._stop_all()
         if self.proxy is not None:
             await self.proxy.stop()
 
+    async def _start_ledger(self) -> None:
+        await self.start("ledger", ["dr-ledger", "serve"], f"{self.ledger_url}/readyz")
+
+    async def _start_vtn(self) -> None:
+        await self.start("vtn", ["dr-vtn", "serve"], f"{self.vtn_url}/readyz")
+
+    async def _start_homes(self) -> None:
+        crowd = len(self.homes) - len(self.alone)
+        await self.start(
+            "homes",
+            ["dr-ven", "simulate", "--homes", str(crowd), "--data-dir", self.folder / "homes",
+             "--profiles", self.folder / "profiles", "--invitations", self.folder / "invitations"],
+        )  # fmt: skip
+        for home_id in self.faults.alone:
+            profile = self.folder / "profiles" / f"{home_id}.json"
+            await self.start(home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile])
+
+    async def _stop_all(self) -> None:
+        """Homes first, the ledger last."""
+        for process in reversed(self.processes.values()):
+            await process.stop()
+
+    def _evening_ms(self) -> int:
+        """Domain time at which the evening's clock begins."""
+        return EVENT_START_MS - (LEAD_S + int(RESTART_WALL_S * self.speed)) * 1000
+
     def _likely(self) -> list[str]:
-        """Homes that use enough in the evening to be worth a call: the upper half of each feeder by energy."""
+        """Homes that use enough in the evening to be worth a call: the top quarter of each feeder by energy."""
         chosen = []
         for area in sorted({series.home.feeder_id for series in self.homes.values()}):
             used = {
@@ -192,11 +229,5 @@ class Stage:
                 for home_id, series in self.homes.items()
                 if series.home.feeder_id == area
             }
-            chosen += sorted(used, key=lambda home_id: used[home_id])[len(used) // 2 :]
+            chosen += sorted(used, key=lambda home_id: used[home_id])[len(used) * 3 // 4 :]
         return chosen
-
-    def _send_through_proxy(self, home_id: str) -> None:
-        path = self.folder / "invitations" / f"{home_id}.json"
-        invitation = json.loads(path.read_text())
-        invitation["ledger_url"] = self.proxy_url
-        path.write_text(json.dumps(invitation))

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from contracts.core import facts
-from demo.data.series import EVENT_END_MS, EVENT_START_MS, INTERVAL_S, ZONE
+from demo.data.series import EVENT_END_MS, EVENT_START_MS, ZONE
 from demo.processes import call, call_json
 from demo.stage import Stage
 from ledger.client import START, FactRecord, LedgerClient
@@ -26,6 +26,8 @@ from runtime.clock import Clock
 NEED_PERCENT = 18
 PRICE_MINOR_PER_MWH = 200_000
 BUDGET_PERCENT = 150
+#: wall seconds between two looks at what the virtual nodes decided
+_LOOK_S = 3.0
 
 TITLES = {
     1: "Decide: the utility's signed need",
@@ -77,13 +79,12 @@ class Story:
         self.names = {ven["party"]: ven["ven_name"] for ven in vens}
         await self._owners_opt_out()
         watcher = asyncio.create_task(self._watch(ledger))
-        killer = asyncio.create_task(self._kill_one())
+        others = [asyncio.create_task(each()) for each in (self._kill_one, self._tell_start, self._tell_rounds)]
         try:
             await self._ask(vens)
-            await self._tell_dispatch()
             await self._closed.wait()
         finally:
-            for task in (watcher, killer):
+            for task in (watcher, *others):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
@@ -127,6 +128,8 @@ class Story:
     async def _watch(self, ledger: LedgerClient) -> None:
         cursor = START
         async for record in ledger.follow(cursor):
+            if isinstance(record.fact, facts.DRSetUp) and not self.steps[4].at:
+                await self._tell_dispatch()
             self._note(record)
             if isinstance(record.fact, facts.RequestClosed):
                 self._closed.set()
@@ -149,7 +152,6 @@ class Story:
                 self.say(f"      {fact.contract_id} is active with {fact.accepted} devices")
             case facts.MeasurementsRecorded() if fact.start_ms >= EVENT_START_MS:
                 self.measured += 1
-                self._step(6, EVENT_START_MS)
                 self._step(8, at_ms, fact.device)
             case facts.DRSettled():
                 self._step(9, at_ms, fact.contract_id)
@@ -161,31 +163,44 @@ class Story:
                 pass
 
     async def _tell_dispatch(self) -> None:
-        """Waits until the virtual nodes are chosen, and shows why."""
-        while not (view := await self._need_view())["groups"]:
-            await asyncio.sleep(0.3)
-        self._note_plans(view)
+        """Shows which virtual nodes were chosen, on which offers."""
+        self._note_plans(await self._need_view())
+
+    async def _tell_start(self) -> None:
+        """When the event starts, devices act: who they are is in the accepted contracts."""
+        await self.clock.sleep_until(EVENT_START_MS)
+        self._step(6, EVENT_START_MS)
+        acting = len([each for each in self.steps[5].ids if each.startswith("sc2-")])
+        self.say(f"      {acting} devices under contract")
+
+    async def _tell_rounds(self) -> None:
+        """Tells each re-dispatch soon after it was decided."""
+        await self.clock.sleep_until(EVENT_START_MS)
+        while True:
+            self._note_plans(await self._need_view())
+            await asyncio.sleep(_LOOK_S)
 
     def _note_plans(self, view: dict[str, Any]) -> None:
         """Steps 2, 3, 6 and 7 out of what the VTN decided."""
         for group in view["groups"]:
             plan = group["plan"]
             name = view["names"].get(plan["virtual_node"], plan["virtual_node"])
-            offered = sum(plan["offer"]["profile_wh"]) / 1000
             told = plan["virtual_node"] in self.steps[3].ids
             self._step(2, plan["planned_ms"], name)
             self._step(3, plan["planned_ms"], plan["virtual_node"])
             if not told:
-                self.say(
-                    f"      {name} offers {offered:.1f} kWh at "
-                    f"{plan['offer']['energy_price_minor_per_mwh'] / 100_000:.2f} a kWh"
-                )
+                offered = sum(plan["offer"]["profile_wh"]) / 1000
+                price = plan["offer"]["energy_price_minor_per_mwh"] / 100_000
+                self.say(f"      {name} offers {offered:.1f} kWh at {price:.2f} a kWh")
             for chosen in group["rounds"]:
-                if chosen["dr_event_id"]:
+                if self.steps[6].at and chosen["dr_event_id"]:
                     self.steps[6].add(EVENT_START_MS, chosen["dr_event_id"])
-                if chosen["round"]:
-                    self._step(7, chosen["planned_ms"], chosen["dr_event_id"] or plan["contract_id"])
-        self.steps[7].add(EVENT_START_MS + INTERVAL_S * 1000)
+                if chosen["round"] and chosen["dr_event_id"] and chosen["dr_event_id"] not in self.steps[7].ids:
+                    self._step(7, chosen["planned_ms"], chosen["dr_event_id"])
+                    called = [
+                        self._name(each["device"]) for each in group["members"] if each["round"] == chosen["round"]
+                    ]
+                    self.say(f"      {name} calls {', '.join(called)}: {chosen['reason']}", chosen["planned_ms"])
 
     def redispatched(self) -> list[dict[str, Any]]:
         """Every re-dispatch: which contract, when, why, whom."""
@@ -193,6 +208,8 @@ class Story:
         for group in self.view["groups"]:
             for chosen in group["rounds"][1:]:
                 members = [each for each in group["members"] if each["round"] == chosen["round"]]
+                if not members:
+                    continue
                 found.append(
                     {
                         "sc1": group["plan"]["contract_id"],

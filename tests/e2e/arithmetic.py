@@ -1,8 +1,8 @@
 """Payments of an event, recomputed from signed readings by arithmetic written for this test alone.
 
-Nothing of contracts.settlement or contracts.baseline is used: the terms and readings come out of the ledger's public facts,
-the formulas out of their description (contracts/settlement.py says the same in its docstring). Fractions instead of integer
-division wherever rounding does not belong to the rule.
+Nothing of contracts.settlement or contracts.baseline is used: terms and readings come out of the ledger's public facts,
+the formulas out of their description (the docstring of contracts/settlement.py). Fractions instead of integer division
+wherever rounding does not belong to the rule.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _device(terms: Mapping[str, Any], readings: Mapping[int, int]) -> tuple[list
 def _lack(obliged: int, delivered: int, tolerance_percent: int) -> int:
     if not obliged:
         return 0
-    return max(0, floor(Fraction(obliged * (100 - min(100, tolerance_percent)), 100)) - delivered)
+    return max(0, floor(Fraction(obliged * (100 - tolerance_percent), 100)) - delivered)
 
 
 def _clamp(energy_wh: int, terms: Mapping[str, Any]) -> int:

@@ -25,7 +25,7 @@ from runtime.logs import get_logger
 from vtn.aggregator.closing import close
 from vtn.aggregator.dispatch import Candidate, Choice, choose
 from vtn.aggregator.ports import Rejection, SignedOffer, VirtualNodePort
-from vtn.aggregator.records import AggregatorRecords, GroupPlan
+from vtn.aggregator.records import REFUSED, AggregatorRecords, GroupPlan
 from vtn.aggregator.terms import dr_event, earliest_start_ms, request_end_ms, virtual_node_terms
 from vtn.aggregator.virtual_nodes.agent import Surroundings
 from vtn.aggregator.virtual_nodes.formation import Formation
@@ -125,7 +125,7 @@ class Cycle:
             return
         contracts = dict(await self._ledger.records(ContractRecord, f"sc1-{request.need_id}-"))
         plans = await self._records.group_plans(request.need_id)
-        if not plans or await self._uncovered(request, plans, contracts):
+        if not any(plan.kind != REFUSED for plan in plans) or await self._uncovered(request, plans, contracts):
             plans = await self._plan(request, plans, contracts) or plans
         await self._propose_missing(plans, contracts)
         for contract in contracts.values():
@@ -133,7 +133,9 @@ class Cycle:
             if node is not None:
                 await node.advance(contract)
         over = self._around.clock.now_ms() >= request_end_ms(request)
-        waiting = any(plan.contract_id not in contracts and self._in_time(plan) for plan in plans)
+        waiting = any(
+            plan.contract_id not in contracts and plan.kind != REFUSED and self._in_time(plan) for plan in plans
+        )
         if over and not waiting and await close(self._ledger, self._around.clock, need, list(contracts.values())):
             await self._records.close_need(request.need_id)
             _log.info("need closed", need=request.need_id)
@@ -143,14 +145,14 @@ class Cycle:
     ) -> list[GroupPlan]:
         """Asks the virtual nodes not at work on this need, chooses by merit order, stores plans and reasons."""
         now_ms = self._around.clock.now_ms()
-        target = list(request.target_wh) if not plans else await self._uncovered(request, plans, contracts)
-        busy = {plan.virtual_node for plan in plans}
+        target = await self._uncovered(request, plans, contracts)
+        busy = {plan.virtual_node for plan in plans if plan.kind != REFUSED}
         nodes = [
             node
             for node in self._formation.nodes.values()
             if node.party not in busy and request.area in (PORTFOLIO, node.area)
         ]
-        if not nodes or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
+        if not nodes or not target or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
             return []
         offers = {node.party: await node.offer(request) for node in nodes}
         candidates = [_candidate(node, offers[node.party], request) for node in nodes]
@@ -203,7 +205,7 @@ class Cycle:
 
     async def _propose_missing(self, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]) -> None:
         for plan in plans:
-            if plan.contract_id in contracts or not self._in_time(plan):
+            if plan.contract_id in contracts or plan.kind == REFUSED or not self._in_time(plan):
                 continue
             command = SetupDR(
                 contract_id=plan.contract_id,
@@ -216,6 +218,7 @@ class Cycle:
             [result] = await self._ledger.submit_many([command])
             if result.status == "refused" and result.code != "contract_exists":
                 _log.error("contract refused", contract=plan.contract_id, code=result.code)
+                await self._records.refuse_group_plan(plan.contract_id)
             found = await self._ledger.record(ContractRecord, plan.contract_id)
             if found is not None:
                 contracts[plan.contract_id] = found
@@ -230,6 +233,8 @@ class Cycle:
         covered = [0] * len(request.target_wh)
         for plan in plans:
             found = contracts.get(plan.contract_id)
+            if plan.kind == REFUSED:
+                continue
             if found.status not in _RUNNING if found is not None else not self._in_time(plan):
                 continue
             node = self._formation.nodes.get(plan.virtual_node)

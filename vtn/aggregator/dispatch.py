@@ -3,7 +3,8 @@
 Every candidate leaves with its inputs (cost, forecast, reliability), its rank and the reason it was or was not
 chosen. `choose` on the stored inputs gives the stored choice again.
 
-    rank by  price / reliability, then id          (what a delivered kWh is expected to cost)
+    rank by  price / reliability                   (what a delivered kWh is expected to cost)
+             then more on offer first              (fewer homes are called for the same energy), then id
     take     each candidate's whole offer until the target is met, the last one in part
 """
 
@@ -34,6 +35,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         """Expected price of a delivered MWh, rounded up."""
         return -(-self.price_minor_per_mwh * BASIS_POINTS // max(1, self.reliability_bp))
 
+    @property
+    def merit(self) -> tuple[int, int, str]:
+        """Sort key of the merit order."""
+        return self.cost_minor_per_mwh, -sum(self.available_wh), self.candidate
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate with its place: rank from 1 in merit order, 0 if excluded; obligation_wh empty if not chosen."""
@@ -62,10 +68,7 @@ def choose(target_wh: Sequence[int], candidates: Sequence[Candidate], *, whole: 
     (a home's device), otherwise the last one is asked for the rest only."""
     lacking = list(target_wh)
     choices: list[Choice] = []
-    ranked = sorted(
-        (candidate for candidate in candidates if not candidate.excluded),
-        key=lambda candidate: (candidate.cost_minor_per_mwh, candidate.candidate),
-    )
+    ranked = sorted((each for each in candidates if not each.excluded), key=lambda each: each.merit)
     for rank, candidate in enumerate(ranked, 1):
         obligation = _obligation(candidate, lacking, whole)
         if not any(obligation):

@@ -37,7 +37,7 @@ sc1_plans = Table(
     Column("contract_id", Text, primary_key=True),
     Column("need_id", Text, ForeignKey("needs.need_id"), nullable=False, index=True),
     Column("virtual_node", Text, nullable=False, comment="ledger party"),
-    Column("kind", Text, nullable=False, comment="initial, assist"),
+    Column("kind", Text, nullable=False, comment="initial, assist, refused"),
     Column("terms", LargeBinary, nullable=False),
     Column("offer", LargeBinary, nullable=False),
     Column("offer_signature", Text, nullable=False),
@@ -92,8 +92,11 @@ delivery_intervals = Table(
 )
 
 
+REFUSED = "refused"
+
+
 class GroupPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An SC1 as planned."""
+    """An SC1 as planned. kind: initial, assist, or refused (the ledger did not take it)."""
 
     contract_id: str
     need_id: str
@@ -170,6 +173,13 @@ class AggregatorRecords:
             ):
                 if rows:
                     await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+
+    async def refuse_group_plan(self, contract_id: str) -> None:
+        """The ledger does not take this plan; it stays as history and another may be made."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                sc1_plans.update().where(sc1_plans.c.contract_id == contract_id).values(kind=REFUSED)
+            )
 
     async def group_plans(self, need_id: str) -> list[GroupPlan]:
         """SC1s planned for a need, in order of their ids."""

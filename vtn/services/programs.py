@@ -22,10 +22,10 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
     `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
     A payee has `accept_window_s` to answer; readings may come until `metering_grace_s` after the end. A home is asked
-    for `derate_percent` of what its forecast says it can shed; `reserve_percent` of the members are not offered but
-    kept to replace others; who has no history counts as having delivered `reliability_prior_bp` of
-    `reliability_prior_events` contracts; members that deliver `monitor_tolerance_percent` less than obliged over two
-    intervals are helped by others.
+    for `derate_percent` of what its forecast says it can shed, and not at all for less than `call_wh_min`;
+    `reserve_percent` of the members are not offered but kept to replace others; who has no history counts as having
+    delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
+    `monitor_tolerance_percent` less than obliged over two intervals are helped by others.
     """
 
     zone: str = "UTC"
@@ -43,7 +43,7 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     virtual_node_deposit_minor: int = 500
     device_price_minor_per_mwh: int = 100_000
     device_penalty_minor_per_mwh: int = 50_000
-    device_tolerance_percent: int = 50
+    device_tolerance_percent: int = 300
     device_deposit_minor: int = 50
 
     cap_percent: int = 120
@@ -55,8 +55,9 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     metering_grace_s: int = 3_600
 
     derate_percent: int = 80
+    call_wh_min: int = 200
     reserve_percent: int = 20
-    monitor_tolerance_percent: int = 40
+    monitor_tolerance_percent: int = 60
     reliability_prior_bp: int = 9_000
     reliability_prior_events: int = 10
 

@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("contract_id", sa.Text(), nullable=False),
         sa.Column("need_id", sa.Text(), sa.ForeignKey("needs.need_id"), nullable=False, index=True),
         sa.Column("virtual_node", sa.Text(), nullable=False, comment="ledger party"),
-        sa.Column("kind", sa.Text(), nullable=False, comment="initial, assist"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="initial, assist, refused"),
         sa.Column("terms", sa.LargeBinary(), nullable=False),
         sa.Column("offer", sa.LargeBinary(), nullable=False),
         sa.Column("offer_signature", sa.Text(), nullable=False),

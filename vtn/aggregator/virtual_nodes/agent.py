@@ -8,6 +8,7 @@ or a lost answer needs no special care.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,8 +102,7 @@ class VirtualNode:
             return Rejection(virtual_node=self.party, reason="no interval left that could still be called")
         evaluations = await self._evaluate(request, start_ms, count, exclude=())
         usable = sorted(
-            (each.candidate for each in evaluations if not each.candidate.excluded),
-            key=lambda candidate: (candidate.cost_minor_per_mwh, candidate.candidate),
+            (each.candidate for each in evaluations if not each.candidate.excluded), key=lambda each: each.merit
         )
         kept = usable[: len(usable) - len(usable) * program.reserve_percent // 100]
         expected = [
@@ -120,7 +120,7 @@ class VirtualNode:
             interval_s=request.interval_s,
             profile_wh=tuple(expected),
             energy_price_minor_per_mwh=self._price(reliability),
-            valid_until_ms=now_ms + program.accept_window_s * MS_PER_S,
+            valid_until_ms=start_ms,
         )
         signature = self._key.sign(offer_bytes(offer)).hex()
         forecast_wh = sum(each.candidate.forecast_wh for each in evaluations)
@@ -316,8 +316,9 @@ class VirtualNode:
         tolerance = self._around.program.terms.monitor_tolerance_percent
         assessment = monitoring.assess(contract.terms, watched, closed_until_ms, tolerance)
         await self._around.records.put_deliveries(contract.contract_id, assessment.intervals)
-        if assessment.lost:
-            _log.warning("devices lost", contract=contract.contract_id, lost=assessment.lost)
+        known = self._assessed.get(contract.contract_id, (0, {}, 0))[1]
+        if new := {key: reason for key, reason in assessment.lost.items() if key not in known}:
+            _log.warning("devices lost", contract=contract.contract_id, lost=new)
         return closed_until_ms, assessment.lost, assessment.short_wh
 
     def _uncovered(self, contract: ContractRecord, view: _View) -> tuple[int, ...]:
@@ -348,9 +349,9 @@ class VirtualNode:
         }
         members = await around.members.of_group(self.name)
         readings = await around.members.readings([member.ven_id for member in members], 0, now_ms)
-        evaluations = []
-        for member in members:
-            evaluations.append(
+        # Off the event loop: homes go on polling while a large group is evaluated.
+        return await asyncio.to_thread(
+            lambda: [
                 evaluate(
                     member,
                     readings[member.ven_id],
@@ -362,8 +363,9 @@ class VirtualNode:
                     now_ms=now_ms,
                     engaged=member.party in exclude or member.party in engaged,
                 )
-            )
-        return evaluations
+                for member in members
+            ]
+        )
 
     def _price(self, reliability_bp: int) -> int:
         """Its asking price: what a delivered MWh of its members costs it, plus its margin, at most the programme's."""

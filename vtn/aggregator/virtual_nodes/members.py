@@ -107,8 +107,8 @@ def evaluate(
         excluded = "under contract in this time already"
     elif not excluded and max(readings_wh, default=0) < silent_from_ms:
         excluded = f"silent: no reading in the last {SILENT_AFTER_INTERVALS} intervals"
-    elif not excluded and not any(available):
-        excluded = "forecast leaves nothing to shed"
+    elif not excluded and sum(available) < program.call_wh_min:
+        excluded = f"forecast leaves {sum(available)} Wh to shed, a call is worth {program.call_wh_min} Wh at least"
     candidate = Candidate(
         candidate=member.ven_id,
         available_wh=available,
