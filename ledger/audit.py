@@ -139,6 +139,8 @@ class _Replay:
         if row["first_index"] != head.size or row["size"] != head.size + len(stored.entries):
             raise LedgerDiffers(height, "tables blocks, entries: the entries do not follow those of the block before")
         transactions = self._transactions(height, stored)
+        if _summary(stored).get("order_revision") != row["order_revision"]:
+            raise LedgerDiffers(height, "tables blocks, entries: order_revision is not that of the summary entry")
         try:
             header = read_header(row["header"])
             block = Block(
@@ -258,6 +260,13 @@ class _Replay:
         if (checkpoint.size, checkpoint.root) != (head.size, head.root):
             raise LedgerDiffers(height, "table checkpoints: another tree was signed")
         self.checkpoint = rows[0]["note"]
+
+
+def _summary(stored: StoredBlock) -> dict[str, Any]:
+    try:
+        return canonical.decode_object(stored.entries[-1]["data"]) if stored.entries else {}
+    except VerificationError:
+        return {}
 
 
 def _content(entry: bytes, body: Row) -> bytes:

@@ -9,6 +9,7 @@ contracts. The blocks below the last are checked by the audit.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -141,8 +142,8 @@ def _check_checkpoint(stored: Stored, head: Head) -> None:
 async def _state(store: Store) -> tuple[StateCache, int | None]:
     leaves_of: dict[int, list[bytes]] = {}
     due: list[int] = []
-    async for rows in store.stream_records():
-        for row in rows:
+    async with aclosing(store.stream_records()) as parts:
+        async for row in parts:
             hashed, value = _hashes(row)
             leaves_of.setdefault(bucket_of(hashed), []).append(hashed + value)
             if row.kind == "expiry":

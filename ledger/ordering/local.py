@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ledger.errors import OrderingUnavailable
 from ledger.ordering.orderer import Committed, Conflict, Ordered, Proposed
 
+_ABSENT: Final = (DBAPIError, psycopg.Error, OSError)
 _LOCK_SPACE: Final = zlib.crc32(b"gridpact/order")
 
 
@@ -80,10 +81,11 @@ class LocalOrderer:
     async def _release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # invalidating ends the session, and with it the lock; the pool gets a fresh connection
-            with contextlib.suppress(DBAPIError, psycopg.Error):
-                await connection.invalidate()
-            await connection.close()
+            with contextlib.suppress(*_ABSENT):  # where the session is gone, the lock is too
+                if not connection.invalidated:
+                    await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            with contextlib.suppress(*_ABSENT):
+                await connection.close()
 
     async def _locked(self) -> AsyncConnection:
         try:
@@ -94,7 +96,7 @@ class LocalOrderer:
                 text("SELECT pg_try_advisory_lock(:space, :key)"),
                 {"space": _LOCK_SPACE - 2**31, "key": self._lock_key},
             )
-        except (DBAPIError, OSError) as error:
+        except _ABSENT as error:
             raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from None
         if not taken:
             await connection.close()
@@ -106,6 +108,6 @@ class LocalOrderer:
     async def _alive(self, connection: AsyncConnection) -> bool:
         try:
             await connection.execute(text("SELECT 1"))
-        except (DBAPIError, OSError):
+        except _ABSENT:
             return False
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.log.tiles import TILE_WIDTH, TileId
 from ledger.store import tables
+from ledger.store.reading import paged_records
 
 Row = Mapping[str, Any]
 
 _BLOCKS_AT_ONCE: Final = 100
-_ROWS_AT_ONCE: Final = 2_000
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class History:
         query = select(table).where(table.c.channel == self._channel, *conditions).order_by(*order)
         return [dict(row) for row in (await self._connection.execute(query)).mappings()]
 
-    async def blocks(self) -> AsyncIterator[StoredBlock]:
+    async def blocks(self) -> AsyncGenerator[StoredBlock, None]:
         """All blocks in order of height."""
         height = -1
         while True:
@@ -75,13 +75,11 @@ class History:
         rows = await self.rows(tables.tiles, tuple_(of.level, of.number).in_([tuple(tile) for tile in wanted]))
         return {TileId(row["level"], row["number"]): row["data"] for row in rows}
 
-    async def records(self) -> AsyncIterator[Row]:
+    async def records(self) -> AsyncGenerator[Row, None]:
         """All records."""
         query = select(tables.records).where(tables.records.c.channel == self._channel)
-        result = await self._connection.stream(query)
-        async for part in result.mappings().partitions(_ROWS_AT_ONCE):
-            for row in part:
-                yield dict(row)
+        async for row in paged_records(self._connection, query):
+            yield dict(row._mapping)
 
     async def count(self, table: Table) -> int:
         """Number of rows of the channel."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.log.tiles import TileId
 from ledger.store.store import RecordRow, ResultRow, StoredFact
@@ -138,12 +138,24 @@ class Reads:
         async with self._engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
-    async def stream_records(self) -> AsyncIterator[Sequence[RecordRow]]:
+    async def stream_records(self) -> AsyncGenerator[RecordRow, None]:
         of = records.c
-        query = select(of.kind, of.key, of.height, of.body, of.bucket, of.key_hash, of.value_hash).where(
-            of.channel == self._channel
-        )
+        query = select(of.kind, of.key, of.height, of.body, of.bucket, of.key_hash, of.value_hash)
         async with self._engine.connect() as connection:
-            result = await connection.stream(query)
-            async for part in result.partitions(_STREAM_ROWS):
-                yield [RecordRow(*row) for row in part]
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            async for row in paged_records(connection, query.where(of.channel == self._channel)):
+                yield RecordRow(**row._mapping)
+
+
+async def paged_records(connection: AsyncConnection, query: Select[Any]) -> AsyncGenerator[Row[Any], None]:
+    """The rows of a query that selects kind and key of records, page by page in key order: a page needs no cursor that
+    would have to be closed should the reader stop early."""
+    of, after = records.c, ("", "")
+    while True:
+        page = query.where(tuple_(of.kind, of.key) > tuple_(*map(literal, after))).order_by(of.kind, of.key)
+        rows = (await connection.execute(page.limit(_STREAM_ROWS))).all()
+        for row in rows:
+            yield row
+        if len(rows) < _STREAM_ROWS:
+            return
+        after = (rows[-1].kind, rows[-1].key)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -121,8 +121,8 @@ class Store(Protocol):
     async def load(self) -> Stored:
         """The newest block. Raises GenesisInvalid if there is no genesis."""
 
-    def stream_records(self) -> AsyncIterator[Sequence[RecordRow]]:
-        """All records, in parts."""
+    def stream_records(self) -> AsyncGenerator[RecordRow, None]:
+        """All records; to be closed when done with (contextlib.aclosing)."""
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
         """Run `work` on the committed data and commit what it returns, with the signed checkpoint, as one."""

@@ -1,0 +1,167 @@
+"""The audit finds any changed byte in any table, and names the block and the transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from ledger.audit import LedgerDiffers, audit
+from ledger.config import LedgerSettings
+from ledger.errors import GenesisInvalid
+from ledger.store import tables
+from runtime.database import create_engine
+from tests.builders import a_clock
+from tests.ledger.replicas import (
+    ACCEPT_BY_MS,
+    a_proposal,
+    a_replica,
+    a_transfer,
+    an_issue,
+    execute,
+    founded,
+    readings,
+    transfers,
+)
+
+_AUDITED = (tables.meta, tables.blocks, tables.entries, tables.transactions, tables.bodies, tables.facts,
+            tables.fact_parties, tables.records, tables.tiles, tables.checkpoints)  # fmt: skip
+_COLUMNS = [(table.name, column.name) for table in _AUDITED for column in table.c]
+
+
+@pytest.fixture(scope="module")
+def lived(databases, tmp_path_factory):
+    """A ledger with all kinds of entries: genesis, transactions, refusals, a deadline, facts, readings."""
+    folder = tmp_path_factory.mktemp("ledger")
+    url = databases.new("ledger")
+    asyncio.run(_live(url, folder))
+    yield url, folder
+    databases.drop(url)
+
+
+@pytest.fixture
+async def engine(lived, databases):
+    """A copy of that ledger, to be spoilt."""
+    name = make_url(lived[0]).database
+    url = make_url(lived[0]).set(database=f"{name}_copy")
+    with psycopg.connect(
+        url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False), autocommit=True
+    ) as admin:
+        admin.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name} STRATEGY file_copy")
+    engine = create_engine(url.render_as_string(hide_password=False))
+    yield engine
+    await engine.dispose()
+    databases.drop(url.render_as_string(hide_password=False))
+
+
+async def _live(url: str, folder: Path) -> None:
+    clock = a_clock()
+    async with a_replica(url, folder, clock) as ledger:
+        await ledger.run(an_issue())
+        await ledger.run(*a_proposal())
+        await ledger.run(*transfers(20))
+        await ledger.submit(a_transfer("too much", 10**9))
+        await ledger.run(readings(100, 200, 300))
+        clock.advance(ACCEPT_BY_MS - clock.now_ms())
+        await ledger.run(a_transfer("after the deadline"))
+
+
+async def audited(engine, folder: Path):
+    return await audit(engine, founded(LedgerSettings(data_dir=folder)))
+
+
+async def test_an_untouched_ledger_is_executed_again_and_found_equal(lived, engine):
+    result = await audited(engine, lived[1])
+    (heights,) = await execute(engine, "SELECT max(height), max(size) FROM blocks")
+    assert (result.height, result.size) == tuple(heights)
+    assert result.transactions == 29
+    assert result.checkpoint.splitlines()[1] == str(result.size)
+
+
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["first", "last"])
+@pytest.mark.parametrize(("table", "column"), _COLUMNS)
+async def test_one_changed_value_in_any_column_is_found(lived, engine, table: str, column: str, last: bool):
+    """Every column of every audited table, in its first row and in its last."""
+    await _flip(engine, table, column, "DESC" if last else "")
+    with pytest.raises((LedgerDiffers, GenesisInvalid)) as found:
+        await audited(engine, lived[1])
+    if isinstance(found.value, LedgerDiffers):
+        assert table in found.value.what or column in ("channel", "height", "log_index"), found.value.what
+
+
+@pytest.mark.parametrize("table", [table.name for table in _AUDITED])
+async def test_a_row_that_is_missing_is_found(lived, engine, table: str):
+    await execute(engine, f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})")
+    with pytest.raises((LedgerDiffers, GenesisInvalid)):
+        await audited(engine, lived[1])
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("blocks", {"height": "1000"}),
+        ("entries", {"log_index": "1000000"}),
+        ("transactions", {"log_index": "1000000", "height": "1000", "id": "'x'", "nonce": "'x'"}),
+        ("transactions", {"log_index": "1000000", "id": "'x'", "nonce": "'x'"}),
+        ("bodies", {"log_index": "1000000"}),
+        ("facts", {"height": "1000"}),
+        ("fact_parties", {"party": "'x'"}),
+        ("records", {"key": "'x'"}),
+        ("tiles", {"number": "77"}),
+        ("checkpoints", {"size": "1000000", "height": "1000"}),
+    ],
+)
+async def test_a_row_too_many_is_found(lived, engine, table: str, change: dict[str, str]):
+    names = [column.name for column in tables.metadata.tables[table].c]
+    values = ", ".join(change.get(name, name) for name in names)
+    await execute(engine, f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} LIMIT 1")
+    with pytest.raises(LedgerDiffers):
+        await audited(engine, lived[1])
+
+
+async def test_the_first_block_and_its_transaction_are_named(lived, engine):
+    """Of two changed bodies the earlier one."""
+    rows = await execute(engine, "SELECT log_index, height, id FROM transactions ORDER BY log_index LIMIT 5")
+    places = [rows[2].log_index, rows[4].log_index]
+    await execute(engine, f"UPDATE bodies SET body = {_flipped('body')} WHERE log_index = ANY(:places)", places=places)
+    with pytest.raises(LedgerDiffers) as found:
+        await audited(engine, lived[1])
+    assert (found.value.height, found.value.transaction_id) == (rows[2].height, rows[2].id)
+
+
+async def test_a_changed_record_is_named_by_the_transaction_that_wrote_it(lived, engine):
+    (row,) = await execute(engine, "SELECT key, height FROM records WHERE kind = 'measurement' ORDER BY key LIMIT 1")
+    await execute(engine, f"UPDATE records SET body = {_flipped('body')} WHERE key = :key", key=row.key)
+    with pytest.raises(LedgerDiffers) as found:
+        await audited(engine, lived[1])
+    (by,) = await execute(engine, "SELECT id FROM transactions WHERE command = 'RecordMeasurements'")
+    assert (found.value.height, found.value.transaction_id) == (row.height, by.id)
+
+
+async def test_a_folder_of_another_ledger_does_not_fit(engine, tmp_path):
+    """The same parties, other log keys: the policy differs."""
+    with pytest.raises(LedgerDiffers, match="meta"):
+        await audited(engine, tmp_path)
+
+
+async def _flip(engine, table: str, column: str, order: str) -> None:
+    """Changes one value of the first row in `order` to one that meets no other row."""
+    described = tables.metadata.tables[table]
+    kind = described.c[column].type.python_type
+    new = {bytes: _flipped(column), int: f"{column} + 1000000", bool: f"NOT {column}", str: f"{column} || 'x'"}
+    appended = f"array_append({column}, 'x')"
+    keys = ", ".join(f"{key.name} {order}" for key in described.primary_key)
+    await execute(
+        engine,
+        f"UPDATE {table} SET {column} = {new.get(kind, appended)} WHERE ctid = "
+        f"(SELECT ctid FROM {table} WHERE {column} IS NOT NULL ORDER BY {keys} LIMIT 1)",
+    )
+
+
+def _flipped(column: str) -> str:
+    """One bit of the byte in the middle."""
+    at = f"length({column}) / 2"
+    return f"set_byte({column}, {at}, get_byte({column}, {at}) # 1)"
