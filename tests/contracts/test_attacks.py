@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from contracts.core import commands as c
+from contracts.core.codec import INTEGER_MAX
 from contracts.core.errors import Refusal
 from contracts.core.parties import Role
 from contracts.core.state import State
 from contracts.demand_response.contract import ContractRecord, Level, Status
+from contracts.demand_response.needs import NeedRecord, end_in_need
 from tests.contracts.world import (
     BASELINE,
     END_MS,
@@ -154,6 +156,17 @@ def an_accepted_group() -> ContractRecord:
     world = World()
     world.group()
     return world.contract("s1")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_sum_of_a_need_keeps_a_contract_from_ending(sign: int) -> None:
+    world = World()
+    world.group()
+    state = State(world)
+    for _ in range(2):
+        end_in_need(state, world.contract("s1"), sign * INTEGER_MAX)
+    need = state.take(NeedRecord, "need-1", "need_unknown")
+    assert (need.open_contracts, need.delivered_wh) == (-1, sign * INTEGER_MAX)
 
 
 # ---- contracts

@@ -16,6 +16,7 @@ from tests.contracts.world import (
     a_group_setup,
     a_home_setup,
     a_request,
+    changed,
     group_terms,
     home_terms,
     readings,
@@ -139,3 +140,17 @@ def test_an_open_proposal_below_stops_the_settlement_until_its_deadline_is_worke
     world.advance(SETTLE_MS)
     world.settle()
     assert world.status("s2-d1") == "expired"
+
+
+def test_a_device_that_joined_late_counts_in_its_own_intervals() -> None:
+    world = World()
+    world.group(minimum_percent=25)
+    world.homes("d0")
+    late = changed(BASELINE, curve_wh=(600, 600))
+    world.homes("d1", start_ms=EVENT_MS + 900_000, obligation_wh=(250, 250), baseline=late)
+    world.meter("d0", 100, 100, 100, 100)
+    world.meter("d1", 0, 30, 7, 0)
+    world.settle()
+    assert world.contract("s1").delivered_wh == (100, 130, 107, 100)
+    # below 80 % of 1000 in each interval
+    assert world.contract("s1").shortfall_wh == 700 + 670 + 693 + 700

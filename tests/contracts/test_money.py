@@ -74,6 +74,8 @@ def test_a_need_holds_its_budget_which_must_cover_the_target() -> None:
     assert world.refused("utl", a_request(need_id="n2", aggregator="aud")) == "role_not_allowed"
     assert world.refused("utl", a_request(need_id="n2", start_ms=world.time_ms)) == "deadline_passed"
     assert world.refused("utl", a_request(need_id="n2", start_ms=EVENT_MS + 1)) == "interval_invalid"
+    odd = a_request(need_id="n2", interval_s=61, start_ms=EVENT_MS - EVENT_MS % 61_000)
+    assert world.refused("utl", odd) == "interval_invalid", "no whole minutes"
     assert world.refused("utl", a_request(need_id="n2", target_wh=())) == "interval_invalid"
     assert world.refused("utl", a_request(need_id="n2", target_wh=(0, 0))) == "interval_invalid"
     assert world.refused("utl", a_request(need_id="n2", target_wh=(1,) * 193)) == "interval_invalid"
@@ -123,7 +125,9 @@ def test_money_of_an_event_reaches_the_parties_and_the_rest_returns() -> None:
         world.meter(device, 200, 200, 200, 200)
     world.settle()
     paid = {fact.payee: fact for fact in world.complete() if isinstance(fact, DRCompleted)}
-    world.close()
+    (closed, _) = world.close()
+    assert isinstance(closed, RequestClosed)
+    assert (closed.delivered_wh, closed.returned_minor) == (3200, 5000 - 1280)
     assert [world.free(name) for name in ("d0", "d1", "d2", "d3")] == [660] * 4
     assert (world.free("vn"), world.free("agg"), world.free("utl")) == (500 + 320, 97_000 + 320, 98_720)
     assert (paid["d0"].paid_wh, paid["d0"].amount_minor, paid["d0"].penalty_minor) == (800, 160, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contracts.core.state import State
@@ -14,6 +14,7 @@ EDITS = st.lists(st.tuples(KEYS, st.none() | st.integers(0, 99)), max_size=12)
 
 
 @given(EDITS, EDITS, EDITS, KEYS, KEYS, st.integers(0, 6))
+@example([("a", 1), ("b", 2)], [("a", None)], [], "a", "c", 1)
 def test_a_scan_over_stacked_writes_gives_what_one_table_would(
     stored: list[tuple[str, int | None]],
     written: list[tuple[str, int | None]],
