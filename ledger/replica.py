@@ -88,6 +88,7 @@ class Replica(Serving):
             genesis.mark(marker, msgspec.json.encode(self._founded.genesis, order="sorted"))
             await self._orderer.start(self.head.height)
         except BaseException:
+            await self._store.close()
             await self._orderer.stop()
             raise
         jobs = (self._follow, self._propose, self._keep_refusals)
@@ -112,8 +113,11 @@ class Replica(Serving):
         self._require_sound()
         if self._unavailable is not None:
             raise OrderingUnavailable(self._unavailable)
-        judged = await self._ingress.judge(transactions, self._clock.now_ms())
-        refused = await self._refusals_of(judged)
+        try:
+            judged = await self._ingress.judge(transactions, self._clock.now_ms())
+            refused = await self._refusals_of(judged)
+        except STORE_ERRORS as error:
+            raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from error
         accepted = [each.parsed for each in judged if each.parsed is not None and not each.code]
         self._require_sound()
         answers = dict(zip(accepted, self._pool.add(accepted), strict=True)) if accepted else {}
@@ -201,7 +205,8 @@ class Replica(Serving):
             taken = self._pool.take(self._settings.block_bytes_max, TRANSACTIONS_MAX)
             count = len(taken)
             try:
-                known = await self._store.results([ticket.parsed.id for ticket in taken])
+                old = await self._store.known([ticket.parsed.id for ticket in taken]) if taken else frozenset()
+                known = await self._store.results(list(old))
             except STORE_ERRORS as error:
                 await self._await_store(error)
                 self._pool.put_back()
@@ -369,7 +374,11 @@ class Replica(Serving):
     async def _flush_refusals(self) -> None:
         rows, self._refused = self._refused, []
         if rows:
-            await self._store.add_refusals(rows, REFUSALS_KEPT)
+            try:
+                await self._store.add_refusals(rows, REFUSALS_KEPT)
+            except STORE_ERRORS:
+                self._refused = [*rows, *self._refused][-REFUSALS_KEPT:]
+                raise
 
     async def _party(self, party: str) -> bytes | None:
         known, body = self._machine.cache.peek("party", party)

@@ -15,13 +15,13 @@ from typing import Final
 
 import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import OrderingUnavailable
 from ledger.ordering.orderer import Committed, Conflict, Ordered, Proposed
 
-_ABSENT: Final = (DBAPIError, psycopg.Error, OSError)
+_ABSENT: Final = (SQLAlchemyError, psycopg.Error, OSError)
 _LOCK_SPACE: Final = zlib.crc32(b"gridpact/order")
 
 
@@ -80,30 +80,27 @@ class LocalOrderer:
 
     async def _release(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*_ABSENT):  # where the session is gone, the lock is too
-                if not connection.invalidated:
-                    await connection.execute(text("SELECT pg_advisory_unlock_all()"))
-            with contextlib.suppress(*_ABSENT):
-                await connection.close()
+        with contextlib.suppress(*_ABSENT):  # where the session is gone, the lock is too
+            if connection is not None and not connection.invalidated:
+                await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        await _close(connection)
 
     async def _locked(self) -> AsyncConnection:
+        connection: AsyncConnection | None = None
         try:
             connection = await self._engine.connect()
             # no transaction stays open on it: an idle one would hold back vacuum for as long as the replica lives
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            taken = await connection.scalar(
-                text("SELECT pg_try_advisory_lock(:space, :key)"),
-                {"space": _LOCK_SPACE - 2**31, "key": self._lock_key},
-            )
+            values = {"space": _LOCK_SPACE - 2**31, "key": self._lock_key}
+            if await connection.scalar(text("SELECT pg_try_advisory_lock(:space, :key)"), values):
+                return connection
         except _ABSENT as error:
+            await _close(connection)
             raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from None
-        if not taken:
-            await connection.close()
-            raise OrderingUnavailable(
-                "another replica orders blocks on this database: stop it, or give this one a database of its own"
-            )
-        return connection
+        await _close(connection)
+        raise OrderingUnavailable(
+            "another replica orders blocks on this database: stop it, or give this one a database of its own"
+        )
 
     async def _alive(self, connection: AsyncConnection) -> bool:
         try:
@@ -111,3 +108,9 @@ class LocalOrderer:
         except _ABSENT:
             return False
         return True
+
+
+async def _close(connection: AsyncConnection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(*_ABSENT):
+            await connection.close()

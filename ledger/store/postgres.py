@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, func, insert, literal, select, text, tuple_
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import GenesisExists, GenesisInvalid
@@ -26,6 +26,8 @@ from ledger.store.writing import Statement, block_statements, genesis_statements
 STORE_ERRORS = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
 """What PostgreSQL's absence looks like; any other error of it is a fault of ours or of the data."""
 
+_ANY_ERROR = (SQLAlchemyError, psycopg.Error, OSError)
+
 
 class PostgresStore(Reads):
     """ledger.store.store.Store on PostgreSQL."""
@@ -35,11 +37,10 @@ class PostgresStore(Reads):
         self._writer: AsyncConnection | None = None
 
     async def close(self) -> None:
-        """Give the writer connection back."""
+        """End the writer connection."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            with contextlib.suppress(*STORE_ERRORS):
-                await writer.close()
+            await _end(writer)
 
     async def is_empty(self) -> bool:
         async with self._engine.connect() as connection:
@@ -90,21 +91,27 @@ class PostgresStore(Reads):
         return Stored(found[0], found[1], block, summary, note or b"", edge)
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
-        writer = self._writer
-        if writer is None:
-            writer = self._writer = await self._engine.connect()
+        writer = await self._writing()
         try:
             executed, checkpoint = await writer.run_sync(lambda sync: work(PostgresSource(sync, self._channel)))
             await _send(writer, block_statements(self._channel, executed, checkpoint))
             await writer.commit()
         except BaseException:
             self._writer = None
-            with contextlib.suppress(*STORE_ERRORS):
-                await writer.rollback()
-            with contextlib.suppress(*STORE_ERRORS):
-                await writer.close()
+            await _end(writer)
             raise
         return executed
+
+    async def known(self, ids: Sequence[str]) -> frozenset[str]:
+        writer = await self._writing()
+        try:
+            rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": list(ids)})).all()
+            await writer.rollback()
+        except BaseException:
+            self._writer = None
+            await _end(writer)
+            raise
+        return frozenset(row[0] for row in rows)
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
         values = [
@@ -123,6 +130,19 @@ class PostgresStore(Reads):
             await connection.execute(insert(refusals), values)
             newest = select(func.max(refusals.c.number) - keep).where(*self._of(refusals)).scalar_subquery()
             await connection.execute(refusals.delete().where(*self._of(refusals), refusals.c.number <= newest))
+
+    async def _writing(self) -> AsyncConnection:
+        if self._writer is None:
+            writer = await self._engine.connect()
+            # the writer looks up keys and nothing else; a plan cached while the tables were small would scan them
+            try:
+                await writer.execute(_KEYS_ONLY)
+                await writer.commit()
+            except BaseException:
+                await _end(writer)
+                raise
+            self._writer = writer
+        return self._writer
 
     async def _edge(self, connection: AsyncConnection, size: int) -> dict[TileId, bytes]:
         wanted = [(tile.level, tile.number) for tile in edge_tiles(size)]
@@ -186,9 +206,27 @@ _SCAN = text(
 )
 _TAKEN = text(
     "SELECT id, NULL FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered "
-    "UNION ALL SELECT sender, nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) AS w(sender, nonce) "
-    "JOIN transactions USING (sender, nonce) WHERE channel = :channel AND registered AND code <> 'nonce_reused'"
+    "UNION ALL SELECT w.sender, w.nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) "
+    "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = :channel "
+    "AND t.sender = w.sender AND t.nonce = w.nonce AND registered AND code <> 'nonce_reused' LIMIT 1) AS used"
 )
+_KNOWN = text("SELECT id FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered")
+_KEYS_ONLY = text(
+    "SELECT set_config(name, 'off', false) FROM pg_settings "
+    "WHERE name IN ('enable_seqscan', 'enable_hashjoin', 'enable_mergejoin')"
+)
+
+
+async def _end(connection: AsyncConnection) -> None:
+    """Closes the session itself: its settings are not those of the pool's other connections."""
+    with contextlib.suppress(*_ANY_ERROR):
+        if not connection.invalidated:
+            raw = await connection.get_raw_connection()
+            if isinstance(raw.driver_connection, psycopg.AsyncConnection):
+                await raw.driver_connection.close()
+            await connection.invalidate()
+    with contextlib.suppress(*_ANY_ERROR):
+        await connection.close()
 
 
 async def _send(connection: AsyncConnection, statements: Sequence[Statement]) -> None:

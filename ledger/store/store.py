@@ -127,6 +127,9 @@ class Store(Protocol):
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
         """Run `work` on the committed data and commit what it returns, with the signed checkpoint, as one."""
 
+    async def known(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those that have a first result; asked by the one writer before it orders a block."""
+
     async def results(self, ids: Sequence[str]) -> dict[str, ResultRow]:
         """First results of those that have one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
@@ -18,6 +19,7 @@ from contracts.core.envelope import seal
 from contracts.core.parties import Role
 from ledger.client import party_id
 from ledger.config import LedgerSettings
+from ledger.errors import OrderingUnavailable
 from ledger.founding import Founded
 from ledger.ordering.pool import TransactionResult
 from ledger.replica import Replica
@@ -82,7 +84,7 @@ def a_proposal(contract_id: str = "sc1-1") -> list[bytes]:
         penalty_price_minor_per_mwh=100_000, tolerance_percent=20, cap_percent=120, success_percent=95,
         partial_percent=60, minimum_percent=70, deposit_minor=100, accept_by_ms=ACCEPT_BY_MS,
         activate_by_ms=ACCEPT_BY_MS + 600_000, settle_after_ms=EVENT_MS + 2 * HOUR_MS,
-        baseline_preset=TEN_OF_TEN.name, baseline=None, assisting=(), **prices,
+        baseline_preset=TEN_OF_TEN.name, baseline=None, assisting=(), meter_limit_wh=10_000, **prices,
     )  # fmt: skip
     offer = c.Offer(
         need_id="need-1", aggregator=AGGREGATOR_ID, virtual_node=VIRTUAL_NODE_ID, profile_wh=(1000,) * 4,
@@ -148,3 +150,17 @@ async def execute(engine: AsyncEngine, statement: str, **values: Any) -> Sequenc
     async with engine.begin() as connection:
         result = await connection.execute(text(statement), values)
         return result.all() if result.returns_rows else []
+
+
+async def until_known(ledger: Ledger, content: bytes) -> list[TransactionResult]:
+    """Submits the same transaction until its outcome is known, as the client does."""
+    for _ in range(100):
+        try:
+            results = await ledger.submit(content)
+        except OrderingUnavailable:
+            await asyncio.sleep(0.1)
+            continue
+        if results[0].status != "unknown":
+            return results
+        await asyncio.sleep(0.05)
+    raise AssertionError("still unknown")

@@ -1,0 +1,5 @@
+"""`make bench`: the ledger's figures."""
+
+from tests.bench.ledger_bench import main
+
+main()
