@@ -145,6 +145,7 @@ def write_summary(story: Story, outcome: Outcome, proofs_verified: int, started:
             [each for each in outcome.refusals if each["command"] == "RecordMeasurements"]
         ),
         "proofs_verified": proofs_verified,
+        "forged_in_transit": story.stage.proxy.forged if story.stage.proxy is not None else 0,
         "faults": {
             "seed": story.stage.seed,
             **vars(story.stage.faults),

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import outcome
+from demo.data.series import INTERVAL_S
 from demo.stage import Stage
 from demo.story import Story
 from ledger.client import LedgerClient
@@ -37,9 +38,10 @@ async def evening(
             await stage.open_vtn()
         with console.status("52 homes enrol and report their history"):
             await stage.open_homes()
-            vens = await stage.wait_for_homes()
+            await stage.wait_for_homes(since_ms=1)
         with console.status("everything starts again under the evening's clock"):
             clock = await stage.begin()
+            vens = await stage.wait_for_homes(since_ms=clock.now_ms() - INTERVAL_S * 1000)
         story = Story(stage, clock, console)
         story.say(f"{len(vens)} homes enrolled in 2 virtual nodes; {stage.faults.offline} is offline")
         trouble = asyncio.create_task(disturb(stage, clock)) if disturb is not None else None

@@ -16,14 +16,16 @@ from typing import Any
 
 from demo.data.series import EVENT_START_MS, HOLIDAYS, INTERVAL_S, ZONE, load_homes
 from demo.faults import Faults, ForgingProxy, choose
-from demo.processes import Process, call, call_json, free_port
-from runtime.clock import Clock, write_clock
+from demo.processes import CommandFailed, Process, call, call_json, free_port
+from runtime.clock import Clock, clock_from_file, write_clock
 
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
 LEAD_S = 75 * 60
+#: wall time that founding and enrolment usually take
+ENROLMENT_WALL_S = 90
 #: wall time set aside for the restart under the evening's clock
-RESTART_WALL_S = 12
+RESTART_WALL_S = 18
 UTILITY_FUNDS_MINOR = 1_000_000
 AGGREGATOR_FUNDS_MINOR = 100_000
 TERMS = {
@@ -67,7 +69,6 @@ class Stage:
             "GRIDPACT_VTN_LEDGER_URL": self.ledger_url,
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
-            "GRIDPACT_VEN_FLEXIBLE_PERCENT": "50",
         }
 
     @property
@@ -96,13 +97,14 @@ class Stage:
             (self.folder / name).mkdir(parents=True)
         for home_id, series in self.homes.items():
             series.write_profile(self.folder / "profiles" / f"{home_id}.json")
-        write_clock(self.clock_file, epoch_domain_ms=self._evening_ms() - 3_600_000, speed=1.0)
+        write_clock(self.clock_file, epoch_domain_ms=self._evening_ms() - ENROLMENT_WALL_S * 1000, speed=1.0)
 
     async def begin(self) -> Clock:
         """Starts everything again under the evening's clock, which is returned."""
         await self._stop_all()
+        start_ms = max(self._evening_ms(), clock_from_file(self.clock_file).now_ms())
         self.clock_file.unlink()
-        clock = write_clock(self.clock_file, epoch_domain_ms=self._evening_ms(), speed=self.speed)
+        clock = write_clock(self.clock_file, epoch_domain_ms=start_ms, speed=self.speed)
         await self._start_ledger()
         await self._start_vtn()
         await self._start_homes()
@@ -159,18 +161,20 @@ class Stage:
             )  # fmt: skip
         await self._start_homes()
 
-    async def wait_for_homes(self, timeout_s: float = 90.0) -> list[dict[str, Any]]:
-        """Returns the VENs once all that run are registered and have reported their history, in virtual nodes."""
+    async def wait_for_homes(self, since_ms: int, timeout_s: float = 90.0) -> list[dict[str, Any]]:
+        """Returns the VENs once all that run are in virtual nodes and have reported a reading that ended at `since_ms`
+        or later."""
+        wanted, ready = len(self.homes) - 1, 0
         for _ in range(int(timeout_s)):
             vens: list[dict[str, Any]] = await call_json(["dr-vtn", "vens", "list"], self.environment)
-            ready = [ven for ven in vens if ven["meter_r_id"] is not None and ven["virtual_node"] is not None]
-            if len(ready) >= len(self.homes) - 1:
+            ready = sum(1 for ven in vens if ven["virtual_node"] and (ven["reported_ms"] or 0) >= since_ms)
+            if ready >= wanted:
                 return vens
             for process in self.processes.values():
                 if not process.running:
-                    raise RuntimeError(f"{process.name} ended:\n{process.last_words()}")
+                    raise CommandFailed(f"{process.name} ended:\n{process.last_words()}")
             await asyncio.sleep(0.5)
-        raise TimeoutError(f"only {len(ready)} of {len(self.homes)} homes are ready; see {self.folder / 'logs'}")
+        raise CommandFailed(f"only {ready} of {wanted} homes are ready; see {self.folder / 'logs'}")
 
     async def start(
         self, name: str, arguments: list[str | Path], ready_url: str | None = None, **environment: str
@@ -204,7 +208,10 @@ class Stage:
         )  # fmt: skip
         for home_id in self.faults.alone:
             profile = self.folder / "profiles" / f"{home_id}.json"
-            await self.start(home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile])
+            proxied = {"GRIDPACT_VEN_LEDGER_URL": self.proxy_url} if home_id == self.faults.forged else {}
+            await self.start(
+                home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile], **proxied
+            )
 
     async def _stop_all(self) -> None:
         """Homes first, the ledger last."""

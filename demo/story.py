@@ -23,7 +23,7 @@ from ledger.client import START, FactRecord, LedgerClient
 from runtime.clock import Clock
 
 #: what the utility asks for, in percent of the portfolio's forecast
-NEED_PERCENT = 18
+NEED_PERCENT = 15
 PRICE_MINOR_PER_MWH = 200_000
 BUDGET_PERCENT = 150
 #: wall seconds between two looks at what the virtual nodes decided

@@ -79,13 +79,12 @@ def expected_payments(recorded: Recorded) -> dict[str, Expected]:
             for n, value in enumerate(delivered):
                 profile[first + n] += value
         counted = _clamp(sum(profile), terms)
-        positive = sum(max(0, sum(delivered)) for delivered, _ in own.values())
+        counts = {member: _clamp(sum(delivered), recorded.terms[member]) for member, (delivered, _) in own.items()}
+        all_counts = sum(counts.values())
         passed_on = 0
         for member, (delivered, lacking) in own.items():
-            share = floor(Fraction(counted * max(0, sum(delivered)), positive)) if positive else 0
-            found[member] = _pay(
-                recorded.terms[member], sum(delivered), _clamp(share, recorded.terms[member]), lacking, 0
-            )
+            share = floor(Fraction(counts[member] * min(counted, all_counts), all_counts)) if all_counts else 0
+            found[member] = _pay(recorded.terms[member], sum(delivered), share, lacking, 0)
             passed_on += found[member].amount_minor
         lacking = sum(
             _lack(o, d, terms["tolerance_percent"]) for o, d in zip(terms["obligation_wh"], profile, strict=True)
@@ -97,6 +96,7 @@ def expected_payments(recorded: Recorded) -> dict[str, Expected]:
 def _device(terms: Mapping[str, Any], readings: Mapping[int, int]) -> tuple[list[int], int]:
     """Delivered Wh per interval and Wh that are penalised."""
     baseline, step = terms["baseline"], terms["interval_s"] * 1000
+    readings = {start: value for start, value in readings.items() if abs(value) <= terms["meter_limit_wh"]}
     window = [readings.get(baseline["adjustment_start_ms"] + n * step) for n in range(len(baseline["adjustment_wh"]))]
     mean_size = Fraction(sum(abs(value) for value in baseline["curve_wh"]) * baseline["adjustment_cap_percent"], 100)
     cap = floor(Fraction(floor(mean_size), len(baseline["curve_wh"])))
@@ -114,7 +114,7 @@ def _device(terms: Mapping[str, Any], readings: Mapping[int, int]) -> tuple[list
     ]
     worst_lack = max((lack for lack in lacks if lack is not None), default=0)
     lacking = sum(
-        max(obliged, worst_lack) if lack is None else lack
+        max(obliged - min(0, worst), worst_lack) if lack is None else lack
         for obliged, lack in zip(terms["obligation_wh"], lacks, strict=True)
     )
     return [min(0, worst) if value is None else value for value in reported], lacking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts.core.commands import BaselineCommitment, RequestReduction, Terms
+from contracts.core.commands import TARGETS_MAX, BaselineCommitment, RequestReduction, Terms
 from contracts.core.units import MS_PER_S
 from openadr.model import DrEvent, Signal, SignalInterval, Target, digest
 from vtn.services.programs import Program
@@ -43,12 +43,13 @@ def virtual_node_terms(
         partial_percent=program.terms.partial_percent,
         minimum_percent=program.terms.minimum_percent,
         deposit_minor=program.terms.virtual_node_deposit_minor,
+        meter_limit_wh=program.terms.connection_w * request.interval_s // 3600,
         accept_by_ms=now_ms + min(window_ms, lead_ms // 2),
         activate_by_ms=now_ms + min(2 * window_ms, lead_ms),
         settle_after_ms=request_end_ms(request) + program.terms.metering_grace_s * MS_PER_S,
         baseline_preset=program.terms.baseline_preset,
         baseline=None,
-        assisting=assisting,
+        assisting=assisting[:TARGETS_MAX],
     )
 
 

@@ -24,20 +24,21 @@ VenId = Annotated[str, typer.Argument(help="venID.")]
 
 @app.command("list")
 def list_vens(as_json: Json = False, config: Config = None, data_dir: DataDir = None) -> None:
-    """List enrolled VENs."""
+    """List enrolled VENs, with the end of the last interval each has reported."""
 
-    async def work(vtn: Vtn) -> list[Ven]:
-        return await vtn.vens.list()
+    async def work(vtn: Vtn) -> tuple[list[Ven], dict[str, int]]:
+        return await vtn.vens.list(), await vtn.telemetry.last_readings()
 
-    found = with_vtn(config, data_dir, work)
+    found, reported = with_vtn(config, data_dir, work)
     if as_json:
-        print_json(found)
+        print_json([msgspec.structs.asdict(each) | {"reported_ms": reported.get(each.ven_id)} for each in found])
         return
     rows = [
-        (each.ven_id, each.ven_name, each.area, each.virtual_node, each.status, each.party, utc(each.registered_ms))
+        (each.ven_id, each.ven_name, each.area, each.virtual_node, each.status, utc(each.registered_ms),
+         utc(reported.get(each.ven_id)))
         for each in found
-    ]
-    print_table("VENs", ("venID", "venName", "area", "virtual node", "status", "party", "registered"), rows)
+    ]  # fmt: skip
+    print_table("VENs", ("venID", "venName", "area", "virtual node", "status", "registered", "reported"), rows)
 
 
 @app.command()

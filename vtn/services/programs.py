@@ -21,10 +21,12 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `virtual_node_margin_percent`, at most `virtual_node_price_..`, and pays its devices out of that. Of an obligation
     `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
     `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
-    A payee has `accept_window_s` to answer; readings may come until `metering_grace_s` after the end. A home is asked
-    for `derate_percent` of what its forecast says it can shed, and not at all for less than `call_wh_min`;
-    `reserve_percent` of the members are not offered but kept to replace others; who has no history counts as having
-    delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
+    A reading beyond `connection_w`, either way, is no valid one. A payee has `accept_window_s` to answer; readings may
+    come until `metering_grace_s` after the end.
+
+    A home is asked for `derate_percent` of what its forecast says it can shed, and not at all for less than
+    `call_wh_min`; `reserve_percent` of the members are not offered but kept to replace others; who has no history
+    counts as having delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
     `monitor_tolerance_percent` less than obliged over two intervals are helped by others.
     """
 
@@ -32,6 +34,7 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     holidays: tuple[str, ...] = ()
     interval_s: int = 900
     history_days: int = 15
+    connection_w: int = 25_000
     baseline_preset: str = "10of10-additive"
     priority: int = 1
     signal_level: int = 1

@@ -107,6 +107,18 @@ class Telemetry:
                 found[ven_id][start_ms] = energy_wh
         return found
 
+    async def last_readings(self) -> dict[str, int]:
+        """venID -> end (ms) of the latest usable interval of its meter; a VEN that never reported is not there."""
+        t = telemetry.c
+        query = (
+            select(t.ven_id, func.max(t.start_ms + 1000 * t.interval_s).label("end_ms"))
+            .join(vens, vens.c.ven_id == t.ven_id)
+            .where(t.r_id == vens.c.meter_r_id, t.quality != "missing")
+            .group_by(t.ven_id)
+        )
+        async with self._database.reading() as connection:
+            return {row.ven_id: row.end_ms for row in await connection.execute(query)}
+
     async def completeness(self, ven_id: str, first_ms: int, end_ms: int, interval_s: int) -> Completeness:
         """How many of the intervals that end by `end_ms` have a usable reading of the VEN's meter."""
         t = telemetry.c
