@@ -188,6 +188,10 @@ class Story:
             told = plan["virtual_node"] in self.steps[3].ids
             self._step(2, plan["planned_ms"], name)
             self._step(3, plan["planned_ms"], plan["virtual_node"])
+            if plan["kind"] == "assist" and plan["contract_id"] not in self.steps[7].ids:
+                self._step(7, plan["planned_ms"], plan["contract_id"])
+                obliged = sum(plan["terms"]["obligation_wh"]) / 1000
+                self.say(f"      {name} assists with {obliged:.1f} kWh: {plan['contract_id']}", plan["planned_ms"])
             if not told:
                 offered = sum(plan["offer"]["profile_wh"]) / 1000
                 price = plan["offer"]["energy_price_minor_per_mwh"] / 100_000
@@ -214,6 +218,7 @@ class Story:
                     {
                         "sc1": group["plan"]["contract_id"],
                         "at": _iso(chosen["planned_ms"]),
+                        "planned_ms": chosen["planned_ms"],
                         "reason": chosen["reason"],
                         "contracts": [each["contract_id"] for each in members],
                         "homes": [self._name(each["device"]) for each in members],
@@ -224,6 +229,7 @@ class Story:
                     {
                         "sc1": group["plan"]["contract_id"],
                         "at": _iso(group["plan"]["planned_ms"]),
+                        "planned_ms": group["plan"]["planned_ms"],
                         "reason": "assistance of another virtual node",
                         "contracts": [group["plan"]["contract_id"]],
                         "homes": [],

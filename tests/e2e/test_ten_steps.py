@@ -97,7 +97,11 @@ def test_step_7_the_killed_device_was_noticed_and_others_called(evening: Evening
     contracted = {each["payee"] for each in evening.summary["contracts"]["SC2"] if each["state"] == "completed"}
     assert killed in contracted, f"the seed must pick a home that is called: {killed} is not among {sorted(contracted)}"
     assert evening.summary["redispatched"]
-    assert any("no reading" in each["reason"] for each in evening.summary["redispatched"])
+    rounds = [each for group in evening.needs["groups"] for each in group["rounds"]]
+    noticed = [each["planned_ms"] for each in rounds if "no reading" in each["reason"]]
+    assert noticed, "the silent device was never missed"
+    late = [each for each in evening.summary["redispatched"] if each["planned_ms"] >= min(noticed)]
+    assert late, "nobody was called for it"
 
 
 def test_step_8_each_device_recorded_its_own_readings_and_forged_ones_were_refused(evening: Evening) -> None:

@@ -56,6 +56,7 @@ class Cycle:
         self._turn_s = turn_s
         self._wake = asyncio.Event()
         self._cursor = START
+        self._asked_ms: dict[str, int] = {}
 
     async def run(self) -> None:
         """Works until cancelled; an error of one turn is logged and the next turn tries again.
@@ -143,17 +144,20 @@ class Cycle:
     async def _plan(
         self, request: RequestReduction, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]
     ) -> list[GroupPlan]:
-        """Asks the virtual nodes not at work on this need, chooses by merit order, stores plans and reasons."""
+        """Asks the virtual nodes that are not short themselves, chooses by merit order, stores plans and reasons; at
+        most once an interval."""
         now_ms = self._around.clock.now_ms()
         target = await self._uncovered(request, plans, contracts)
-        busy = {plan.virtual_node for plan in plans if plan.kind != REFUSED}
+        if not target or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
+            return []
+        if now_ms - self._asked_ms.get(request.need_id, 0) < request.interval_s * MS_PER_S:
+            return []
+        self._asked_ms[request.need_id] = now_ms
         nodes = [
             node
             for node in self._formation.nodes.values()
-            if node.party not in busy and request.area in (PORTFOLIO, node.area)
+            if request.area in (PORTFOLIO, node.area) and not await self._is_short(node, contracts)
         ]
-        if not nodes or not target or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
-            return []
         offers = {node.party: await node.offer(request) for node in nodes}
         candidates = [_candidate(node, offers[node.party], request) for node in nodes]
         dispatch = choose(target, candidates)
@@ -162,13 +166,21 @@ class Cycle:
         for choice in dispatch.chosen:
             offer = offers[choice.candidate.candidate]
             if isinstance(offer, SignedOffer):
-                made.append(await self._group_plan(request, choice, offer, len(plans) + len(made), assisting))
+                kind = "assist" if any(plan.kind != REFUSED for plan in plans) else "initial"
+                number = len(plans) + len(made)
+                made.append(await self._group_plan(request, choice, offer, number, kind, assisting))
         await self._records.add_group_plans(made, dispatch.choices, target, request.need_id, len(plans), now_ms)
         _log.info("virtual nodes chosen", need=request.need_id, chosen=len(made), lacking_wh=sum(dispatch.lacking_wh))
         return await self._records.group_plans(request.need_id)
 
     async def _group_plan(
-        self, request: RequestReduction, choice: Choice, signed: SignedOffer, number: int, assisting: tuple[str, ...]
+        self,
+        request: RequestReduction,
+        choice: Choice,
+        signed: SignedOffer,
+        number: int,
+        kind: str,
+        assisting: tuple[str, ...],
     ) -> GroupPlan:
         now_ms = self._around.clock.now_ms()
         offer = signed.offer
@@ -196,7 +208,7 @@ class Cycle:
             contract_id=contract_id,
             need_id=request.need_id,
             virtual_node=offer.virtual_node,
-            kind="initial" if number == 0 or skipped == 0 else "assist",
+            kind=kind,
             terms=terms,
             offer=offer,
             offer_signature=signed.signature,
@@ -248,6 +260,13 @@ class Cycle:
         ]
         worth = sum(uncovered) * 100 > sum(request.target_wh) * _WORTH_PERCENT
         return uncovered if worth else []
+
+    async def _is_short(self, node: VirtualNodePort, contracts: dict[str, ContractRecord]) -> bool:
+        """Does the node fail to cover a contract of its own already?"""
+        for contract in contracts.values():
+            if contract.payee == node.party and any(await node.shortfall_wh(contract)):
+                return True
+        return False
 
     def _in_time(self, plan: GroupPlan) -> bool:
         return self._around.clock.now_ms() < plan.terms.accept_by_ms

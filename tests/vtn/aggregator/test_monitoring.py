@@ -20,8 +20,9 @@ def some_terms(obligation: tuple[int, ...] = (100, 100, 100, 100), start_ms: int
     return Terms(
         need_id="need-1", dr_event_id="evt-1", dr_event_digest="0" * 64, start_ms=start_ms, interval_s=900,
         obligation_wh=obligation, energy_price_minor_per_mwh=1, penalty_price_minor_per_mwh=1, tolerance_percent=50,
-        cap_percent=120, success_percent=90, partial_percent=60, minimum_percent=70, deposit_minor=0, meter_limit_wh=10_000,
-        accept_by_ms=start_ms, activate_by_ms=start_ms, settle_after_ms=start_ms + 10 * STEP_MS,
+        cap_percent=120, success_percent=90, partial_percent=60, minimum_percent=70, deposit_minor=0,
+        meter_limit_wh=10_000, accept_by_ms=start_ms, activate_by_ms=start_ms,
+        settle_after_ms=start_ms + 10 * STEP_MS,
         baseline_preset="10of10-additive", baseline=baseline, assisting=(),
     )  # fmt: skip
 
