@@ -22,7 +22,7 @@ from contracts.core.facts import Fact
 from contracts.core.parties import MAY_ENROL, MAY_SIGN, Party, PartyStatus, Role
 from contracts.core.state import Reader, State, Writes
 from contracts.core.units import Hash, Id, TimeMs
-from contracts.demand_response import completion, handshake, needs, proposal
+from contracts.demand_response import completion, contract, handshake, needs, proposal
 
 OK: Final = "ok"
 EXPIRIES_MAX: Final = 200
@@ -168,6 +168,8 @@ def _revoke(state: State, sender: Party, command: commands.RevokeParty) -> list[
     party = parties.active_party(state, command.party)
     if sender.party not in (party.party, party.sponsor):
         raise Refusal("not_party", sender.party)
+    if sender.party != party.party and contract.engaged(state, party.party):
+        raise Refusal("device_engaged", party.party)
     parties.revoke(state, party)
     return [facts.PartyRevoked(party=party.party, reason=command.reason)]
 

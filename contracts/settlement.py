@@ -1,10 +1,12 @@
 """Settlement formulas: from readings and terms to Wh, from Wh to money. Pure integer functions, no state.
 
-    reading[t] missing  ->  D[t] = min(0, worst reported D); its shortfall is the obligation, or the worst reported
-                            shortfall if that is more (so that hiding a bad reading never pays)
+    reading[t] missing, or beyond what the device's connection can carry
+                        ->  D[t] = min(0, worst reported D); its shortfall is the whole obligation less that, without
+                            tolerance (so that hiding one bad reading among others never pays)
     device     D[t] = B[t] + adjustment - L[t]                          d = sum of D[t]
     group      G[t] = sum over devices of D[t], signed                  G = clamp(sum of G[t], 0, cap * obligation)
-    share      of a device = G * max(0, d) / sum of max(0, d), rounded down, at most cap * its obligation
+    counted    c = clamp(d, 0, cap * the device's obligation)
+    share      of a device = c * min(G, sum of c) / sum of c, rounded down
     money      energy = paid Wh * price, down;  penalty = sum over t of shortfall beyond the tolerance * price, up
 
 The group is settled with signed sums and clamped once an event: clamping each home and interval pays for noise,
@@ -49,7 +51,8 @@ def device_delivery(
     window_wh: Sequence[int | None],
 ) -> Delivery:
     """Delivery of a device from its readings in the contract's intervals and in the adjustment window (None: no
-    valid reading)."""
+    reading; one beyond the terms' meter limit counts as none)."""
+    readings_wh, window_wh = _valid(terms, readings_wh), _valid(terms, window_wh)
     adjustment = adjustment_wh(baseline, window_wh)
     reported = [
         None if reading is None else base + adjustment - reading
@@ -64,7 +67,7 @@ def device_delivery(
     ]
     worst_lack = max((lack for lack in lacks if lack is not None), default=0)
     shortfall = sum(
-        max(obligation, worst_lack) if lack is None else lack
+        max(obligation - min(0, worst), worst_lack) if lack is None else lack
         for obligation, lack in zip(terms.obligation_wh, lacks, strict=True)
     )
     return Delivery(
@@ -91,11 +94,13 @@ def clamped_wh(terms: Terms, total_wh: int) -> int:
     return max(0, min(total_wh, percent_of(sum(terms.obligation_wh), terms.cap_percent)))
 
 
-def share_wh(terms: Terms, own_wh: int, group_wh: int, positive_sum_wh: int) -> int:
-    """A device's part of what its group delivered."""
-    if own_wh <= 0 or positive_sum_wh <= 0:
-        return 0
-    return clamped_wh(terms, group_wh * own_wh // positive_sum_wh)
+def share_wh(counted_wh: int, group_wh: int, counted_sum_wh: int) -> int:
+    """A device's part of what its group delivered: by what counts of its own delivery, never more than that."""
+    return counted_wh * min(group_wh, counted_sum_wh) // counted_sum_wh if counted_sum_wh else 0
+
+
+def _valid(terms: Terms, readings_wh: Sequence[int | None]) -> list[int | None]:
+    return [None if reading is None or abs(reading) > terms.meter_limit_wh else reading for reading in readings_wh]
 
 
 def outcome(terms: Terms, delivered_wh: int) -> str:

@@ -78,6 +78,7 @@ def device_terms(**given: Any) -> Terms:
         "partial_percent": 60,
         "minimum_percent": 70,
         "deposit_minor": 50,
+        "meter_limit_wh": 10_000,
         "accept_by_ms": start_ms - 1_800_000,
         "activate_by_ms": start_ms - 1_800_000,
         "settle_after_ms": start_ms + 2 * 3_600_000,

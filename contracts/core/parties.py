@@ -62,8 +62,8 @@ MAY_SIGN: Final[dict[str, tuple[Role, ...]]] = {
     "SetupDR": (Role.AGGREGATOR, Role.VIRTUAL_NODE),
     "AcceptReduction": (Role.VIRTUAL_NODE, Role.DEVICE),
     "RejectReduction": (Role.VIRTUAL_NODE, Role.DEVICE),
-    "SettleDR": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.AUDITOR),
-    "DRCompletion": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.AUDITOR),
+    "SettleDR": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
+    "DRCompletion": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
     "RecordMeasurements": (Role.DEVICE,),
 }
 

@@ -50,7 +50,7 @@ def settle_dr(state: State, command: SettleDR, context: Context) -> list[Fact]:
         raise Refusal("too_early", f"readings may come until {contract.terms.settle_after_ms}")
     happened: list[Fact] = []
     zeros = (0,) * len(contract.terms.obligation_wh)
-    profile, positive, missing = list(contract.delivered_wh or zeros), contract.positive_wh, contract.missing
+    profile, counted, missing = list(contract.delivered_wh or zeros), contract.counted_wh, contract.missing
     position = contract.cursor
     for child in _children(state, contract):
         position += 1
@@ -61,7 +61,7 @@ def settle_dr(state: State, command: SettleDR, context: Context) -> list[Fact]:
             offset = (settled.terms.start_ms - contract.terms.start_ms) // (contract.terms.interval_s * MS_PER_S)
             for n, value in enumerate(settled.delivered_wh):
                 profile[offset + n] += value
-            positive += max(0, settled.total_wh)
+            counted += settlement.clamped_wh(settled.terms, settled.total_wh)
             missing += settled.missing
     last = position >= contract.children
     after = msgspec.structs.replace(
@@ -69,7 +69,7 @@ def settle_dr(state: State, command: SettleDR, context: Context) -> list[Fact]:
         cursor=0 if last else position,
         delivered_wh=tuple(profile),
         total_wh=sum(profile),
-        positive_wh=positive,
+        counted_wh=counted,
         missing=missing,
     )
     if last:
@@ -95,7 +95,7 @@ def complete_dr(state: State, command: DRCompletion, context: Context) -> list[F
                     _complete_device,
                     contract=child,
                     group_wh=group_wh,
-                    positive_wh=contract.positive_wh,
+                    counted_sum_wh=contract.counted_wh,
                     happened=happened,
                 ),
             )
@@ -161,10 +161,11 @@ def _with_outcome(contract: ContractRecord) -> ContractRecord:
 
 
 def _complete_device(
-    state: State, contract: ContractRecord, group_wh: int, positive_wh: int, happened: list[Fact]
+    state: State, contract: ContractRecord, group_wh: int, counted_sum_wh: int, happened: list[Fact]
 ) -> int:
     """Pays or penalises one device; returns what its contract cost the one above (negative: it paid a penalty)."""
-    paid_wh = settlement.share_wh(contract.terms, contract.total_wh, group_wh, positive_wh)
+    counted_wh = settlement.clamped_wh(contract.terms, contract.total_wh)
+    paid_wh = settlement.share_wh(counted_wh, group_wh, counted_sum_wh)
     held = tokens.held_minor(state, deposit_transfer(contract.contract_id))
     due = settlement.payment(contract.terms, paid_wh, contract.shortfall_wh, held)
     state.put(contract.contract_id, step(contract, Step.COMPLETE))

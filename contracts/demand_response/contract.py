@@ -71,8 +71,8 @@ TRANSITIONS: Final[dict[tuple[Level, Status, Step], Status]] = {
 
 class ContractRecord(Record, frozen=True, kw_only=True):
     """One contract. children, accepted, accepted_wh, cursor and passed_on_minor serve an SC1; the settled figures are
-    of the event: delivered_wh per interval (of an SC1: the signed sum of its devices), positive_wh the sum of its
-    devices' positive totals."""
+    of the event: delivered_wh per interval (of an SC1: the signed sum of its devices), counted_wh the sum of what
+    counts of its devices' totals."""
 
     KIND: ClassVar[str] = "contract"
     contract_id: Id
@@ -89,7 +89,7 @@ class ContractRecord(Record, frozen=True, kw_only=True):
     cursor: int = 0
     delivered_wh: tuple[WhSum, ...] = ()
     total_wh: WhSum = 0
-    positive_wh: WhSumUp = 0
+    counted_wh: WhSumUp = 0
     shortfall_wh: WhSumUp = 0
     missing: int = 0
     adjustment_wh: WhSum = 0
@@ -188,6 +188,11 @@ def return_to_need(state: State, contract: ContractRecord) -> list[Fact]:
     left = tokens.free_minor(state, account)
     transfer_id = f"contract/{contract.contract_id}/return"
     return tokens.post(state, transfer_id, account, tokens.need_account(contract.terms.need_id), left)
+
+
+def engaged(state: State, device: str) -> bool:
+    """Is the device under a contract that has not been settled?"""
+    return bool(state.rows(EngagementRecord, f"{device}/", f"{device}/~", 1))
 
 
 def disengage(state: State, contract: ContractRecord) -> None:

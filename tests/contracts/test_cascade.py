@@ -66,7 +66,7 @@ def drive(world: World, *senders: str) -> tuple[list[int], list[Fact]]:
 def test_a_cascade_in_parts_by_anyone_gives_what_a_single_run_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     parts, whole = metered_group(), metered_group()
     assert completion.CASCADE_MAX == 200
-    counts, facts = drive(parts, "agg", "utl", "vn2", "aud")
+    counts, facts = drive(parts, "agg", "d8", "vn2", "aud")
     # 200, 200 and 50 contracts, less the rejected ones, and the group's own fact with the last part
     assert counts == [178, 178, 44 + 1] * 2
     monkeypatch.setattr(completion, "CASCADE_MAX", 10**6)
@@ -92,12 +92,19 @@ def test_a_cascade_pays_each_home_by_its_own_result_and_leaves_nothing_in_escrow
     assert "d8" not in settled
     assert {settled[name].outcome for name in ("d3", "d4", "d5")} == {"success", "failure"}
     assert (settled["d4"].outcome, settled["d4"].shortfall_wh) == ("failure", 0)
-    # d5 lacks 110 + 45 in the first interval, nothing in the second, the obligation in the two hidden: 155 + 440
-    assert settled["d5"].shortfall_wh == 155 + 2 * 220
+    # d5 lacks 110 + 45 in the first interval, nothing in the second; in each of the two hidden ones the whole
+    # obligation and the 45 that its worst reading took: 220 + 45, more than the worst lack of 155
+    assert settled["d5"].shortfall_wh == 155 + 2 * 265
     group = world.contract("s1")
     assert group.total_wh == sum(fact.delivered_wh for name, fact in settled.items() if name != "vn")
     assert group.missing == sum(fact.missing for name, fact in settled.items() if name != "vn")
-    assert group.positive_wh == sum(max(0, fact.delivered_wh) for name, fact in settled.items() if name != "vn")
+    # what counts of a home: not below zero, not above 120 % of 880 Wh
+    counted = {name: max(0, min(fact.delivered_wh, 1056)) for name, fact in settled.items() if name != "vn"}
+    assert group.counted_wh == sum(counted.values())
+    # the group delivered less than its homes' sum of positive totals, so each is paid the same part of what counts
+    assert 0 < group.total_wh < group.counted_wh
+    for name, counted_wh in counted.items():
+        assert done[name].paid_wh == counted_wh * group.total_wh // group.counted_wh
     assert done["vn"].children_minor == sum(fact.amount_minor for name, fact in done.items() if name != "vn")
     for name, fact in done.items():
         if name != "vn":

@@ -94,12 +94,12 @@ class Ledger(RuleBasedStateMachine):
     @rule(
         group=st.sampled_from(GROUPS), device=st.sampled_from(DEVICES), first=st.integers(0, 3),
         obligation=st.lists(st.integers(0, 600), min_size=1, max_size=4), price=st.integers(0, 400_000),
-        penalty=st.integers(0, 400_000), tolerance=st.integers(0, 100), deposit=st.integers(0, 200),
-        by=PARTIES, right=MOSTLY_RIGHT,
+        penalty=st.integers(0, 400_000), tolerance=st.integers(0, 300), deposit=st.integers(0, 200),
+        limit=st.sampled_from((0, 1000, 10_000, 10**12)), by=PARTIES, right=MOSTLY_RIGHT,
     )  # fmt: skip
     def propose_home(
         self, group: str, device: str, first: int, obligation: list[int], price: int, penalty: int, tolerance: int,
-        deposit: int, by: str, right: bool,
+        deposit: int, limit: int, by: str, right: bool,
     ) -> None:  # fmt: skip
         need = "need-1"
         payer = by
@@ -111,7 +111,7 @@ class Ledger(RuleBasedStateMachine):
         terms = home_terms(
             need_id=need, start_ms=EVENT_MS + first * 900_000, obligation_wh=tuple(obligation), deposit_minor=deposit,
             energy_price_minor_per_mwh=price, penalty_price_minor_per_mwh=penalty, tolerance_percent=tolerance,
-            baseline=changed(BASELINE, curve_wh=(600,) * len(obligation)), **self._deadlines(),
+            baseline=changed(BASELINE, curve_wh=(600,) * len(obligation)), meter_limit_wh=limit, **self._deadlines(),
         )  # fmt: skip
         self.world.submit(payer, a_home_setup(device, terms, parent=group, contract_id=f"{group}.{device}"))
 
@@ -161,7 +161,7 @@ class Ledger(RuleBasedStateMachine):
         self.world.submit(device, readings(EVENT_MS, *(600 - delivered,) * 4, device=device))
 
     @precondition(lambda self: self.world.time_ms >= SETTLE_MS)
-    @rule(name=st.sampled_from(GROUPS), by=st.sampled_from(("agg", "vn", "utl", "aud")))
+    @rule(name=st.sampled_from(GROUPS), by=st.sampled_from(("agg", "vn", "utl", "aud", *DEVICES)))
     def carry_on(self, name: str, by: str) -> None:
         """Anyone takes the next part of a cascade."""
         self.world.submit(by, c.SettleDR(contract_id=name))
@@ -175,6 +175,13 @@ class Ledger(RuleBasedStateMachine):
     @rule(need=st.sampled_from(NEEDS), by=PARTIES)
     def close(self, need: str, by: str) -> None:
         self.world.submit(by, c.CloseRequest(need_id=need))
+
+    @precondition(lambda self: len(self.world.journal) > 40)
+    @rule(device=st.sampled_from(DEVICES), by=PARTIES)
+    def revoke(self, device: str, by: str) -> None:
+        engaged = self._engaged(device)
+        if self.world.submit(by, c.RevokeParty(party=device, reason="")).code == "ok":
+            assert by == device or (by == "agg" and not engaged)
 
     @rule(by=PARTIES, to=PARTIES, amount=MINOR)
     def transfer(self, by: str, to: str, amount: int) -> None:
@@ -271,6 +278,10 @@ class Ledger(RuleBasedStateMachine):
 
     def _all(self, kind: Any) -> list[Any]:
         return [read(data, kind) for (name, _), data in self.world.records.items() if name == kind.KIND]
+
+    def _engaged(self, device: str) -> bool:
+        contracts = [self.world.contract(key) for kind, key in self.world.records if kind == "contract"]
+        return any(k.payee == device and k.status is Status.ACCEPTED for k in contracts)
 
     def _deadlines(self) -> dict[str, int]:
         accept = min(self.world.time_ms + 600_000, EVENT_MS)

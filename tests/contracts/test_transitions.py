@@ -187,8 +187,8 @@ MAY_SIGN = {
     "AcceptReduction": {R.VIRTUAL_NODE, R.DEVICE},
     "RejectReduction": {R.VIRTUAL_NODE, R.DEVICE},
     "RecordMeasurements": {R.DEVICE},
-    "SettleDR": {R.UTILITY, R.AGGREGATOR, R.VIRTUAL_NODE, R.AUDITOR},
-    "DRCompletion": {R.UTILITY, R.AGGREGATOR, R.VIRTUAL_NODE, R.AUDITOR},
+    "SettleDR": set(Role),
+    "DRCompletion": set(Role),
 }
 SENDER = {R.UTILITY: "utl", R.AGGREGATOR: "agg", R.VIRTUAL_NODE: "vn", R.DEVICE: "d0", R.AUDITOR: "aud"}
 EXAMPLES: dict[str, c.Command] = {

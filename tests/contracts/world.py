@@ -78,9 +78,9 @@ def group_terms(**given: Any) -> c.Terms:
         "need_id": "need-1", "dr_event_id": "evt-1", "dr_event_digest": "0" * 64, "start_ms": EVENT_MS,
         "interval_s": 900, "obligation_wh": (1000,) * 4, "energy_price_minor_per_mwh": 300_000,
         "penalty_price_minor_per_mwh": 100_000, "tolerance_percent": 20, "cap_percent": 120, "success_percent": 95,
-        "partial_percent": 60, "minimum_percent": 70, "deposit_minor": 100, "accept_by_ms": START_MS + 600_000,
-        "activate_by_ms": START_MS + 1_200_000, "settle_after_ms": SETTLE_MS, "baseline_preset": TEN_OF_TEN.name,
-        "baseline": None, "assisting": (),
+        "partial_percent": 60, "minimum_percent": 70, "deposit_minor": 100, "meter_limit_wh": 10_000,
+        "accept_by_ms": START_MS + 600_000, "activate_by_ms": START_MS + 1_200_000, "settle_after_ms": SETTLE_MS,
+        "baseline_preset": TEN_OF_TEN.name, "baseline": None, "assisting": (),
     }  # fmt: skip
     return c.Terms(**{**defaults, **given})
 
