@@ -13,14 +13,15 @@ A turn looks at ledger, plans and clock and does what is missing; it may be repe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from contracts.core.commands import RequestReduction, SetupDR
 from contracts.core.facts import ReductionRequested
 from contracts.core.units import MS_PER_S
-from contracts.demand_response.contract import ContractRecord, Status
+from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import PORTFOLIO, NeedRecord
-from ledger.client import START, FactRecord, LedgerClient, LedgerError
+from ledger.client import START, FactRecord, LedgerClient, LedgerError, LedgerUnavailable
+from openadr.model import digest
 from runtime.logs import get_logger
 from vtn.aggregator.closing import close
 from vtn.aggregator.dispatch import Candidate, Choice, choose
@@ -32,7 +33,7 @@ from vtn.aggregator.virtual_nodes.formation import Formation
 
 _RUNNING = (Status.PROPOSED, Status.ACCEPTED, Status.ACTIVE)
 #: what is too little to be worth another contract, in percent of the need
-_WORTH_PERCENT = 1
+_WORTH_PERCENT = 2
 
 _log = get_logger("vtn.cycle")
 
@@ -69,11 +70,11 @@ class Cycle:
             tasks.create_task(self._turns())
 
     async def turn(self) -> None:
-        """One look at everything that is open."""
-        await self._formation.form()
-        await self._formation.keep_funded()
+        """One look at everything that is open. What fails for one need or virtual node holds up no other."""
+        await _guarded("virtual nodes not formed", self._formation.form())
+        await _guarded("virtual nodes not funded", self._formation.keep_funded())
         for request in await self._records.open_needs():
-            await self._advance(request)
+            await _guarded("need not advanced", self._advance(request), need=request.need_id)
 
     async def _turns(self) -> None:
         while True:
@@ -124,15 +125,13 @@ class Cycle:
         need = await self._ledger.record(NeedRecord, request.need_id)
         if need is None:
             return
-        contracts = dict(await self._ledger.records(ContractRecord, f"sc1-{request.need_id}-"))
-        plans = await self._records.group_plans(request.need_id)
-        if not any(plan.kind != REFUSED for plan in plans) or await self._uncovered(request, plans, contracts):
-            plans = await self._plan(request, plans, contracts) or plans
-        await self._propose_missing(plans, contracts)
+        contracts = await self._contracts(request)
+        await _guarded("need not dispatched", self._dispatch(request, contracts), need=request.need_id)
         for contract in contracts.values():
             node = self._formation.nodes.get(contract.payee)
             if node is not None:
-                await node.advance(contract)
+                await _guarded("contract not advanced", node.advance(contract), contract=contract.contract_id)
+        plans = await self._records.group_plans(request.need_id)
         over = self._around.clock.now_ms() >= request_end_ms(request)
         waiting = any(
             plan.contract_id not in contracts and plan.kind != REFUSED and self._in_time(plan) for plan in plans
@@ -140,6 +139,22 @@ class Cycle:
         if over and not waiting and await close(self._ledger, self._around.clock, need, list(contracts.values())):
             await self._records.close_need(request.need_id)
             _log.info("need closed", need=request.need_id)
+
+    async def _contracts(self, request: RequestReduction) -> dict[str, ContractRecord]:
+        """This aggregator's SC1s of a need. (The ids of need "a-1" begin like those of "a".)"""
+        found = await self._ledger.records(ContractRecord, f"sc1-{request.need_id}-")
+        return {
+            key: contract
+            for key, contract in found
+            if contract.terms.need_id == request.need_id and contract.payer == self._ledger.party
+        }
+
+    async def _dispatch(self, request: RequestReduction, contracts: dict[str, ContractRecord]) -> None:
+        """Plans what nobody is bound to deliver and proposes what is planned; adds to `contracts` what it set up."""
+        plans = await self._records.group_plans(request.need_id)
+        if not any(plan.kind != REFUSED for plan in plans) or await self._uncovered(request, plans, contracts):
+            plans = await self._plan(request, plans, contracts) or plans
+        await self._propose_missing(plans, contracts)
 
     async def _plan(
         self, request: RequestReduction, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]
@@ -168,12 +183,12 @@ class Cycle:
             if isinstance(offer, SignedOffer):
                 kind = "assist" if any(plan.kind != REFUSED for plan in plans) else "initial"
                 number = len(plans) + len(made)
-                made.append(await self._group_plan(request, choice, offer, number, kind, assisting))
-        await self._records.add_group_plans(made, dispatch.choices, target, request.need_id, len(plans), now_ms)
+                made.append(self._group_plan(request, choice, offer, number, kind, assisting))
+        await self._records.add_group_plans(made, dispatch.choices, target, request.need_id, now_ms)
         _log.info("virtual nodes chosen", need=request.need_id, chosen=len(made), lacking_wh=sum(dispatch.lacking_wh))
         return await self._records.group_plans(request.need_id)
 
-    async def _group_plan(
+    def _group_plan(
         self,
         request: RequestReduction,
         choice: Choice,
@@ -194,7 +209,6 @@ class Cycle:
             offer.start_ms,
             request_end_ms(request),
         )
-        await self._around.events.plan(event)
         terms = virtual_node_terms(
             self._around.program,
             request,
@@ -219,6 +233,8 @@ class Cycle:
         for plan in plans:
             if plan.contract_id in contracts or plan.kind == REFUSED or not self._in_time(plan):
                 continue
+            if not await self._store_event(plan):
+                continue
             command = SetupDR(
                 contract_id=plan.contract_id,
                 parent=None,
@@ -232,8 +248,22 @@ class Cycle:
                 _log.error("contract refused", contract=plan.contract_id, code=result.code)
                 await self._records.refuse_group_plan(plan.contract_id)
             found = await self._ledger.record(ContractRecord, plan.contract_id)
-            if found is not None:
+            if found is not None and found.payer == self._ledger.party:
                 contracts[plan.contract_id] = found
+
+    async def _store_event(self, plan: GroupPlan) -> bool:
+        """Stores the event of a plan that is stored: an event stored before it would keep its id from the next attempt.
+        False, and the plan is given up, where the programme's terms changed in between."""
+        node = self._formation.nodes.get(plan.virtual_node)
+        if node is None:
+            return False
+        terms = plan.terms
+        event = dr_event(self._around.program, terms.dr_event_id, node.name, terms.start_ms, terms_end_ms(terms))
+        if digest(event) != terms.dr_event_digest:
+            await self._records.refuse_group_plan(plan.contract_id)
+            return False
+        await self._around.events.plan(event)
+        return True
 
     async def _uncovered(
         self, request: RequestReduction, plans: Sequence[GroupPlan], contracts: dict[str, ContractRecord]
@@ -270,6 +300,19 @@ class Cycle:
 
     def _in_time(self, plan: GroupPlan) -> bool:
         return self._around.clock.now_ms() < plan.terms.accept_by_ms
+
+
+async def _guarded(failure: str, work: Awaitable[object], **ids: str) -> None:
+    """Does a part of a turn; what goes wrong is logged and the next turn tries again. Raises LedgerUnavailable: without
+    a ledger no other part can work."""
+    try:
+        await work
+    except LedgerUnavailable:
+        raise
+    except LedgerError as error:
+        _log.warning(failure, error=str(error), **ids)
+    except Exception:
+        _log.exception(failure, **ids)
 
 
 def _candidate(node: VirtualNodePort, offer: SignedOffer | Rejection, request: RequestReduction) -> Candidate:

@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, PrimaryKeyConstraint, Table, Text, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from contracts.core.commands import Offer, RequestReduction, Terms
@@ -164,9 +175,13 @@ class AggregatorRecords:
             return [(_struct(data, RequestReduction), state) for data, state in await connection.execute(query)]
 
     async def add_group_plans(self, plans: Sequence[GroupPlan], choices: Sequence[Choice], target_wh: Sequence[int],
-                              need_id: str, round_number: int, now_ms: int) -> None:  # fmt: skip
-        """One dispatch over virtual nodes: its plans and why, in one transaction."""
+                              need_id: str, now_ms: int) -> None:  # fmt: skip
+        """One dispatch over virtual nodes: its plans and why, in one transaction; a round of its own, also where it
+        chose nobody."""
+        last = select(func.max(dispatch_choices.c.round)).where(dispatch_choices.c.scope == need_id)
         async with self._database.transaction() as connection:
+            found = await connection.scalar(last)
+            round_number = 0 if found is None else found + 1
             for table, rows in (
                 (sc1_plans, [_row(plan, "terms", "offer") for plan in plans]),
                 (dispatch_choices, _choice_rows(need_id, need_id, round_number, choices, target_wh, now_ms)),
@@ -231,6 +246,13 @@ class AggregatorRecords:
     async def device_plans_of(self, device: str) -> list[DevicePlan]:
         """SC2s ever planned with a device."""
         return await self._device_plans(sc2_plans.c.device == device)
+
+    async def asked(self, now_ms: int) -> list[DevicePlan]:
+        """SC2s of open needs whose devices still have time to answer: those are not to be asked for another one."""
+        open_needs = select(needs.c.need_id).where(needs.c.state == "open")
+        sc1s = select(sc1_plans.c.contract_id).where(sc1_plans.c.need_id.in_(open_needs))
+        found = await self._device_plans(sc2_plans.c.sc1.in_(sc1s))
+        return [plan for plan in found if plan.terms.accept_by_ms > now_ms]
 
     async def choices(self, need_id: str) -> list[tuple[str, int, Choice]]:
         """(scope, round, choice) of every candidate of a need, in merit order within a round."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from contracts.core.commands import BaselineCommitment, Terms
-from vtn.aggregator.virtual_nodes.monitoring import Live, Watched, assess, uncovered_wh
+from vtn.aggregator.virtual_nodes.monitoring import Live, Watched, assess, still_short_wh, uncovered_wh
 
 STEP_MS = 900_000
 START_MS = 1_600 * STEP_MS
@@ -78,3 +78,15 @@ def test_uncovered_is_what_contracts_weighted_with_reliability_leave() -> None:
     assert uncovered_wh(some_terms(), [first], START_MS) == (10, 10, 10, 10)
     assert uncovered_wh(some_terms(), [first, late], START_MS) == (10, 10, 0, 0)
     assert uncovered_wh(some_terms(), [], START_MS + 3 * STEP_MS) == (0, 0, 0, 100)
+
+
+def test_a_shortage_that_was_answered_is_not_answered_again_before_it_can_show() -> None:
+    """Two intervals were measured 60 Wh short; a home called for 50 Wh (reliability 90 %: 45) starts behind them."""
+    late = Live(terms=some_terms((50,), START_MS + 3 * STEP_MS), reliability_bp=9_000)
+    from_ms, closed_ms = START_MS + 3 * STEP_MS, START_MS + 2 * STEP_MS
+    assert still_short_wh(some_terms(), 60, [late], from_ms, closed_ms - 2 * STEP_MS) == (0, 0, 0, 15)
+
+
+def test_a_contract_that_was_measured_itself_answers_no_shortage() -> None:
+    first = Live(terms=some_terms(), reliability_bp=10_000)
+    assert still_short_wh(some_terms(), 60, [first], START_MS + 3 * STEP_MS, START_MS) == (0, 0, 0, 60)

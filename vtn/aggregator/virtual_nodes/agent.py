@@ -34,11 +34,11 @@ from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
 from vtn.aggregator.terms import device_terms, dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate
-from vtn.aggregator.virtual_nodes.monitoring import Live, Watched
+from vtn.aggregator.virtual_nodes.monitoring import Watched
+from vtn.aggregator.virtual_nodes.view import View
 from vtn.services.programs import Program
 
 FIRST_ROUND = "first dispatch"
-_LIVE = (Status.PROPOSED, Status.ACCEPTED)
 #: telemetry of a closed interval may take this part of an interval to arrive
 _REPORT_LAG_PARTS = 3
 
@@ -57,25 +57,6 @@ class Surroundings:
     track: TrackRecord
 
 
-@dataclass(frozen=True)
-class _View:
-    """What is known of a contract's members at one moment."""
-
-    plans: Sequence[DevicePlan]
-    contracts: dict[str, ContractRecord]
-    lost: dict[str, str]
-    short_wh: int
-
-    @property
-    def live(self) -> list[Live]:
-        return [
-            Live(terms=plan.terms, reliability_bp=plan.reliability_bp)
-            for plan in self.plans
-            if plan.contract_id not in self.lost
-            and ((found := self.contracts.get(plan.contract_id)) is None or found.status in _LIVE)
-        ]
-
-
 class VirtualNode:
     """One virtual node; see the module. `name` is its group id on the wire, `area` its feeder."""
 
@@ -89,12 +70,16 @@ class VirtualNode:
         self._ledger = ledger
         self._around = around
         self._assessed: dict[str, tuple[int, dict[str, str], int]] = {}
+        self._refused: set[str] = set()
 
     # ---- what its aggregator asks
 
     async def offer(self, request: RequestReduction) -> SignedOffer | Rejection:
         """Offers what its members can shed, less the reserve; all of it for the window of the request."""
         program, now_ms = self._around.program.terms, self._around.clock.now_ms()
+        if request.interval_s != program.interval_s or request.start_ms % (program.interval_s * MS_PER_S):
+            reason = f"the need is not on the programme's grid of {program.interval_s} s"
+            return Rejection(virtual_node=self.party, reason=reason)
         start_ms = max(request.start_ms, earliest_start_ms(self._around.program, now_ms))
         skipped = (start_ms - request.start_ms) // (request.interval_s * MS_PER_S)
         count = len(request.target_wh) - skipped
@@ -137,10 +122,13 @@ class VirtualNode:
         return tuple(min(a, b) for a, b in zip(uncovered, rounds[-1].lacking_wh, strict=True))
 
     async def advance(self, contract: ContractRecord) -> None:
-        """The next step of an SC1 with this virtual node as payee."""
+        """The next steps of an SC1 with this virtual node as payee.
+
+        Members are chosen at once after it is accepted: until then they would be offered to the next need as well."""
+        if contract.status is Status.PROPOSED:
+            await self._answer(contract)
+            contract = await self._ledger.record(ContractRecord, contract.contract_id) or contract
         match contract.status:
-            case Status.PROPOSED:
-                await self._answer(contract)
             case Status.ACCEPTED | Status.ACTIVE:
                 await self._call_members(contract)
                 await self._propose_missing(contract)
@@ -201,8 +189,8 @@ class VirtualNode:
         event_id = f"evt-{contract.contract_id.removeprefix('sc1-')}-{number}" if dispatch.chosen else ""
         plans: list[DevicePlan] = []
         if event_id:
+            # It is stored after the plans: an event stored before them would keep its id from the next attempt.
             event = dr_event(around.program, event_id, self.name, start_ms, terms_end_ms(terms))
-            await around.events.plan(event)
             accept_by_ms = min(now_ms + around.program.terms.accept_window_s * MS_PER_S, start_ms)
             if contract.status is Status.ACCEPTED:
                 accept_by_ms = terms.activate_by_ms
@@ -241,8 +229,16 @@ class VirtualNode:
         now_ms = self._around.clock.now_ms()
         plans = await self._around.records.device_plans(contract.contract_id)
         known = await self._contracts_below(contract)
-        missing = [plan for plan in plans if plan.contract_id not in known and plan.terms.accept_by_ms > now_ms]
-        for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in missing):
+        missing = [
+            plan
+            for plan in plans
+            if plan.contract_id not in known
+            and plan.contract_id not in self._refused
+            and plan.terms.accept_by_ms > now_ms
+        ]
+        end_ms = terms_end_ms(contract.terms)
+        for event_id, start_ms in {plan.terms.dr_event_id: plan.terms.start_ms for plan in missing}.items():
+            await self._around.events.plan(dr_event(self._around.program, event_id, self.name, start_ms, end_ms))
             await self._around.events.publish(
                 event_id, [plan.ven_id for plan in plans if plan.terms.dr_event_id == event_id]
             )
@@ -263,23 +259,26 @@ class VirtualNode:
         )
         for plan, result in zip(missing, results, strict=True):
             if result.status == "refused" and result.code != "contract_exists":
+                self._refused.add(plan.contract_id)
                 _log.warning("contract refused", contract=plan.contract_id, code=result.code)
 
     # ---- watching
 
-    async def _view(self, contract: ContractRecord) -> _View:
+    async def _view(self, contract: ContractRecord) -> View:
         plans = await self._around.records.device_plans(contract.contract_id)
         contracts = await self._contracts_below(contract)
+        now_ms, refused = self._around.clock.now_ms(), frozenset(self._refused)
         if contract.status is not Status.ACTIVE:
-            return _View(plans, contracts, {}, 0)
+            return View(plans, contracts, {}, 0, now_ms, refused)
         lag_ms = contract.terms.interval_s * MS_PER_S // _REPORT_LAG_PARTS
         step_ms = contract.terms.interval_s * MS_PER_S
-        closed_until_ms = (self._around.clock.now_ms() - lag_ms) // step_ms * step_ms
+        closed_until_ms = (now_ms - lag_ms) // step_ms * step_ms
         before = self._assessed.get(contract.contract_id)
         if before is None or before[0] != closed_until_ms:
             before = await self._assess(contract, plans, contracts, closed_until_ms)
             self._assessed[contract.contract_id] = before
-        return _View(plans, contracts, before[1], before[2])
+        measured_from_ms = closed_until_ms - monitoring.SILENT_INTERVALS * step_ms
+        return View(plans, contracts, before[1], before[2], now_ms, refused, measured_from_ms)
 
     async def _assess(
         self,
@@ -321,18 +320,20 @@ class VirtualNode:
             _log.warning("devices lost", contract=contract.contract_id, lost=new)
         return closed_until_ms, assessment.lost, assessment.short_wh
 
-    def _uncovered(self, contract: ContractRecord, view: _View) -> tuple[int, ...]:
+    def _uncovered(self, contract: ContractRecord, view: View) -> tuple[int, ...]:
         from_ms = earliest_start_ms(self._around.program, self._around.clock.now_ms())
         uncovered = monitoring.uncovered_wh(contract.terms, view.live, from_ms)
         if view.short_wh and not any(uncovered):
-            step_ms = contract.terms.interval_s * MS_PER_S
-            starts = [contract.terms.start_ms + n * step_ms for n in range(len(uncovered))]
-            uncovered = tuple(view.short_wh if start >= from_ms else 0 for start in starts)
+            uncovered = monitoring.still_short_wh(
+                contract.terms, view.short_wh, view.live, from_ms, view.measured_from_ms
+            )
         return uncovered
 
     async def _contracts_below(self, contract: ContractRecord) -> dict[str, ContractRecord]:
         prefix = f"sc2-{contract.contract_id.removeprefix('sc1-')}-"
-        return dict(await self._ledger.records(ContractRecord, prefix))
+        found = await self._ledger.records(ContractRecord, prefix)
+        # need "a", plan 1 and need "a-1" share this prefix
+        return {key: below for key, below in found if below.parent == contract.contract_id}
 
     # ---- members and money
 
@@ -347,6 +348,11 @@ class VirtualNode:
             for key, engagement in await self._ledger.records(EngagementRecord)
             if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
         }
+        engaged |= {
+            plan.device
+            for plan in await around.records.asked(now_ms)
+            if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms
+        }
         members = await around.members.of_group(self.name)
         readings = await around.members.readings([member.ven_id for member in members], 0, now_ms)
         # Off the event loop: homes go on polling while a large group is evaluated.
@@ -357,6 +363,7 @@ class VirtualNode:
                     readings[member.ven_id],
                     around.program.terms,
                     around.track,
+                    need_id=request.need_id,
                     need_start_ms=request.start_ms,
                     start_ms=start_ms,
                     count=count,

@@ -44,6 +44,7 @@ class Formation:
         self._around = around
         self._homes_min = homes_min
         self._float_minor = float_minor
+        self._refused_floats: dict[str, int] = {}
 
     async def form(self) -> list[VirtualNode]:
         """Forms what can be formed now; returns the virtual nodes that are new to this process."""
@@ -69,20 +70,30 @@ class Formation:
         return new
 
     async def keep_funded(self) -> None:
-        """Tops up each virtual node's free funds to the float it stakes as deposits."""
+        """Tops up each virtual node's free funds to the float it stakes as deposits, out of what the aggregator has."""
         for node in self.nodes.values():
-            account = await self._ledger.record(Account, party_account(node.party)) or Account()
-            free = account.credits_posted - account.debits_posted - account.debits_pending
-            if free >= self._float_minor:
+            account = await self._account(node.party)
+            free = _free_minor(account)
+            if free >= self._float_minor or self._float_minor - free > await self._own_free_minor():
                 continue
-            # The nonce names the state that was seen: repeated after a lost answer it is the same transfer.
-            nonce = f"float-{node.party}-{account.credits_posted}-{account.debits_posted}-{account.debits_pending}"
+            # The nonce names the state that was seen: repeated after a lost answer it is the same transfer. A refused
+            # one has used its nonce up and left the state as it is: the next try needs another.
+            state = f"float-{node.party}-{account.credits_posted}-{account.debits_posted}-{account.debits_pending}"
+            tries = self._refused_floats.get(state, 0)
+            nonce = f"{state}-{tries}" if tries else state
             transfer = Transfer(to=node.party, amount_minor=self._float_minor - free, reference=f"float {node.name}")
             try:
                 await self._ledger.submit(transfer, nonce=nonce)
             except Refused as error:
+                self._refused_floats[state] = tries + 1
                 if error.code != "nonce_reused":
                     _log.warning("float not paid", virtual_node=node.name, code=error.code)
+
+    async def _own_free_minor(self) -> int:
+        return _free_minor(await self._account(self._ledger.party or ""))
+
+    async def _account(self, party: str) -> Account:
+        return await self._ledger.record(Account, party_account(party)) or Account()
 
     async def _make(self, area: str) -> VirtualNode:
         path = self._key_file(area)
@@ -101,6 +112,10 @@ class Formation:
 
     def _key_file(self, area: str) -> Path:
         return self._keys / f"{_group(area)}.key"
+
+
+def _free_minor(account: Account) -> int:
+    return account.credits_posted - account.debits_posted - account.debits_pending
 
 
 def _group(area: str) -> str:

@@ -81,6 +81,21 @@ def uncovered_wh(obligation: Terms, live: Sequence[Live], from_ms: int) -> tuple
     return tuple(uncovered)
 
 
+def still_short_wh(
+    obligation: Terms, short_wh: int, live: Sequence[Live], from_ms: int, measured_from_ms: int
+) -> tuple[int, ...]:
+    """Wh per interval from `from_ms` on by which a group stays short: `short_wh`, measured in intervals that begin at
+    `measured_from_ms`, less what contracts promise that began later and could not show in all of them."""
+    step_ms = obligation.interval_s * MS_PER_S
+    called = [each for each in live if each.terms.start_ms > max(measured_from_ms, obligation.start_ms)]
+    short = []
+    for n in range(len(obligation.obligation_wh)):
+        start = obligation.start_ms + n * step_ms
+        expected = sum(_obliged(each.terms, start) * each.reliability_bp // BASIS_POINTS for each in called)
+        short.append(max(0, short_wh - expected) if start >= from_ms else 0)
+    return tuple(short)
+
+
 def _adjustment(device: Watched) -> int:
     baseline = device.terms.baseline
     if baseline is None:

@@ -1,0 +1,42 @@
+"""What a virtual node knows of the members it called for one contract, at one moment; and on whom it still counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contracts.demand_response.contract import ContractRecord, Status
+from vtn.aggregator.records import DevicePlan
+from vtn.aggregator.virtual_nodes.monitoring import Live
+
+LIVE = (Status.PROPOSED, Status.ACCEPTED)
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of a contract's members at one moment."""
+
+    plans: Sequence[DevicePlan]
+    contracts: dict[str, ContractRecord]
+    lost: dict[str, str]
+    short_wh: int
+    now_ms: int
+    #: plans the ledger did not take
+    refused: frozenset[str]
+    #: where the intervals begin in which `short_wh` was measured
+    measured_from_ms: int = 0
+
+    @property
+    def live(self) -> list[Live]:
+        """Contracts still counted on. A plan that is not on the ledger counts while it can still be proposed."""
+        return [
+            Live(terms=plan.terms, reliability_bp=plan.reliability_bp)
+            for plan in self.plans
+            if plan.contract_id not in self.lost and self._counts(plan)
+        ]
+
+    def _counts(self, plan: DevicePlan) -> bool:
+        found = self.contracts.get(plan.contract_id)
+        if found is not None:
+            return found.status in LIVE
+        return plan.terms.accept_by_ms > self.now_ms and plan.contract_id not in self.refused
