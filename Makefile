@@ -18,7 +18,12 @@ demo: $(BASE) ## run one demand-response event from a utility's need to verified
 	$(RUN)python -m demo $(ARGS)
 
 test: lint ## lint, then every test (ARGS="-m 'not slow'" for the quick ones)
+ifeq ($(strip $(ARGS)),)
+	$(RUN)python -m pytest -n $(JOBS) --dist loadfile -m "not e2e"
+	$(RUN)python -m pytest -m e2e
+else
 	$(RUN)python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+endif
 
 lint: $(DEV) ## style, types and the direction of imports
 	$(RUN)ruff check .

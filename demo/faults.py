@@ -36,11 +36,12 @@ class Faults:
         return self.killed, self.forged
 
 
-def choose(seed: int, home_ids: Sequence[str], likely: Sequence[str]) -> Faults:
-    """Faults of a seed: killed and forged homes are drawn from `likely` ones (those with a load to shed), so that
-    they are worth calling; the others from all."""
+def choose(seed: int, home_ids: Sequence[str], largest: Sequence[str], likely: Sequence[str]) -> Faults:
+    """Faults of a seed: the killed home is one of the `largest`, so that it is missed; the forged one and those that
+    opt out are drawn from `likely` ones, which are worth calling; the offline one from all."""
     rng = random.Random(seed)
-    killed, forged, *opt_out = rng.sample(sorted(likely), 4)
+    killed = rng.choice(sorted(largest))
+    forged, *opt_out = rng.sample(sorted(set(likely) - {killed}), 3)
     offline = rng.choice(sorted(set(home_ids) - {killed, forged, *opt_out}))
     return Faults(offline=offline, opt_out=(opt_out[0], opt_out[1]), killed=killed, forged=forged)
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,15 +83,18 @@ class Process:
 
 async def call(arguments: Sequence[str | Path], environment: Mapping[str, str]) -> str:
     """Runs a command to its end and returns what it printed. Raises CommandFailed."""
-    process = await asyncio.create_subprocess_exec(
-        *_command([str(argument) for argument in arguments]), stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environment},
-    )  # fmt: skip
-    out, err = await process.communicate()
-    if process.returncode:
-        shown = " ".join(str(argument) for argument in arguments)
-        raise CommandFailed(f"`{shown}` ended with {process.returncode}:\n{err.decode(errors='replace').strip()}")
-    return out.decode()
+    shown = [str(argument) for argument in arguments]
+    finished = await asyncio.to_thread(
+        subprocess.run,
+        _command(shown),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **environment},
+    )
+    if finished.returncode:
+        error = finished.stderr.decode(errors="replace").strip()
+        raise CommandFailed(f"`{' '.join(shown)}` ended with {finished.returncode}:\n{error}")
+    return finished.stdout.decode()
 
 
 async def call_json(arguments: Sequence[str | Path], environment: Mapping[str, str]) -> Any:

@@ -58,7 +58,7 @@ class Stage:
         self.ledger_url = f"http://127.0.0.1:{free_port()}"
         self.vtn_url = f"http://127.0.0.1:{free_port()}"
         self.proxy_url = f"http://127.0.0.1:{free_port()}"
-        self.faults = choose(self.seed, sorted(self.homes), self._likely())
+        self.faults = choose(self.seed, sorted(self.homes), self._upper(12), self._upper(4))
         self.environment = {
             "GRIDPACT_CLOCK": str(self.clock_file),
             "GRIDPACT_LEDGER_URL": self.ledger_url,
@@ -222,8 +222,8 @@ class Stage:
         """Domain time at which the evening's clock begins."""
         return EVENT_START_MS - (LEAD_S + int(RESTART_WALL_S * self.speed)) * 1000
 
-    def _likely(self) -> list[str]:
-        """Homes that use enough in the evening to be worth a call: the top quarter of each feeder by energy."""
+    def _upper(self, part: int) -> list[str]:
+        """The homes of each feeder that used most in the evenings of the last week: one in `part` of them."""
         chosen = []
         for area in sorted({series.home.feeder_id for series in self.homes.values()}):
             used = {
@@ -236,5 +236,5 @@ class Stage:
                 for home_id, series in self.homes.items()
                 if series.home.feeder_id == area
             }
-            chosen += sorted(used, key=lambda home_id: used[home_id])[len(used) * 3 // 4 :]
+            chosen += sorted(used, key=lambda home_id: used[home_id])[-(len(used) // part) :]
         return chosen

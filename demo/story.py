@@ -17,7 +17,7 @@ from rich.console import Console
 
 from contracts.core import facts
 from demo.data.series import EVENT_END_MS, EVENT_START_MS, ZONE
-from demo.processes import call, call_json
+from demo.processes import CommandFailed, call, call_json
 from demo.stage import Stage
 from ledger.client import START, FactRecord, LedgerClient
 from runtime.clock import Clock
@@ -129,7 +129,7 @@ class Story:
         cursor = START
         async for record in ledger.follow(cursor):
             if isinstance(record.fact, facts.DRSetUp) and not self.steps[4].at:
-                await self._tell_dispatch()
+                self._note_plans(await self._need_view())
             self._note(record)
             if isinstance(record.fact, facts.RequestClosed):
                 self._closed.set()
@@ -162,10 +162,6 @@ class Story:
             case _:
                 pass
 
-    async def _tell_dispatch(self) -> None:
-        """Shows which virtual nodes were chosen, on which offers."""
-        self._note_plans(await self._need_view())
-
     async def _tell_start(self) -> None:
         """When the event starts, devices act: who they are is in the accepted contracts."""
         await self.clock.sleep_until(EVENT_START_MS)
@@ -177,7 +173,8 @@ class Story:
         """Tells each re-dispatch soon after it was decided."""
         await self.clock.sleep_until(EVENT_START_MS)
         while True:
-            self._note_plans(await self._need_view())
+            with contextlib.suppress(CommandFailed):  # the VTN may be down for a moment
+                self._note_plans(await self._need_view())
             await asyncio.sleep(_LOOK_S)
 
     def _note_plans(self, view: dict[str, Any]) -> None:

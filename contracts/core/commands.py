@@ -143,9 +143,9 @@ class Terms(Part, frozen=True, kw_only=True):
     tolerance_percent: part of the obligation whose lack is not penalised. cap_percent: delivered energy counts up to
     this part of the obligation. success_percent, partial_percent: of the obligation, for the outcome.
     deposit_minor: the payee's stake. meter_limit_wh: a reading beyond this, either way, is no valid one (what the
-    device's connection can carry in an interval). accept_by_ms: the payee's deadline; activate_by_ms: when an aggregator
-    contract goes ahead with those who accepted, at once when they cover minimum_percent. settle_after_ms: metering
-    deadline."""
+    device's connection can carry in an interval). accept_by_ms: the payee's deadline; activate_by_ms: when an
+    aggregator contract goes ahead with those who accepted, at once when they cover minimum_percent. settle_after_ms:
+    metering deadline."""
 
     need_id: Id
     dr_event_id: Id

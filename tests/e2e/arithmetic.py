@@ -70,6 +70,8 @@ def expected_payments(recorded: Recorded) -> dict[str, Expected]:
         if recorded.parent[group] is not None or group not in recorded.accepted:
             continue
         members = [each for each in recorded.terms if recorded.parent[each] == group and each in recorded.accepted]
+        if not members:
+            continue  # it found no device and expired
         profile = [0] * len(terms["obligation_wh"])
         own: dict[str, tuple[list[int], int]] = {}
         for member in members:

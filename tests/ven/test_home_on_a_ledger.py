@@ -134,6 +134,7 @@ class World:
             "accept_by_ms": EVENT_MS - 4 * 60_000,
             "activate_by_ms": EVENT_MS - 2 * 60_000,
             "deposit_minor": 50,
+            "meter_limit_wh": 10_000,
         }
         sc1 = device_terms(**common, baseline=None, energy_price_minor_per_mwh=150_000)
         await aggregator.submit(

@@ -109,6 +109,11 @@ def _against_device(contract: Contract, view: View) -> Reject | None:
         return Reject("device", f"intervals of {terms.interval_s} s, the meter has {view.interval_s} s")
     if peak_w(contract) > view.max_shed_w:
         return Reject("device", f"{peak_w(contract)} W is more than the device can shed ({view.max_shed_w} W)")
+    most_wh = max((abs(value) for value in view.readings_wh.values()), default=0)
+    if most_wh > terms.meter_limit_wh:
+        return Reject(
+            "device", f"readings beyond {terms.meter_limit_wh} Wh would not count, this meter has {most_wh} Wh"
+        )
     if any(terms.start_ms < other.end_ms and other.terms.start_ms < contract.end_ms for other in view.agreed):
         return Reject("device", "under contract in this time already")
     return None

@@ -12,12 +12,31 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _ledger_cursor()
+    _ledger_outbox()
+    _programs()
+    _dr_events()
+    _invitations()
+    _vens()
+    _dr_event_versions()
+    _event_deliveries()
+    _messages()
+    _opts()
+    _report_requests()
+    _report_specifiers()
+    _telemetry()
+
+
+def _ledger_cursor() -> None:
     op.create_table(
         "ledger_cursor",
         sa.Column("reader", sa.Text(), nullable=False),
         sa.Column("cursor", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("reader"),
     )
+
+
+def _ledger_outbox() -> None:
     op.create_table(
         "ledger_outbox",
         sa.Column("sequence", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -45,6 +64,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status = 'pending'"),
     )
+
+
+def _programs() -> None:
     op.create_table(
         "programs",
         sa.Column("name", sa.Text(), nullable=False),
@@ -56,6 +78,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
         sa.UniqueConstraint("market_context"),
     )
+
+
+def _dr_events() -> None:
     op.create_table(
         "dr_events",
         sa.Column("event_id", sa.Text(), nullable=False),
@@ -75,6 +100,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id"),
     )
     op.create_index("dr_events_by_end", "dr_events", ["status", "end_ms"], unique=False)
+
+
+def _invitations() -> None:
     op.create_table(
         "invitations",
         sa.Column("code_digest", sa.Text(), nullable=False, comment="SHA-256 of the one-time code"),
@@ -95,6 +123,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("ven_id"),
         sa.UniqueConstraint("ven_name"),
     )
+
+
+def _vens() -> None:
     op.create_table(
         "vens",
         sa.Column("ven_id", sa.Text(), nullable=False),
@@ -136,6 +167,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("ven_name"),
     )
     op.create_index(op.f("ix_vens_virtual_node"), "vens", ["virtual_node"], unique=False)
+
+
+def _dr_event_versions() -> None:
     op.create_table(
         "dr_event_versions",
         sa.Column("event_id", sa.Text(), nullable=False),
@@ -149,6 +183,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("event_id", "modification_number"),
     )
+
+
+def _event_deliveries() -> None:
     op.create_table(
         "event_deliveries",
         sa.Column("event_id", sa.Text(), nullable=False),
@@ -178,6 +215,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("event_id", "ven_id"),
     )
     op.create_index(op.f("ix_event_deliveries_ven_id"), "event_deliveries", ["ven_id"], unique=False)
+
+
+def _messages() -> None:
     op.create_table(
         "messages",
         sa.Column("sequence", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -210,6 +250,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("acknowledged_ms IS NULL"),
     )
+
+
+def _opts() -> None:
     op.create_table(
         "opts",
         sa.Column("ven_id", sa.Text(), nullable=False),
@@ -229,6 +272,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("ven_id", "opt_id"),
     )
+
+
+def _report_requests() -> None:
     op.create_table(
         "report_requests",
         sa.Column("ven_id", sa.Text(), nullable=False),
@@ -246,6 +292,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("ven_id", "report_request_id"),
     )
+
+
+def _report_specifiers() -> None:
     op.create_table(
         "report_specifiers",
         sa.Column("ven_id", sa.Text(), nullable=False),
@@ -261,6 +310,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("ven_id", "report_specifier_id"),
     )
+
+
+def _telemetry() -> None:
     op.create_table(
         "telemetry",
         sa.Column("ven_id", sa.Text(), nullable=False),

@@ -1,0 +1,100 @@
+"""What a virtual node knows of a member before it calls it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from contracts.baseline import InsufficientHistory
+from contracts.core import facts
+from tests.vtn.aggregator.test_monitoring import some_terms
+from vtn.aggregator.ports import Member
+from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, committed_baseline, evaluate, site_calendar
+from vtn.services.programs import ProgramTerms
+
+TERMS = ProgramTerms(zone="Europe/Paris")
+STEP_MS = 900_000
+EVENT_MS = int(datetime(2026, 3, 19, 16, tzinfo=UTC).timestamp() * 1000)
+"""Thursday 17:00 in Paris, ten days before the clocks change."""
+NOW_MS = EVENT_MS - 3_600_000
+
+
+def readings(days: int, wh: int = 400, until_ms: int = NOW_MS) -> dict[int, int]:
+    return dict.fromkeys(range(until_ms - days * 86400000, until_ms, STEP_MS), wh)
+
+
+def a_member(**changes: object) -> Member:
+    fields = {"ven_id": "ven-1", "ven_name": "home", "party": "dev-1", "area": "F1", "flexible_w": 2000}
+    return Member(**{**fields, "flexible_percent": 50, **changes})  # type: ignore[arg-type]
+
+
+def evaluated(
+    wh: dict[int, int], track: TrackRecord | None = None, engaged: bool = False, **changes: object
+) -> Evaluation:
+    return evaluate(
+        a_member(**changes),
+        wh,
+        TERMS,
+        track or TrackRecord(site_calendar(TERMS)),
+        need_id="need-1",
+        need_start_ms=EVENT_MS,
+        start_ms=EVENT_MS,
+        count=4,
+        now_ms=NOW_MS,
+        engaged=engaged,
+    )
+
+
+def test_a_home_with_history_offers_its_derated_flexible_part() -> None:
+    """400 Wh an interval, half flexible, 80 % of that: 160 Wh; the baseline is the constant load."""
+    found = evaluated(readings(20))
+    assert found.candidate.available_wh == (160,) * 4
+    assert found.candidate.excluded == ""
+    assert found.baseline is not None
+    assert found.baseline.curve_wh == (400,) * 4
+
+
+@pytest.mark.parametrize(
+    ("wh", "reason"),
+    [
+        (readings(3), "no baseline"),
+        ({}, "no baseline"),
+        (readings(20, until_ms=NOW_MS - 5 * STEP_MS), "silent"),
+        (readings(20, wh=10), "Wh to shed"),
+        (readings(20, wh=-300), "Wh to shed"),
+    ],
+)
+def test_a_home_that_cannot_help_is_excluded_with_the_reason(wh: dict[int, int], reason: str) -> None:
+    assert reason in evaluated(wh).candidate.excluded
+
+
+def test_a_home_under_contract_or_one_that_declined_is_not_asked_again() -> None:
+    assert "under contract" in evaluated(readings(20), engaged=True).candidate.excluded
+    track = TrackRecord(site_calendar(TERMS))
+    terms = some_terms()
+    track.observe(facts.DRSetUp(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", terms=terms))
+    track.observe(
+        facts.ReductionRejected(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", reason="owner: no")
+    )
+    assert "declined" in evaluated(readings(20), track).candidate.excluded
+
+
+def test_days_under_contract_are_no_like_days() -> None:
+    """An evening of 0 Wh under contract last Tuesday does not lower the baseline; without the contract it does."""
+    tuesday = datetime.fromtimestamp(EVENT_MS / 1000, UTC) - timedelta(days=2)
+    start_ms = int(tuesday.timestamp() * 1000)
+    wh = readings(20) | {start_ms + n * STEP_MS: 0 for n in range(4)}
+    assert committed_baseline(wh, TERMS, (), EVENT_MS, EVENT_MS, 4).curve_wh == (360,) * 4
+    track = TrackRecord(site_calendar(TERMS))
+    terms = some_terms(start_ms=start_ms)
+    track.observe(facts.DRSetUp(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", terms=terms))
+    track.observe(
+        facts.ReductionAccepted(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", terms_digest="0" * 64)
+    )
+    assert committed_baseline(wh, TERMS, track.event_days("dev-1"), EVENT_MS, EVENT_MS, 4).curve_wh == (400,) * 4
+
+
+def test_too_little_history_says_how_much_there_is() -> None:
+    with pytest.raises(InsufficientHistory, match="needs 5 eligible like-days"):
+        committed_baseline(readings(4), TERMS, (), EVENT_MS, EVENT_MS, 4)
