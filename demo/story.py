@@ -25,7 +25,6 @@ from runtime.clock import Clock
 #: what the utility asks for, in percent of the portfolio's forecast
 NEED_PERCENT = 15
 PRICE_MINOR_PER_MWH = 200_000
-BUDGET_PERCENT = 150
 #: wall seconds between two looks at what the virtual nodes decided
 _LOOK_S = 3.0
 
@@ -73,6 +72,8 @@ class Story:
         self.names: dict[str, str] = {}
         self.measured = 0
         self._closed = asyncio.Event()
+        self._dispatched = asyncio.Event()
+        self._told: set[str] = set()
 
     async def run(self, vens: list[dict[str, Any]], ledger: LedgerClient) -> None:
         """From the need to its closing."""
@@ -103,12 +104,11 @@ class Story:
         """The utility asks the portfolio for a part of its forecast in the evening window."""
         forecast_wh = self._forecast_wh()
         self.target_wh = forecast_wh * NEED_PERCENT // 100
-        budget_minor = self.target_wh * PRICE_MINOR_PER_MWH // 1_000_000 * BUDGET_PERCENT // 100
         await call(
             ["dr-ledger", "request-reduction", "--key", self.stage.utility_key, "--need-id", self.need_id,
              "--start", _iso(EVENT_START_MS), "--end", _iso(EVENT_END_MS),
              "--target-kwh", f"{self.target_wh / 1000:.3f}",
-             "--price-minor-per-mwh", str(PRICE_MINOR_PER_MWH), "--budget-minor", str(budget_minor)],
+             "--price-minor-per-mwh", str(PRICE_MINOR_PER_MWH)],
             self.stage.environment,
         )  # fmt: skip
         self.say(
@@ -130,6 +130,7 @@ class Story:
         async for record in ledger.follow(cursor):
             if isinstance(record.fact, facts.DRSetUp) and not self.steps[4].at:
                 self._note_plans(await self._need_view())
+                self._dispatched.set()
             self._note(record)
             if isinstance(record.fact, facts.RequestClosed):
                 self._closed.set()
@@ -170,8 +171,8 @@ class Story:
         self.say(f"      {acting} devices under contract")
 
     async def _tell_rounds(self) -> None:
-        """Tells each re-dispatch soon after it was decided."""
-        await self.clock.sleep_until(EVENT_START_MS)
+        """Tells each further choice of members soon after it was made."""
+        await self._dispatched.wait()
         while True:
             with contextlib.suppress(CommandFailed):  # the VTN may be down for a moment
                 self._note_plans(await self._need_view())
@@ -185,8 +186,10 @@ class Story:
             told = plan["virtual_node"] in self.steps[3].ids
             self._step(2, plan["planned_ms"], name)
             self._step(3, plan["planned_ms"], plan["virtual_node"])
-            if plan["kind"] == "assist" and plan["contract_id"] not in self.steps[7].ids:
-                self._step(7, plan["planned_ms"], plan["contract_id"])
+            if plan["kind"] == "assist" and plan["contract_id"] not in self._told:
+                self._told.add(plan["contract_id"])
+                if plan["planned_ms"] >= EVENT_START_MS:
+                    self._step(7, plan["planned_ms"], plan["contract_id"])
                 obliged = sum(plan["terms"]["obligation_wh"]) / 1000
                 self.say(f"      {name} assists with {obliged:.1f} kWh: {plan['contract_id']}", plan["planned_ms"])
             if not told:
@@ -196,8 +199,10 @@ class Story:
             for chosen in group["rounds"]:
                 if self.steps[6].at and chosen["dr_event_id"]:
                     self.steps[6].add(EVENT_START_MS, chosen["dr_event_id"])
-                if chosen["round"] and chosen["dr_event_id"] and chosen["dr_event_id"] not in self.steps[7].ids:
-                    self._step(7, chosen["planned_ms"], chosen["dr_event_id"])
+                if chosen["round"] and chosen["dr_event_id"] and chosen["dr_event_id"] not in self._told:
+                    self._told.add(chosen["dr_event_id"])
+                    if chosen["planned_ms"] >= EVENT_START_MS:
+                        self._step(7, chosen["planned_ms"], chosen["dr_event_id"])
                     called = [
                         self._name(each["device"]) for each in group["members"] if each["round"] == chosen["round"]
                     ]

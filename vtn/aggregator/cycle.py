@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Sequence
 
 from contracts.core.commands import RequestReduction, SetupDR
 from contracts.core.facts import ReductionRequested
-from contracts.core.units import MS_PER_S
+from contracts.core.units import MS_PER_S, WH_PER_MWH
 from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import PORTFOLIO, NeedRecord
+from contracts.tokens import Account, need_account
 from ledger.client import START, FactRecord, LedgerClient, LedgerError, LedgerUnavailable
 from openadr.model import digest
 from runtime.logs import get_logger
@@ -162,8 +163,8 @@ class Cycle:
         """Asks the virtual nodes that are not short themselves, chooses by merit order, stores plans and reasons; at
         most once an interval."""
         now_ms = self._around.clock.now_ms()
-        target = await self._uncovered(request, plans, contracts)
-        if not target or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
+        target = await self._affordable(request, await self._uncovered(request, plans, contracts))
+        if not any(target) or earliest_start_ms(self._around.program, now_ms) >= request_end_ms(request):
             return []
         if now_ms - self._asked_ms.get(request.need_id, 0) < request.interval_s * MS_PER_S:
             return []
@@ -290,6 +291,20 @@ class Cycle:
         ]
         worth = sum(uncovered) * 100 > sum(request.target_wh) * _WORTH_PERCENT
         return uncovered if worth else []
+
+    async def _affordable(self, request: RequestReduction, target_wh: Sequence[int]) -> list[int]:
+        """What of a target the need's escrow can still hold: contracts hold their cap at the need's price."""
+        cost = request.energy_price_minor_per_mwh * self._around.program.terms.cap_percent
+        if not cost or not any(target_wh):
+            return list(target_wh)
+        account = await self._ledger.record(Account, need_account(request.need_id)) or Account()
+        free = account.credits_posted - account.debits_posted - account.debits_pending
+        most_wh = free * 100 * WH_PER_MWH // cost
+        wanted_wh = sum(target_wh)
+        if wanted_wh <= most_wh:
+            return list(target_wh)
+        _log.warning("budget short", need=request.need_id, wanted_wh=wanted_wh, affordable_wh=most_wh)
+        return [wh * most_wh // wanted_wh for wh in target_wh]
 
     async def _is_short(self, node: VirtualNodePort, contracts: dict[str, ContractRecord]) -> bool:
         """Does the node fail to cover a contract of its own already?"""

@@ -26,6 +26,10 @@ async def run(vtn: Vtn) -> None:
     while not (programs := await vtn.programs.list()):
         await asyncio.sleep(_PROGRAM_WAIT_S)
     program = programs[0]
+    for other in programs[1:]:
+        _log.warning(
+            "only one program is served, homes of others are not called", served=program.name, not_served=other.name
+        )
     _log.info("aggregator at work", program=program.name, party=vtn.party)
     clients: list[LedgerClient] = []
     try:

@@ -72,7 +72,7 @@ def create(
 def update(
     name: Name, term: Term = None, as_json: Json = False, config: Config = None, data_dir: DataDir = None
 ) -> None:
-    """Change terms for contracts from now on; running ones keep theirs."""
+    """Change terms for contracts made after the next start of the VTN; running ones keep theirs."""
 
     async def work(vtn: Vtn) -> Program:
         return await vtn.programs.update(name, _terms((await vtn.programs.get(name)).terms, term))

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from contracts.baseline import PRESETS
 from contracts.core.commands import (
     AcceptReduction,
     Offer,
@@ -327,7 +328,8 @@ class VirtualNode:
             uncovered = monitoring.still_short_wh(
                 contract.terms, view.short_wh, view.live, from_ms, view.measured_from_ms
             )
-        return uncovered
+        # Less than one call is worth is left to the tolerance of the contract.
+        return uncovered if sum(uncovered) >= self._around.program.terms.call_wh_min else (0,) * len(uncovered)
 
     async def _contracts_below(self, contract: ContractRecord) -> dict[str, ContractRecord]:
         prefix = f"sc2-{contract.contract_id.removeprefix('sc1-')}-"
@@ -354,7 +356,9 @@ class VirtualNode:
             if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms
         }
         members = await around.members.of_group(self.name)
-        readings = await around.members.readings([member.ven_id for member in members], 0, now_ms)
+        preset = PRESETS[around.program.terms.baseline_preset]
+        from_ms = max(0, request.start_ms - (preset.lookback_days + 2) * 86_400_000)
+        readings = await around.members.readings([member.ven_id for member in members], from_ms, now_ms)
         # Off the event loop: homes go on polling while a large group is evaluated.
         return await asyncio.to_thread(
             lambda: [

@@ -42,6 +42,7 @@ class TrackRecord:
         self._ended: dict[str, int] = {}
         self._succeeded: dict[str, int] = {}
         self._days: dict[str, list[date]] = {}
+        self._declined: dict[str, list[str]] = {}
 
     def observe(self, fact: facts.Fact) -> None:
         """Takes one fact of a contract with a device into account."""
@@ -51,6 +52,8 @@ class TrackRecord:
             case facts.ReductionAccepted(parent=str()):
                 terms = self._terms[fact.contract_id]
                 self._days.setdefault(fact.payee, []).append(self._calendar.day_of(terms.start_ms))
+            case facts.ReductionRejected(parent=str()):
+                self._declined.setdefault(fact.payee, []).append(self._terms[fact.contract_id].need_id)
             case facts.DRSettled(parent=str()):
                 self._ended[fact.payee] = self._ended.get(fact.payee, 0) + 1
                 if fact.outcome == "success":
@@ -61,6 +64,10 @@ class TrackRecord:
     def event_days(self, device: str) -> Collection[date]:
         """Local days on which the device was under contract: no like-days for a baseline."""
         return self._days.get(device, ())
+
+    def declined(self, device: str, need_id: str) -> bool:
+        """Did the device reject a contract of this need?"""
+        return need_id in self._declined.get(device, ())
 
     def reliability_bp(self, device: str, program: ProgramTerms) -> int:
         """Share of contracts delivered, shrunk toward the programme's prior."""
@@ -78,6 +85,7 @@ def evaluate(
     program: ProgramTerms,
     track: TrackRecord,
     *,
+    need_id: str,
     need_start_ms: int,
     start_ms: int,
     count: int,
@@ -105,6 +113,8 @@ def evaluate(
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
     if engaged:
         excluded = "under contract in this time already"
+    elif track.declined(member.party, need_id):
+        excluded = "declined this need already"
     elif not excluded and max(readings_wh, default=0) < silent_from_ms:
         excluded = f"silent: no reading in the last {SILENT_AFTER_INTERVALS} intervals"
     elif not excluded and sum(available) < program.call_wh_min:
