@@ -13,6 +13,7 @@ from contracts.core.codec import digest
 from contracts.core.commands import Offer, RequestReduction, SetupDR
 from contracts.demand_response.contract import ContractRecord, Level, Status
 from contracts.demand_response.needs import NeedRecord
+from contracts.tokens import Account
 from ledger.client import Refused
 from runtime.clock import ManualClock
 from tests.builders import START_MS, a_baseline, a_key, device_terms
@@ -55,6 +56,8 @@ class Ledger:
             raise Refused("limit_exceeded")
         if kind is NeedRecord:
             return NeedRecord(request=self.needs[key], utility="utl", open_contracts=0, delivered_wh=0, closed=False)
+        if kind is Account and key.startswith("need/"):
+            return Account(credits_posted=self.needs[key.removeprefix("need/")].budget_minor)
         return self.contracts.get(key) if kind is ContractRecord else None
 
     async def records(self, kind: type[Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -267,3 +270,15 @@ async def test_a_home_that_is_asked_for_one_need_is_not_offered_to_another(
     assert seen == {asked.device: True, "another": False}
     await node._evaluate(a_request("b"), NEED_START_MS + 24 * HOUR_MS, 8, ())
     assert seen == {asked.device: False, "another": False}
+
+
+async def test_a_budget_that_cannot_hold_the_contracts_plans_what_it_can(
+    opened_vtn: Opened, clock: ManualClock, records: AggregatorRecords
+) -> None:
+    """8,000 Wh at 2.00/kWh held at the cap of 120 % cost 1,920; a budget of 960 holds half of each interval."""
+    ledger = Ledger(a_request("a", budget_minor=960))
+    around = await surroundings(opened_vtn, clock, records)
+    await records.add_need(ledger.needs["a"], START_MS)
+    await a_cycle(ledger, records, around, Node("one", clock)).turn()
+    [plan] = await records.group_plans("a")
+    assert plan.terms.obligation_wh == (500,) * 8
