@@ -45,7 +45,9 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 #: 10-of-10 with an additive same-day adjustment: the mean of the ten most recent eligible like-days (CAISO's
-#: selection, after its tariff), delta = mean(L - B) over the 3 h that end 1 h before the event (after PJM).
+#: selection, after its tariff), delta = mean(L - B) over the 3 h that end 1 h before the event (after PJM),
+#: capped at 40 % either way (after the programmes' usual 20-40 %): one missing window reading costs a home 40 % of its
+#: baseline, not all of it, and load run up before the event cannot double it.
 TEN_OF_TEN: Final = Preset(
     name="10of10-additive",
     version=1,
@@ -56,7 +58,7 @@ TEN_OF_TEN: Final = Preset(
     coverage_percent=90,
     window_s=10_800,
     window_gap_s=3_600,
-    cap_percent=100,
+    cap_percent=40,
 )
 
 PRESETS: Final[dict[str, Preset]] = {TEN_OF_TEN.name: TEN_OF_TEN}

@@ -123,8 +123,8 @@ def test_a_reading_of_any_size_leaves_the_group_to_be_settled_and_paid() -> None
         world.run("d0", readings(EVENT_MS, *(value,) * 4))
         world.run("d0", readings(BASELINE.adjustment_start_ms, *(value,) * 12))
         world.settle()
-        # baseline 600, adjustment 600 or -600: the cap
-        adjustment = 600 if value > 0 else -600
+        # baseline 600, adjustment 240 or -240: the cap
+        adjustment = 240 if value > 0 else -240
         assert world.contract("s2-d0").total_wh == 4 * (600 + adjustment - value)
         world.complete()
         world.close()
@@ -306,8 +306,8 @@ def test_the_meter_limit_is_that_of_the_homes_own_contract() -> None:
     world.settle()
     assert [(world.contract(f"s2-{d}").missing, world.contract(f"s2-{d}").total_wh) for d in ("d0", "d1")] == [
         (0, 1000),
-        # the window's 500 are beyond the limit: adjustment -600, 4 * (600 - 600 - 350)
-        (0, -1400),
+        # the window's 500 are beyond the limit: adjustment -240, 4 * (600 - 240 - 350)
+        (0, 40),
     ]
     world = World()
     world.group(minimum_percent=50)

@@ -165,7 +165,7 @@ HOME_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no baseline": ({"baseline": None}, "baseline_invalid"),
     "baseline of another preset": ({"baseline": changed(BASELINE, preset="other")}, "baseline_invalid"),
     "baseline of another version": ({"baseline": changed(BASELINE, preset_version=2)}, "baseline_invalid"),
-    "baseline with another cap": ({"baseline": changed(BASELINE, adjustment_cap_percent=101)}, "baseline_invalid"),
+    "baseline with another cap": ({"baseline": changed(BASELINE, adjustment_cap_percent=41)}, "baseline_invalid"),
     "curve too short": ({"baseline": changed(BASELINE, curve_wh=(600,) * 3)}, "baseline_invalid"),
     "curve too long": ({"baseline": changed(BASELINE, curve_wh=(600,) * 5)}, "baseline_invalid"),
     "window elsewhere": (

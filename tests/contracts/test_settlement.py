@@ -61,7 +61,7 @@ def test_ten_of_ten_by_hand() -> None:
         curve_wh=(140, -6),
         adjustment_start_ms=EVENT_MS - 4 * HOUR_MS,
         adjustment_wh=(50,) * 12,
-        adjustment_cap_percent=100,
+        adjustment_cap_percent=40,
     )
 
 
@@ -76,19 +76,19 @@ def test_ten_of_ten_needs_five_days_and_a_value_an_interval() -> None:
 
 
 def test_the_adjustment_is_the_mean_difference_of_the_window_within_the_cap() -> None:
-    """Curve 600: cap 600. Window 12 * 500."""
-    assert adjustment_cap_wh(BASELINE) == 600
+    """Curve 600: cap 240, 40 % of it. Window 12 * 500."""
+    assert adjustment_cap_wh(BASELINE) == 240
     assert adjustment_wh(BASELINE, (500,) * 12) == 0
     assert adjustment_wh(BASELINE, (511,) * 12) == 11
     assert adjustment_wh(BASELINE, (500,) * 11 + (499,)) == -1, "minus a twelfth, rounded down"
     assert adjustment_wh(BASELINE, (500,) * 11 + (511,)) == 0, "eleven twelfths, rounded down"
-    assert adjustment_wh(BASELINE, (1100,) * 12) == 600
-    assert adjustment_wh(BASELINE, (1101,) * 12) == 600
-    assert adjustment_wh(BASELINE, (-900,) * 12) == -600
-    assert adjustment_wh(BASELINE, (5000,) * 11 + (None,)) == -600
-    assert adjustment_wh(BASELINE, (None,) * 12) == -600
+    assert adjustment_wh(BASELINE, (740,) * 12) == 240
+    assert adjustment_wh(BASELINE, (741,) * 12) == 240
+    assert adjustment_wh(BASELINE, (-900,) * 12) == -240
+    assert adjustment_wh(BASELINE, (5000,) * 11 + (None,)) == -240
+    assert adjustment_wh(BASELINE, (None,) * 12) == -240
     exporting = changed(BASELINE, curve_wh=(-600, 601, 0, 0))
-    assert adjustment_cap_wh(exporting) == 300, "of the mean size, rounded down"
+    assert adjustment_cap_wh(exporting) == 120, "of the mean size, rounded down"
     assert adjustment_wh(changed(BASELINE, adjustment_wh=()), ()) == 0
 
 
@@ -121,20 +121,22 @@ def test_a_missing_interval_lacks_at_least_as_much_as_the_worst_reported_one() -
 
 def test_a_reading_at_the_meter_limit_counts_and_one_beyond_it_is_missing() -> None:
     """Limit 1000: 600 - 1000 = -400 and 600 + 1000 = 1600; one Wh more either way is missing and counts -400. Lacking:
-    125 + 400, nothing, and twice 250 + 400."""
+    125 + 400, nothing, and twice 250 + 400. With a limit of 0, a window of zeros against 12 * 100
+    gives -100, not the -240 of a missing one."""
     terms = home_terms(meter_limit_wh=1000)
     delivery = settlement.device_delivery(terms, BASELINE, (1000, 1001, -1000, -1001), (500,) * 12)
     assert delivery == settlement.Delivery(
         delivered_wh=(-400, -400, 1600, -400), total_wh=400, shortfall_wh=525 + 2 * 650, missing=2, adjustment_wh=0
     )
-    nothing = settlement.device_delivery(home_terms(meter_limit_wh=0), BASELINE, (1, 0, -1, 0), (0,) * 12)
-    assert (nothing.missing, nothing.adjustment_wh) == (2, -500), "zero is within a limit of zero"
+    low_window = changed(BASELINE, adjustment_wh=(100,) * 12)
+    nothing = settlement.device_delivery(home_terms(meter_limit_wh=0), low_window, (1, 0, -1, 0), (0,) * 12)
+    assert (nothing.missing, nothing.adjustment_wh) == (2, -100), "zero is within a limit of zero"
 
 
 def test_a_window_with_a_reading_beyond_the_meter_limit_gives_the_lowest_adjustment() -> None:
-    """Window 12 * 500, cap 600. 1000 once: 500 / 12 = 41; -1000 once: -1500 / 12 = -125."""
+    """Window 12 * 500, cap 240. 1000 once: 500 / 12 = 41; -1000 once: -1500 / 12 = -125."""
     terms = home_terms(meter_limit_wh=1000)
-    for reading, expected in ((1000, 41), (1001, -600), (-1000, -125), (-1001, -600)):
+    for reading, expected in ((1000, 41), (1001, -240), (-1000, -125), (-1001, -240)):
         window = (500,) * 11 + (reading,)
         assert settlement.device_delivery(terms, BASELINE, (600,) * 4, window).adjustment_wh == expected
 
