@@ -93,6 +93,8 @@ def _against_owner(contract: Contract, view: View) -> Reject | None:
         return Reject("owner", "the owner has opted out")
     if terms.energy_price_minor_per_mwh < owner.price_min_minor_per_mwh:
         return Reject("owner", "it pays less than the owner asks")
+    if terms.deposit_minor > owner.deposit_max_minor:
+        return Reject("owner", f"a deposit of {terms.deposit_minor} is more than the owner puts at stake")
     refusal = owner.refusal(
         calendar=view.calendar,
         start_ms=terms.start_ms,

@@ -156,6 +156,7 @@ def test_a_passed_deadline_is_left_alone():
         Owner(max_duration_s=3599),
         Owner(hours=(60, 120)),
         Owner(price_min_minor_per_mwh=100_001),
+        Owner(deposit_max_minor=49),
     ],
 )
 def test_the_owners_limits_come_first(owner):
@@ -163,7 +164,9 @@ def test_the_owners_limits_come_first(owner):
 
 
 def test_the_owners_limits_are_met_exactly():
-    owner = Owner(max_shed_w=400, max_duration_s=3600, hours=(0, 60), price_min_minor_per_mwh=100_000)
+    owner = Owner(
+        max_shed_w=400, max_duration_s=3600, hours=(0, 60), price_min_minor_per_mwh=100_000, deposit_max_minor=50
+    )
     assert judge(proposal(), a_view(owner=owner)) == Accept()
 
 
