@@ -142,7 +142,7 @@ def clock_from_file(path: Path | None) -> Clock:
         return DomainClock(int(values["epoch_wall_ms"]), int(values["epoch_domain_ms"]), float(values["speed"]))
     except FileNotFoundError:
         raise ClockFileError(f"there is no clock file {path}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ClockFileError(
             f"{path} is not a clock file (JSON with epoch_wall_ms, epoch_domain_ms and speed): {error!r}"
         ) from error

@@ -19,10 +19,11 @@ from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from runtime.errors import SchemaError, StaleSchema
+from runtime.errors import DatabaseUnreachable, SchemaError, StaleSchema
 
 _migrating = threading.Lock()  # alembic's `op` is one proxy per process
 
@@ -51,10 +52,15 @@ async def upgrade(target: str | AsyncEngine, package: str) -> None:
 
 
 async def check_schema(engine: AsyncEngine, package: str) -> None:
-    """Return if the tables of `package` are at the version of this program; raises StaleSchema naming the command."""
+    """Return if the tables of `package` are at the version of this program; raises StaleSchema naming the command,
+    or DatabaseUnreachable."""
     wanted = set(_scripts(package).get_heads())
-    async with engine.connect() as connection:
-        found = await connection.run_sync(_current, package)
+    try:
+        async with engine.connect() as connection:
+            found = await connection.run_sync(_current, package)
+    except OperationalError as error:
+        place = engine.url.render_as_string(hide_password=True)
+        raise DatabaseUnreachable(f"no connection to {place}: {error.orig}; check the URL and the server") from error
     if found == wanted:
         return
     command = f"dr-{package} migrate"

@@ -7,6 +7,7 @@ GridpactError                    everything a process can explain to its operato
 ├── InsecureAddress              plain HTTP was asked for off loopback
 ├── PostgresError                the embedded PostgreSQL cannot run
 │   ├── PostgresUnavailable      no binaries, or no account to run them under
+│   ├── DatabaseUnreachable      the PostgreSQL server that was named does not let us in
 │   ├── DataFolderLocked         another process owns the data folder
 │   └── WrongDataVersion         the data folder belongs to another major version
 ├── SchemaError                  the migrations cannot be found or run
@@ -57,6 +58,10 @@ class PostgresError(GridpactError):
 
 class PostgresUnavailable(PostgresError):
     """There are no PostgreSQL binaries, or no unprivileged account to run them under."""
+
+
+class DatabaseUnreachable(PostgresError):
+    """No connection to the server: it does not run there, or refuses user, password or database."""
 
 
 class DataFolderLocked(PostgresError):

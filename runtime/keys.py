@@ -67,15 +67,25 @@ class PrivateKey:
     def create(cls, path: Path, algorithm: Algorithm = "ed25519") -> Self:
         """Make a key and keep it in `path`, readable by its owner alone. Raises KeyFileError if the file exists."""
         key = cls.generate(algorithm)
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            raise KeyFileError(f"{path} exists: a key is never overwritten; load it or choose another file") from None
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{algorithm}:{key._seed.hex()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+            if path.exists():
+                raise KeyFileError(
+                    f"{path} exists: a key is never overwritten; load it or choose another file"
+                ) from None
+            raise KeyFileError(f"{path.parent} is not a folder: choose another place for the key") from None
+        except OSError as error:
+            raise KeyFileError(f"the private key {path} cannot be made: {error.strerror}") from None
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{algorithm}:{key._seed.hex()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            path.unlink(missing_ok=True)  # half a key would stand in the way of a whole one
+            raise KeyFileError(f"the private key {path} cannot be written: {error.strerror}") from None
         return key
 
     @classmethod

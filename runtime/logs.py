@@ -1,6 +1,7 @@
 """Structured logging to stderr: one line per unit of work, with the ids that link it to other lines.
 
-Pretty on a terminal, JSON otherwise. Lines of the standard library's loggers take the same form.
+Pretty on a terminal, JSON otherwise. Lines of the standard library's loggers take the same form. A traceback shows
+where, never the values of local variables: those hold one-time codes, URLs with passwords and keys.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
 _QUIET = ("alembic", "asyncio", "aiohttp.access", "apscheduler", "openleadr")
@@ -29,8 +31,8 @@ def configure(process: str, json: bool | None = None, level: str = "info") -> No
         structlog.stdlib.ExtraAdder(),
     ]
     if json:
-        shared.append(structlog.processors.dict_tracebacks)
-    renderer: Processor = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+        shared.append(structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)))
+    renderer: Processor = structlog.processors.JSONRenderer() if json else _console()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -59,3 +61,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module; may be taken before `configure`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def _console() -> Processor:
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)

@@ -106,6 +106,10 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             raise
         problem = ProblemError("about:blank", error.reason, error.status)
         return _problem(request, problem, allow=error.headers.get("Allow"))
+    except web.RequestPayloadError as error:
+        detail = "The body does not arrive whole, or is not in the Content-Encoding it names."
+        _log.debug("unreadable body", path=request.path, error=str(error))
+        return _problem(request, ProblemError("body-unreadable", "The body cannot be read", 400, detail))
     except Exception:
         reference = secrets.token_hex(8)
         _log.exception("request failed", reference=reference, method=request.method, path=request.path)
@@ -154,12 +158,27 @@ def refuse_plain_http(host: str, ssl: ssl_module.SSLContext | None) -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a process's main coroutine, on uvloop where it is installed."""
+    """Run a process's main coroutine, on uvloop where it is installed.
+
+    SIGTERM cancels it, so that what it opened (an embedded PostgreSQL) is closed; `serve` has its own way to end.
+    """
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        runner: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
+    else:
+        runner = uvloop.run
+    try:
+        return runner(_terminable(main))
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+
+
+async def _terminable(main: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    if sys.platform != "win32" and task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
 
 
 async def _healthz(_: web.Request) -> web.Response:
@@ -244,8 +263,5 @@ def _stop_signal() -> Iterator[asyncio.Event]:
         return
     for number in signals:
         loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+    # they stay until the loop ends: a second signal must not cut short how databases are closed after this
+    yield stop

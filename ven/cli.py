@@ -48,6 +48,9 @@ def main() -> None:
     except GridpactError as error:
         typer.echo(f"dr-ven: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"dr-ven: a file or folder cannot be used: {error}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -173,6 +176,7 @@ def limits(
     max_events_per_day: Annotated[int | None, typer.Option(min=0, help="Most events on one local day.")] = None,
     hours: Annotated[str | None, typer.Option(help="Local hours in which to take part, as 07:00-21:30.")] = None,
     price_min: Annotated[int | None, typer.Option(min=0, help="Least price, minor units per MWh.")] = None,
+    deposit_max: Annotated[int | None, typer.Option(min=0, help="Most minor units at stake in a contract.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Lift all limits first.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -183,7 +187,14 @@ def limits(
     changes: dict[str, Any] = {}
     if reset:
         fresh = Owner()
-        names = ("max_shed_w", "max_duration_s", "max_events_per_day", "hours", "price_min_minor_per_mwh")
+        names = (
+            "max_shed_w",
+            "max_duration_s",
+            "max_events_per_day",
+            "hours",
+            "price_min_minor_per_mwh",
+            "deposit_max_minor",
+        )
         changes |= {name: getattr(fresh, name) for name in names}
     given = {
         "max_shed_w": max_shed_w,
@@ -191,6 +202,7 @@ def limits(
         "max_events_per_day": max_events_per_day,
         "hours": None if hours is None else _minutes(hours),
         "price_min_minor_per_mwh": price_min,
+        "deposit_max_minor": deposit_max,
     }
     changes |= {name: value for name, value in given.items() if value is not None}
     owner = _change_owner(_settings(config, data_dir).data_dir, **changes)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import typer
 
+from contracts.core.errors import CodecError
 from ledger.cli import keys, reading, replica, sending
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
@@ -48,8 +49,12 @@ def main() -> None:
         app()
     except VerificationError as error:
         _fail(f"what the ledger gave does not verify: {error}", 8)
+    except CodecError as error:
+        _fail(f"an option has a value that no transaction can hold: {error}", 2)
     except GridpactError as error:
         _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"a file or folder cannot be used: {error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from contracts.core.commands import Issue, RequestReduction, Transfer
+from contracts.core.commands import INTERVALS_MAX, Issue, RequestReduction, Transfer
 from contracts.core.parties import Party, PartyStatus, Role
 from contracts.core.units import charged_minor
 from ledger.cli.options import (
@@ -26,8 +26,13 @@ from ledger.cli.options import (
 from ledger.cli.output import NotThere, UsageError, show
 from ledger.client import LedgerClient, Result
 
+_TARGET_KWH_MAX = 1e9
+
 To = Annotated[str, typer.Option("--to", help="Party that receives the money.")]
 Amount = Annotated[int, typer.Option("--amount-minor", min=1, help="Minor units (cents).")]
+#: Contracts hold more than the target costs: delivery above it, and homes called in place of others.
+BUDGET_PERCENT = 150
+
 Reference = Annotated[str, typer.Option("--reference", help="What it is for; everybody can read it.")]
 
 
@@ -80,7 +85,10 @@ def request_reduction(
     ] = None,
     interval_min: Annotated[int, typer.Option("--interval-min", min=1, max=1440, help="Length of an interval.")] = 15,
     budget_minor: Annotated[
-        int | None, typer.Option("--budget-minor", help="Most it may cost; by default what the target costs.")
+        int | None,
+        typer.Option(
+            "--budget-minor", help="Most it may cost; by default 1.5 times what the target costs, the rest returns."
+        ),
     ] = None,
     aggregator: Annotated[
         str | None, typer.Option("--aggregator", help="Party that is asked; by default the only aggregator.")
@@ -97,7 +105,7 @@ def request_reduction(
     """Ask the aggregator for less energy in a window; signed by a utility, its budget goes into escrow."""
     start_ms, interval_s = _time_ms("--start", start), interval_min * 60
     profile = _profile(start_ms, interval_s, end, target_kwh, profile_wh)
-    least = charged_minor(sum(profile), price_minor_per_mwh)
+    usual = charged_minor(sum(profile) * BUDGET_PERCENT // 100, price_minor_per_mwh)
 
     async def work(client: LedgerClient) -> Result:
         command = RequestReduction(
@@ -108,7 +116,7 @@ def request_reduction(
             interval_s=interval_s,
             target_wh=profile,
             energy_price_minor_per_mwh=price_minor_per_mwh,
-            budget_minor=least if budget_minor is None else budget_minor,
+            budget_minor=usual if budget_minor is None else budget_minor,
         )
         return await client.submit(command)
 
@@ -130,6 +138,10 @@ def _profile(
     count, rest = divmod(_time_ms("--end", end) - start_ms, interval_s * 1000)
     if count < 1 or rest:
         raise UsageError(f"from --start to --end there must be whole intervals of {interval_s // 60} minutes")
+    if not 0 < target_kwh <= _TARGET_KWH_MAX:
+        raise UsageError(f"--target-kwh is a number above 0, at most {_TARGET_KWH_MAX:.0e}")
+    if count > INTERVALS_MAX:
+        raise UsageError(f"from --start to --end there are {count} intervals, at most {INTERVALS_MAX} are allowed")
     target_wh = round(target_kwh * 1000)
     return tuple(target_wh // count + (1 if number < target_wh % count else 0) for number in range(count))
 
@@ -137,11 +149,13 @@ def _profile(
 def _time_ms(option: str, text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(f"{option} {text!r} is no time: write it like 2026-07-01T18:00:00+02:00") from None
     if time.tzinfo is None:
         raise UsageError(f"{option} {text!r} has no offset: write it like {text}+02:00, or {text}Z for UTC")
-    return round(time.astimezone(UTC).timestamp() * 1000)
+    return round(time.timestamp() * 1000)
 
 
 async def _only_aggregator(client: LedgerClient) -> str:

@@ -169,6 +169,8 @@ def _raise_for_status(status: int, headers: Mapping[str, str], body: bytes) -> N
     if status == 429 or status >= 500:
         raise Busy(f"the ledger cannot take this now: {detail}", _retry_after_s(headers.get("Retry-After")))
     kind = str(problem.get("type", "about:blank"))
+    if status == 404 and kind == "about:blank":
+        detail = "nothing has this name there, or the address or the channel is not that of a ledger"
     raise Refused(f"http-{status}" if kind == "about:blank" else kind, detail)
 
 

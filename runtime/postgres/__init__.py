@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
-from runtime.errors import DataFolderLocked
+from runtime.errors import DataFolderLocked, SettingsError
 from runtime.postgres.server import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres", "normal_url", "postgres"]
@@ -64,6 +65,9 @@ async def postgres(
 
 
 def normal_url(database_url: str, database: str) -> str:
-    """`database_url` for SQLAlchemy on psycopg 3, with `database` where it names none."""
-    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    """`database_url` for SQLAlchemy on psycopg 3, with `database` where it names none. Raises SettingsError."""
+    try:
+        url = make_url(database_url).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):  # the text may hold a password: it is not repeated
+        raise SettingsError("the database URL is none: write it like postgresql://USER@HOST:5432/NAME") from None
     return (url if url.database else url.set(database=database)).render_as_string(hide_password=False)

@@ -28,6 +28,7 @@ from runtime.postgres.account import Account
 
 _SOCKET_PATH_MAX = 107  # bytes in sockaddr_un without the closing zero
 _SOCKET_NAME = ".s.PGSQL.5432"
+SOCKET_LOCK_NAME = f"{_SOCKET_NAME}.lock"
 
 
 def find_binaries(setting: Path | None) -> Path:
@@ -61,7 +62,12 @@ def major_version(binaries: Path) -> str:
 
 def check_version(pgdata: Path, binaries: Path) -> None:
     """Raise WrongDataVersion unless the programs can open the data folder."""
-    data_version = (pgdata / "PG_VERSION").read_text(encoding="ascii").strip()
+    try:
+        data_version = (pgdata / "PG_VERSION").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PostgresError(f"{pgdata} is no data folder of PostgreSQL: restore it from a backup ({error})") from None
+    if not data_version:
+        raise PostgresError(f"{pgdata} is damaged, its PG_VERSION is empty: restore it from a backup")
     program_version = major_version(binaries)
     if data_version != program_version:
         raise WrongDataVersion(
@@ -71,9 +77,20 @@ def check_version(pgdata: Path, binaries: Path) -> None:
         )
 
 
+def make_data_folder(data_dir: Path) -> None:
+    """Make `data_dir` if absent. Raises PostgresError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise PostgresError(f"the PostgreSQL data folder {data_dir} cannot be made: {error}") from None
+
+
 def take_lock(data_dir: Path) -> IO[str]:
     """The open, locked lock file; closing it (or the death of the process) frees it. Raises DataFolderLocked."""
-    file = (data_dir / "lock").open("a+", encoding="ascii")
+    try:
+        file = (data_dir / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise PostgresError(f"the PostgreSQL data folder {data_dir} cannot be used: {error}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,7 +108,7 @@ def take_lock(data_dir: Path) -> IO[str]:
 
 
 def read_password(folder: Path, account: Account | None = None) -> str:
-    """The role's password; made on first use if `account` is given."""
+    """The role's password; made on first use if `account` is given. Raises PostgresError."""
     path = folder / "password"
     if account is not None and not path.exists():
         partial = path.with_suffix(".new")
@@ -101,7 +118,12 @@ def read_password(folder: Path, account: Account | None = None) -> str:
             file.write(secrets.token_hex(24))
         account.give(partial)
         partial.rename(path)
-    return path.read_text(encoding="ascii").strip()
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise PostgresError(
+            f"the password of the PostgreSQL in {folder} cannot be read: restore it from a backup ({error})"
+        ) from None
 
 
 def socket_folder(data_dir: Path, base: Path | None = None) -> Path:

@@ -78,15 +78,16 @@ class EmbeddedPostgres:
         """Return when the server accepts connections. Raises PostgresError, and DataFolderLocked if it has an owner."""
         binaries = layout.find_binaries(self._binaries)
         sockets = layout.socket_folder(self.data_dir, self._socket_base)
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layout.make_data_folder(self.data_dir)
         self._lock = layout.take_lock(self.data_dir)
         self._stopping = False
         try:
             self._account = account = await asyncio.to_thread(choose_account, binaries, self.data_dir)
             self._remember(account)
             layout.make_socket_folder(sockets, account)
-            await self._stop_orphan(account.folder / "pgdata")
+            await self._stop_orphan(account.folder / "pgdata", sockets)
             await self._create_if_absent(account)
+            layout.read_password(account.folder)
             layout.check_version(account.folder / "pgdata", account.binaries)
             await self._launch(account)
         except BaseException:
@@ -115,7 +116,7 @@ class EmbeddedPostgres:
             _log.warning("postgres died, starting it again", pid=process.pid, returncode=process.returncode)
             try:
                 await self._launch(account)
-            except PostgresError as error:
+            except (PostgresError, OSError) as error:  # no room on the disk, for instance
                 _log.error("postgres cannot be started", error=str(error))
                 await asyncio.sleep(_RELAUNCH_S)
 
@@ -195,6 +196,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + self._start_timeout_s
         pause_s = 0.1
         while True:
+            _forget_dead(account.folder / "pgdata", sockets)
             offset = _rotate(log)
             with log.open("ab") as output:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - outlives no await: a few milliseconds
@@ -208,8 +210,8 @@ class EmbeddedPostgres:
             if await self._wait_until_ready(self._process, deadline):
                 return
             said = log.read_bytes()[offset:].decode(errors="replace").strip()
-            lingering = (
-                "pre-existing shared memory block" in said or 'lock file "postmaster.pid" already exists' in said
+            lingering = "pre-existing shared memory block" in said or (
+                'lock file "' in said and "already exists" in said
             )
             if not lingering or time.monotonic() + pause_s > deadline:
                 raise PostgresError(f"PostgreSQL on {account.folder} did not start; {log} says: {said[-2000:]}")
@@ -219,22 +221,27 @@ class EmbeddedPostgres:
     async def _wait_until_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
         """True once the server answers, False if it ended instead. Raises PostgresError after the deadline."""
         while process.poll() is None:
-            with contextlib.suppress(PostgresError):
+            try:
                 connection = await self._connect("postgres")
                 await connection.close()
                 return True
-            if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL on {self.data_dir} does not answer after {self._start_timeout_s:g} s")
+            except PostgresError as error:
+                if "password authentication failed" in str(error):
+                    raise PostgresError(
+                        f"{self._folder() / 'password'} is not the password of the PostgreSQL beside it: "
+                        "restore the two from the same backup"
+                    ) from error
+                if time.monotonic() > deadline:
+                    waited = f"after {self._start_timeout_s:g} s"
+                    raise PostgresError(f"PostgreSQL on {self.data_dir} does not answer {waited}: {error}") from error
             await asyncio.sleep(_POLL_S)
         return False
 
-    async def _stop_orphan(self, pgdata: Path) -> None:
+    async def _stop_orphan(self, pgdata: Path, sockets: Path) -> None:
         """End a server that outlived its owner. We hold the lock, so nobody else may run one on this folder."""
         pid = _postmaster(pgdata)
         if pid is None:
-            if not _is_used(pgdata):
-                # its number may belong to a bystander by now, which PostgreSQL would take for a running server
-                (pgdata / "postmaster.pid").unlink(missing_ok=True)
+            _forget_dead(pgdata, sockets)
             return
         _log.warning("stopping a postgres whose owner died", pid=pid)
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -261,6 +268,17 @@ def _postmaster(pgdata: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if same and not zombie else None
+
+
+def _forget_dead(pgdata: Path, sockets: Path) -> None:
+    """Remove the lock files of a server that is gone, beside its data and beside its socket.
+
+    Their number may belong to a bystander by now, or to a dead process nobody has buried: PostgreSQL would take either
+    for a running server.
+    """
+    if _postmaster(pgdata) is None and not _is_used(pgdata):
+        for path in (pgdata / "postmaster.pid", sockets / layout.SOCKET_LOCK_NAME):
+            path.unlink(missing_ok=True)
 
 
 def _is_used(pgdata: Path) -> bool:

@@ -109,3 +109,10 @@ def test_a_speed_that_is_no_speed_is_refused(tmp_path, speed):
     with pytest.raises(ValueError, match="speed"):
         write_clock(tmp_path / "clock.json", epoch_domain_ms=0, speed=speed)
     assert not (tmp_path / "clock.json").exists()
+
+
+def test_a_clock_file_with_an_infinite_epoch_is_no_clock_file(tmp_path):
+    path = tmp_path / "clock.json"
+    path.write_text('{"epoch_wall_ms": Infinity, "epoch_domain_ms": 0, "speed": 1}')
+    with pytest.raises(ClockFileError, match="not a clock file"):
+        clock_from_file(path)

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from runtime import database
 from runtime.database import check_schema, create_engine, migrations_folder, upgrade
-from runtime.errors import SchemaError, StaleSchema
+from runtime.errors import DatabaseUnreachable, SchemaError, StaleSchema
 
 MIGRATION = """
 from alembic import op
@@ -122,3 +122,11 @@ def test_an_installation_keeps_the_migrations_in_the_package(tmp_path, monkeypat
 def test_a_package_without_migrations_is_named():
     with pytest.raises(SchemaError, match="no migrations of runtime"):
         migrations_folder("runtime")
+
+
+async def test_a_server_that_is_not_there_is_named_without_its_password():
+    engine = create_engine("postgresql+psycopg://home:hunter2@127.0.0.1:9/ledger")
+    with pytest.raises(DatabaseUnreachable, match=r"no connection to .*127\.0\.0\.1:9/ledger") as refused:
+        await check_schema(engine, "ledger")
+    await engine.dispose()
+    assert "hunter2" not in str(refused.value)

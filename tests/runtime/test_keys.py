@@ -1,5 +1,8 @@
 """Signatures have one accepted form, and verdicts are the same on every machine."""
 
+import os
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -173,3 +176,22 @@ def test_a_missing_key_file_is_named(tmp_path):
 
 def test_the_secret_does_not_show_in_the_representation():
     assert repr(a_key()) == f"PrivateKey({a_key().public})"
+
+
+def test_a_key_in_an_impossible_place_is_refused_and_not_called_existing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeyFileError, match="is not a folder"):
+        PrivateKey.create(tmp_path / "file" / "a.key")
+    with pytest.raises(KeyFileError, match="cannot be made"):
+        PrivateKey.create(tmp_path / ("n" * 300))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+def test_a_key_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path, monkeypatch):
+    real = os.open
+    full = lambda path, *rest: (real(path, *rest), real("/dev/full", os.O_WRONLY))[1]  # noqa: E731
+    monkeypatch.setattr("runtime.keys.os.open", full)
+    with pytest.raises(KeyFileError, match="No space left"):
+        PrivateKey.create(tmp_path / "a.key")
+    monkeypatch.undo()
+    assert PrivateKey.create(tmp_path / "a.key").public == PrivateKey.load(tmp_path / "a.key").public

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PROCESS = """
 import logging, structlog
 from runtime.logs import configure, get_logger
@@ -14,8 +16,11 @@ structlog.contextvars.bind_contextvars(dr_event_id="e-1")
 log.info("block committed", height=7)
 logging.getLogger("some.library").warning("odd %s", "thing")
 log.debug("not shown")
-try:
+def open_database(password):
     1 / 0
+
+try:
+    open_database("".join(["hun", "ter2"]))
 except ZeroDivisionError:
     log.exception("failed")
 """
@@ -48,3 +53,10 @@ def test_the_pretty_form_is_for_people():
     first = lines_of(False)[0]
     assert "block committed" in first
     assert not first.startswith("{")
+
+
+@pytest.mark.parametrize("json_format", [True, False])
+def test_a_traceback_names_the_place_and_no_value_of_a_variable(json_format):
+    failure = "\n".join(lines_of(json_format))
+    assert "open_database" in failure
+    assert "hunter2" not in failure

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from runtime.errors import DataFolderLocked, PostgresError, PostgresUnavailable, WrongDataVersion
+from runtime.errors import DataFolderLocked, PostgresError, PostgresUnavailable, SettingsError, WrongDataVersion
 from runtime.postgres import EmbeddedPostgres, normal_url, postgres
 from runtime.postgres import account as accounts
 from runtime.postgres.account import system_account
@@ -299,3 +299,75 @@ async def test_a_url_names_a_server_of_your_own(tmp_path, given, normal):
     async with postgres(given, tmp_path / "postgres", "ledger") as url:
         assert url == normal
     assert not (tmp_path / "postgres").exists()
+
+
+async def test_a_dead_server_nobody_has_buried_does_not_hinder_the_start(tmp_path):
+    """The lock beside the socket holds a number as well: of a zombie here, after a reboot of any other process."""
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    await server.start()
+    await server.stop()
+    sockets = socket_folder(server.data_dir)
+    sockets.mkdir(mode=0o700)
+    with subprocess.Popen(["true"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended and is not waited for
+        (sockets / ".s.PGSQL.5432.lock").write_text(f"{zombie.pid}\n{server.data_dir}/pgdata\n0\n5432\n{sockets}\n")
+        await server.start()
+        assert query(await server.ensure_database("ledger"), "SELECT 1") == [(1,)]
+        await server.stop()
+
+
+async def test_damaged_data_is_explained_at_once(tmp_path):
+    data_dir = tmp_path / "postgres"
+    async with postgres(None, data_dir, "ledger"):
+        pass
+    password = (data_dir / "password").read_text()
+    for path, content, reason in (
+        ("password", None, "password of the PostgreSQL .* cannot be read"),
+        ("password", "guess", "is not the password of the PostgreSQL beside it"),
+        ("pgdata/PG_VERSION", "", "PG_VERSION is empty"),
+        ("pgdata/PG_VERSION", None, "is no data folder of PostgreSQL"),
+    ):
+        (data_dir / path).unlink() if content is None else (data_dir / path).write_text(content)
+        started = time.monotonic()
+        with pytest.raises(PostgresError, match=reason):
+            await EmbeddedPostgres(data_dir).start()
+        assert time.monotonic() - started < 20
+        (data_dir / "password").write_text(password)
+
+
+async def test_a_file_in_the_place_of_the_data_folder_is_explained(tmp_path):
+    (tmp_path / "postgres").write_text("")
+    with pytest.raises(PostgresError, match="cannot be made"):
+        await EmbeddedPostgres(tmp_path / "postgres").start()
+
+
+def test_a_url_that_is_none_is_refused_without_repeating_it():
+    with pytest.raises(SettingsError, match="postgresql://USER@HOST") as refused:
+        normal_url("hunter2 at home", "ledger")
+    assert "hunter2" not in str(refused.value)
+
+
+RUN = """
+import asyncio, sys
+from pathlib import Path
+from runtime.postgres import postgres
+from runtime.service import run
+
+async def main():
+    async with postgres(None, Path(sys.argv[1]), "ledger"):
+        print("up", flush=True)
+        await asyncio.sleep(60)
+
+run(main())
+"""
+
+
+def test_sigterm_ends_a_process_with_its_postgres(tmp_path):
+    data_dir = tmp_path / "postgres"
+    with subprocess.Popen([sys.executable, "-c", RUN, str(data_dir)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        server = int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
+        process.terminate()
+        assert process.wait(30) == 143
+    assert not is_running(server)

@@ -196,3 +196,11 @@ async def test_the_stop_is_announced_once_the_app_shuts_down():
     async with TestClient(TestServer(app)):
         assert not app[STOPPING].is_set()
     assert app[STOPPING].is_set()
+
+
+async def test_a_body_that_is_not_in_the_encoding_it_names_is_the_callers_fault(client):
+    answer = await client.post("/read", data=b"zzz", headers={"Content-Encoding": "gzip"})
+    assert (answer.status, (await answer.json(content_type="application/problem+json"))["type"]) == (
+        400,
+        "body-unreadable",
+    )

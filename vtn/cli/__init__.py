@@ -36,5 +36,8 @@ def main() -> None:
     except GridpactError as error:
         typer.echo(f"dr-vtn: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"dr-vtn: a file or folder cannot be used: {error}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

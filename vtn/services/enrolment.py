@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.core.commands import Enrolment, EnrolParty, Transfer, enrolment_bytes
+from contracts.core.errors import CodecError
 from contracts.core.parties import Party, Role
 from ledger.client import LedgerClient, party_id
 from runtime.clock import Clock
@@ -269,7 +270,7 @@ def _keys(ven: Ven) -> list[str]:
 def _proves(enrolment: Enrolment, proof: str) -> bool:
     try:
         return verify(enrolment.key, enrolment_bytes(enrolment), bytes.fromhex(proof))
-    except ValueError:
+    except (ValueError, CodecError):  # no hex, or a key with characters that nothing signed can hold
         return False
 
 

@@ -169,3 +169,22 @@ def test_help_lists_every_command():
         assert command in text
     for command in ("request-reduction", "facts", "proof", "refusals"):
         assert command in text
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kwh", "expected"),
+    [
+        ("2026-07-01T18:00Z", "2026-07-01T19:00Z", "nan", "a number above 0"),
+        ("2026-07-01T18:00Z", "2026-07-01T19:00Z", "inf", "a number above 0"),
+        ("2026-07-01T18:00Z", "9999-07-01T19:00Z", "3", "intervals, at most"),
+        ("0001-01-01T00:00+14:00", "2026-07-01T19:00Z", "3", "is no time"),
+    ],
+)
+def test_figures_beyond_all_bounds_are_refused_before_anything_is_built(tmp_path: Path, start, end, kwh, expected):
+    options = ["--key", tmp_path / "utility.key", "--price-minor-per-mwh", 1, "--target-kwh", kwh]
+    assert expected in refusal(2, "request-reduction", *options, "--start", start, "--end", end)
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "is not a folder" in refusal(2, "keys", "create", tmp_path / "file" / "a.key", "--role", "utility")

@@ -83,3 +83,10 @@ def test_settings_that_do_not_fit_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("GRIDPACT_VTN_CLIENT_CA", "ca.pem")
     monkeypatch.setenv("GRIDPACT_CLOCK", str(tmp_path / "clock.json"))
     assert VtnSettings.load().clock_file == tmp_path / "clock.json"
+
+
+async def test_a_key_with_characters_that_nothing_signed_holds_proves_nothing(opened_vtn, url, session):
+    invitation = await opened_vtn.vtn.invite("home-1", "F1", PROGRAM)
+    request = {"code": invitation.code, "ven_name": "home-1", "public_key": "\0", "proof": ""}
+    status, body = await post(session, url, request)
+    assert (status, msgspec.json.decode(body)["type"]) == (403, "proof-invalid")

@@ -107,7 +107,7 @@ class Openadr2Face:
         service = request.match_info["service"]
         if service not in SERVICES:
             error = MessageError(f"there is no service {service[:40]}", ResponseCode.NOT_RECOGNIZED)
-            return _xml(v2.render(refusal(error)), status=404)
+            return _xml(_render_refusal(refusal(error)), status=404)
         with self._metrics.openadr2_seconds.labels(service).time():
             body, code = await self._answer(request, service)
         self._metrics.openadr2_answers.labels(service, str(code)).inc()
@@ -135,10 +135,13 @@ class Openadr2Face:
         if (request.content_length or 0) > self._request_bytes_max:
             raise MessageError(f"a body has at most {self._request_bytes_max} bytes")
         body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > self._request_bytes_max:
-                raise MessageError(f"a body has at most {self._request_bytes_max} bytes")
+        try:
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > self._request_bytes_max:
+                    raise MessageError(f"a body has at most {self._request_bytes_max} bytes")
+        except web.RequestPayloadError:
+            raise MessageError("the body is not whole, or not in the Content-Encoding it names") from None
         return bytes(body)
 
     def _parse(self, body: bytes, content_type: str) -> Message:

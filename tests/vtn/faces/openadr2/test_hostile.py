@@ -45,6 +45,15 @@ async def test_a_body_over_the_limit_is_refused_while_it_is_read(peer):
 async def test_an_unknown_service_is_answered_in_xml(peer):
     status, answer = await peer.post("EiUnknown", v2.render(v2.OadrPoll(peer.ven_id)))
     assert (status, v2.parse(answer).response.response_code) == (404, 453)
+    status, answer = await peer.post("%00%1b", b"")
+    assert (status, v2.parse(answer).response.response_code) == (404, 453)
+
+
+async def test_a_body_that_is_not_in_the_encoding_it_names_is_refused_in_xml(peer):
+    url, headers = f"{peer.url}/OpenADR2/Simple/2.0b/OadrPoll", {"Content-Encoding": "gzip"}
+    async with peer.session.post(url, data=b"zzz", headers=headers) as response:
+        message = v2.parse(await response.read())
+    assert (response.status, message.response.response_code) == (200, ResponseCode.INVALID_DATA)
 
 
 async def test_a_message_only_a_vtn_sends_is_not_recognised(peer):
