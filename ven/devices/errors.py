@@ -8,9 +8,13 @@ DeviceError
 
 from __future__ import annotations
 
+from runtime.errors import GridpactError
 
-class DeviceError(Exception):
+
+class DeviceError(GridpactError):
     """Root of every refusal by a device; the message says what was wrong and with which value."""
+
+    exit_code = 2
 
 
 class ProfileError(DeviceError):

@@ -10,6 +10,7 @@ import typer
 
 from vtn.cli.options import Config, DataDir, Json, print_json, print_table, utc, with_vtn
 from vtn.context import Vtn, only_program
+from vtn.errors import InvalidInput
 from vtn.services.enrolment import Invitation
 from vtn.services.vens import Ven
 
@@ -67,17 +68,18 @@ def invite(
 ) -> None:
     """Invite homes: each invitation holds a one-time code for `dr-ven enrol`."""
 
+    if output is not None:
+        _refuse_paths(name)
+        output.mkdir(parents=True, exist_ok=True)
+
     async def work(vtn: Vtn) -> list[Invitation]:
         chosen = program or await only_program(vtn)
         return [await vtn.invite(each, area, chosen) for each in name]
 
     found = with_vtn(config, data_dir, work)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         for each in found:
-            path = output / f"{each.ven_name}.json"
-            path.touch(mode=0o600)
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(each)))
+            _write_private(output / f"{each.ven_name}.json", msgspec.json.format(msgspec.json.encode(each)))
     if as_json:
         print_json(found)
     elif output is not None:
@@ -99,3 +101,22 @@ def remove(ven_id: VenId, as_json: Json = False, config: Config = None, data_dir
         print_json(found)
     else:
         typer.echo(f"{ven_id} is {found.status}")
+
+
+def _refuse_paths(names: list[str]) -> None:
+    """A name comes from a list of customers: it must not choose a folder. Before the codes are made, which are not
+    kept."""
+    for name in names:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise InvalidInput(
+                "name_invalid", f"{name!r} is no name of a file: leave out --output, the code is printed"
+            )
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """A file for its owner alone, also where one that others can read stood before."""
+    partial = path.with_name(f".{path.name}.new")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600, exist_ok=False)
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ven import cli
 from ven.devices.errors import OutsideProfile, ProfileError
 from ven.devices.profile import Profile, parse_profile, read_profile, render_profile, write_profile
 
@@ -96,3 +97,16 @@ def test_writing_the_same_profile_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_profile(tmp_path / name, parse_profile(text_with()))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == render_profile(parse_profile(text_with()))
+
+
+def test_a_command_says_what_is_wrong_with_a_profile_in_one_sentence(tmp_path, monkeypatch, capsys):
+    profile, invitation = tmp_path / "profile.json", tmp_path / "invitation.json"
+    profile.write_text("no JSON")
+    names = ("vtn_url", "openadr2_url", "ledger_url", "code", "ven_name", "area", "sponsor")
+    invitation.write_text(json.dumps(dict.fromkeys(names, "x")))
+    options = ["--invitation", invitation, "--data-dir", tmp_path / "home", "--profile", profile]
+    monkeypatch.setattr("sys.argv", ["dr-ven", "enrol", *map(str, options)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "not JSON" in capsys.readouterr().err
