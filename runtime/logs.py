@@ -65,3 +65,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def _console() -> Processor:
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
+# What is logged before `configure`, or by a command that never calls it, must not mix with what it prints on stdout.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

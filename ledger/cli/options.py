@@ -11,6 +11,7 @@ import typer
 from contracts.core.parties import PartyKey
 from ledger.cli.output import NotThere, UsageError
 from ledger.client import LedgerClient
+from runtime import logs
 from runtime.clock import clock_from_file
 from runtime.keys import PrivateKey
 from runtime.service import run
@@ -64,6 +65,7 @@ async def _with_client(
     key: PrivateKey | None,
     work: Callable[[LedgerClient], Awaitable[T]],
 ) -> T:
+    logs.configure("dr-ledger", level="warning")
     ssl = client_context(ca) if url.startswith("https:") else None
     if ca is not None and ssl is None:
         raise UsageError(f"--ca has no meaning for {url}: give an https address")

@@ -60,3 +60,11 @@ def test_a_traceback_names_the_place_and_no_value_of_a_variable(json_format):
     failure = "\n".join(lines_of(json_format))
     assert "open_database" in failure
     assert "hunter2" not in failure
+
+
+def test_a_program_that_never_configures_keeps_its_stdout_clean():
+    """A command prints JSON on stdout; a warning of a library it uses must not get in between."""
+    code = "from runtime.logs import get_logger; get_logger('a').warning('following again'); print('{}')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{}\n"
+    assert "following again" in done.stderr

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from runtime import logs
 from runtime.service import run
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
@@ -34,7 +35,9 @@ def settings(config: Path | None, data_dir: Path | None, **flags: Any) -> VtnSet
 
 
 def with_vtn(config: Path | None, data_dir: Path | None, work: Callable[[Vtn], Awaitable[T]]) -> T:
-    """Runs `work` on the VTN of the settings, beside a `serve` that is running or without one."""
+    """Runs `work` on the VTN of the settings, beside a `serve` that is running or without one; only what it prints is
+    on stdout."""
+    logs.configure("dr-vtn", level="warning")
 
     async def opened() -> T:
         async with open_vtn(settings(config, data_dir), attach=True) as vtn:

@@ -161,8 +161,8 @@ class VirtualNode:
         uncovered = self._uncovered(contract, view)
         if not any(uncovered):
             return
-        reasons = sorted(set(view.lost.values())) or ["not accepted by all who were asked"]
-        reason = "; ".join(reasons) if not view.short_wh else "delivery below the obligation"
+        reasons = sorted(set(view.lost.values())) + (["delivery below the obligation"] if view.short_wh else [])
+        reason = "; ".join(reasons) or "not accepted by all who were asked"
         start_ms = max(contract.terms.start_ms, earliest_start_ms(self._around.program, now_ms))
         taken = tuple(plan.device for plan in view.plans)
         await self._plan_round(contract, len(rounds), reason, uncovered, start_ms, taken)
