@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import msgspec
 from sqlalchemy import RowMapping, insert, select, update
 
+from forecasting.calendar import SiteCalendar
 from runtime.clock import Clock
 from vtn.errors import Conflict, InvalidInput, NotFound
 from vtn.records.database import Database
@@ -75,6 +77,7 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("a device would be paid more than its virtual node")
         if not 0 < self.partial_percent <= self.success_percent <= self.cap_percent:
             raise ValueError("0 < partial_percent <= success_percent <= cap_percent does not hold")
+        SiteCalendar(self.zone, frozenset(date.fromisoformat(day) for day in self.holidays))
         if self.signal_level not in (1, 2, 3):
             raise ValueError("signal_level is 1, 2 or 3 (rule 9)")
 

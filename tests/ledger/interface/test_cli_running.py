@@ -85,7 +85,7 @@ def test_from_money_to_a_need_that_is_shown_followed_and_proved(served: Served):
     assert need["request"]["aggregator"] == aggregator
     assert sum(need["request"]["target_wh"]) == 100_000
     assert len(need["request"]["target_wh"]) == 12
-    assert need["request"]["budget_minor"] == 40_000
+    assert need["request"]["budget_minor"] == 60_000, "1.5 times what the target costs"
 
     lines = dr_ledger("facts", "--contract", "need-1", "--json", "--url", served.url).stdout.splitlines()
     assert [json.loads(line)["fact"]["fact"] for line in lines] == ["ReductionRequested"]
