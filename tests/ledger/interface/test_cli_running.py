@@ -65,6 +65,11 @@ def party_of(served: Served, role: str) -> str:
     return party_id(Role(role), PrivateKey.load(key_of(served, role)).public)
 
 
+def heed_interrupts() -> None:
+    """A shell ignores SIGINT for what it runs in the background, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_from_money_to_a_need_that_is_shown_followed_and_proved(served: Served):
     utility, aggregator = party_of(served, "utility"), party_of(served, "aggregator")
@@ -122,7 +127,9 @@ def test_what_is_not_there_is_said_with_the_command_to_run_next(served: Served, 
 @pytest.mark.slow
 def test_following_prints_facts_as_they_happen(served: Served):
     command = [sys.executable, "-c", "from ledger.cli import main; main()", "facts", "--follow", "--json"]
-    with subprocess.Popen([*command, "--url", served.url], stdout=subprocess.PIPE, text=True, env=CLEAN) as process:
+    with subprocess.Popen(
+        [*command, "--url", served.url], stdout=subprocess.PIPE, text=True, env=CLEAN, preexec_fn=heed_interrupts
+    ) as process:
         assert process.stdout is not None
         try:
             sign = ["--key", key_of(served, "utility")]
