@@ -52,7 +52,7 @@ from ven.verification import check_event, check_payment
 
 pytestmark = pytest.mark.slow
 
-SPEED = 240.0
+SPEED = 120.0
 EVENT_MS = START_MS + 20 * 3_600_000
 NOW_MS = EVENT_MS - 25 * 60_000
 NODE = a_key(201)
