@@ -65,7 +65,11 @@ class DatabaseUnreachable(PostgresError):
 
 
 class DataFolderLocked(PostgresError):
-    """Another process holds the lock of the data folder."""
+    """Another process holds the lock of the data folder. `briefly`: a command that lets go when it is done."""
+
+    def __init__(self, message: str, *, briefly: bool = False) -> None:
+        super().__init__(message)
+        self.briefly = briefly
 
 
 class WrongDataVersion(PostgresError):

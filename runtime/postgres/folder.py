@@ -1,6 +1,6 @@
 """The folder of an embedded server and what guards it.
 
-    <data_dir>/lock           held (flock) by the process that runs the server
+    <data_dir>/lock           held (flock) by the process that runs the server; its id, and `briefly` for a command
     <data_dir>/folder         where the server's own folder is, for processes that attach
     <folder>/password         of the one role, `gridpact`; 0600
     <folder>/pgdata           PostgreSQL's data folder
@@ -29,6 +29,7 @@ from runtime.postgres.account import Account
 _SOCKET_PATH_MAX = 107  # bytes in sockaddr_un without the closing zero
 _SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_LOCK_NAME = f"{_SOCKET_NAME}.lock"
+_BRIEFLY = "briefly"
 
 
 def find_binaries(setting: Path | None) -> Path:
@@ -85,7 +86,7 @@ def make_data_folder(data_dir: Path) -> None:
         raise PostgresError(f"the PostgreSQL data folder {data_dir} cannot be made: {error}") from None
 
 
-def take_lock(data_dir: Path) -> IO[str]:
+def take_lock(data_dir: Path, *, briefly: bool = False) -> IO[str]:
     """The open, locked lock file; closing it (or the death of the process) frees it. Raises DataFolderLocked."""
     try:
         file = (data_dir / "lock").open("a+", encoding="ascii")
@@ -95,14 +96,15 @@ def take_lock(data_dir: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        owner = file.read().strip() or "unknown"
+        owner, _, manner = file.read().strip().partition(" ")
         file.close()
         raise DataFolderLocked(
-            f"the PostgreSQL data in {data_dir} is in use by process {owner}: "
-            "stop it first, or choose another data folder"
+            f"the PostgreSQL data in {data_dir} is in use by process {owner or 'unknown'}: "
+            "stop it first, or choose another data folder",
+            briefly=manner == _BRIEFLY or not owner,
         ) from None
     file.truncate(0)
-    file.write(f"{os.getpid()}\n")
+    file.write(f"{os.getpid()} {_BRIEFLY}\n" if briefly else f"{os.getpid()}\n")
     file.flush()
     return file
 

@@ -52,7 +52,7 @@ _OPTIONS = {
 class EmbeddedPostgres:
     """A PostgreSQL server on a Unix socket, owned by this process.
 
-    `data_dir` is made if absent. `options` override settings of the server.
+    `data_dir` is made if absent. `options` override settings of the server. `briefly`: for one command.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class EmbeddedPostgres:
         socket_base: Path | None = None,
         options: dict[str, str] | None = None,
         start_timeout_s: float = 60.0,
+        briefly: bool = False,
     ) -> None:
         self.data_dir = data_dir.resolve()
+        self._briefly = briefly
         self._binaries = binaries
         self._socket_base = socket_base
         self._options = _OPTIONS | (options or {})
@@ -79,7 +81,7 @@ class EmbeddedPostgres:
         binaries = layout.find_binaries(self._binaries)
         sockets = layout.socket_folder(self.data_dir, self._socket_base)
         layout.make_data_folder(self.data_dir)
-        self._lock = layout.take_lock(self.data_dir)
+        self._lock = layout.take_lock(self.data_dir, briefly=self._briefly)
         self._stopping = False
         try:
             self._account = account = await asyncio.to_thread(choose_account, binaries, self.data_dir)
