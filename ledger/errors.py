@@ -5,7 +5,9 @@ ReplicaError                 (a GridpactError)
 ├── GenesisInvalid           no genesis, one that cannot be used, or not the one the database was made from
 ├── QueueFull                more waits to be ordered than the queue holds: HTTP 429, try again
 ├── OrderingUnavailable      nobody orders blocks at the moment: HTTP 503, reads go on
+├── OrderTrimmed             the order keeps no block that old any more: blocks up to its first come from other members
 └── Diverged                 the replica found that it does not agree with the log and stopped: HTTP 503
+    └── OrderTampered        somebody overwrote or deleted a block in the order
 """
 
 from __future__ import annotations
@@ -47,3 +49,16 @@ class Diverged(ReplicaError):
     """The message names the first block that does not fit; the replica repairs nothing by itself."""
 
     exit_code = 8
+
+
+class OrderTrimmed(ReplicaError):
+    """A watch asked for blocks the order no longer keeps; `first` is the lowest height it has (or will have next)."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__(f"the order begins at block {first}: take the blocks before it from another member")
+        self.first = first
+
+
+class OrderTampered(Diverged):
+    """A block in the order was overwritten, or deleted above the trim line: only somebody with write rights to the
+    order can have done it. The message names the block."""

@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ledger.errors import OrderingUnavailable
+from ledger.errors import OrderingUnavailable, OrderTrimmed
 from ledger.ordering.orderer import Committed, Conflict, Ordered, Proposed
 
 _ABSENT: Final = (SQLAlchemyError, psycopg.Error, OSError)
@@ -26,18 +26,30 @@ _LOCK_SPACE: Final = zlib.crc32(b"gridpact/order")
 
 
 class LocalOrderer:
-    """Orders the blocks of one channel for the one replica on this database."""
+    """Orders the blocks of one channel for the one replica on this database, `member` being its name."""
 
     name = "local"
 
-    def __init__(self, engine: AsyncEngine, channel: str) -> None:
+    def __init__(self, engine: AsyncEngine, channel: str, member: str = "local") -> None:
         self._engine = engine
+        self._member = member
         self._lock_key = zlib.crc32(channel.encode()) - 2**31
         self._connection: AsyncConnection | None = None
         self._height = 0
         self._blocks: dict[int, Ordered] = {}
         self._grown = asyncio.Condition()
         self._checking = asyncio.Lock()
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+    @property
+    def proposer(self) -> str | None:
+        return self._member
+
+    async def changed(self) -> None:
+        await asyncio.Event().wait()  # there is nobody else
 
     async def start(self, height: int) -> None:
         self._height = height
@@ -58,7 +70,8 @@ class LocalOrderer:
         if self._connection is None:
             await self.check()
         if height <= self._height:
-            return Conflict()
+            known = self._blocks.get(height)
+            return Committed(known.revision) if known is not None and known.data == data else Conflict()
         if height != self._height + 1:
             raise OrderingUnavailable(f"block {height} cannot follow block {self._height}")
         async with self._grown:
@@ -71,12 +84,27 @@ class LocalOrderer:
         height = from_height
         while True:
             async with self._grown:
+                if height <= self._height and height not in self._blocks:
+                    raise OrderTrimmed(min(self._blocks, default=self._height + 1))
                 await self._grown.wait_for(lambda: height in self._blocks)  # noqa: B023  # awaited before it changes
                 ordered = self._blocks[height]
                 for old in [known for known in self._blocks if known < height]:
                     del self._blocks[old]  # asking for h says that everything below is durable
             yield ordered
             height += 1
+
+    async def tip(self) -> int:
+        return self._height
+
+    async def first(self) -> int:
+        return min(self._blocks, default=self._height + 1)
+
+    async def trim(self, below: int) -> None:
+        for old in [known for known in self._blocks if known < min(below, self._height)]:
+            del self._blocks[old]
+
+    def state(self) -> dict[str, Any]:
+        return {"proposer": self._member, "lease": self._connection is not None}
 
     async def _release(self) -> None:
         connection, self._connection = self._connection, None

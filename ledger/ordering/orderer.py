@@ -8,6 +8,8 @@ Promises of an orderer:
   that its only watcher will make durable itself. It never retries on its own with other bytes.
 - Unknown means just that: the block may be in the order or may come to be. The caller proposes the SAME bytes at the
   same height again until it hears Committed or Conflict. Nobody may treat Unknown as a failure.
+- Fenced means certainly not: another proposer holds the lease, so the transactions go to that one.
+- The order may be a window: `trim` drops blocks that every member has, and a watch that begins below says so.
 - It does not look into blocks: whether a block is acceptable is judged by each replica that executes it.
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,15 @@ class Unknown:
     reason: str
 
 
-Proposed = Committed | Conflict | Unknown
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """This replica does not hold the lease: the block is not in the order and never will be by this proposal.
+    `proposer`: who does, by the name of its member; None while nobody is known to."""
+
+    proposer: str | None
+
+
+Proposed = Committed | Conflict | Unknown | Fenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,17 @@ class Orderer(Protocol):
     def name(self) -> str:
         """For people: `local`, `etcd`."""
 
+    @property
+    def leads(self) -> bool:
+        """This replica may propose, as far as it knows. Only the outcome of a proposal is sure."""
+
+    @property
+    def proposer(self) -> str | None:
+        """Name of the member that may propose, as far as is known. Between start and stop a replica runs for it."""
+
+    async def changed(self) -> None:
+        """Returns when `proposer` or `leads` has changed after the call."""
+
     async def start(self, height: int) -> None:
         """Begin, for a replica that has applied `height`. Raises OrderingUnavailable, also where the order ends below
         that height (rule 13: such an orderer is not ours)."""
@@ -70,4 +91,20 @@ class Orderer(Protocol):
         """Try to make `data` the block `height`. Raises OrderingUnavailable if it certainly is not and will not be."""
 
     def watch(self, from_height: int) -> AsyncIterator[Ordered]:
-        """The blocks from `from_height` on, in order, each once, without end."""
+        """The blocks from `from_height` on, in order, each once, without end; outages are waited out.
+
+        Raises OrderTrimmed if a block asked for was dropped, OrderTampered if one was overwritten or deleted."""
+
+    async def tip(self) -> int:
+        """The highest height that was ordered before the call, by whomever (0: none). Raises OrderingUnavailable."""
+
+    async def first(self) -> int:
+        """The lowest height still kept; where none is, the next to come. Raises OrderingUnavailable."""
+
+    async def trim(self, below: int) -> None:
+        """Drop the blocks below `below`, at most up to the tip; what is dropped already is no error. The caller knows
+        that every member can do without. Raises OrderingUnavailable."""
+
+    def state(self) -> dict[str, Any]:
+        """What is known at the moment, without asking: `proposer` and `lease` (held by this replica) at least, with a
+        cluster also endpoint, leader, members, db_bytes and alarms. For metrics and readiness."""
