@@ -166,6 +166,19 @@ def write_clock(path: Path, *, epoch_domain_ms: int, speed: float, epoch_wall_ms
     return clock_from_file(path)
 
 
+async def happened(event: asyncio.Event, wait_s: float) -> bool:
+    """Wait for an event, at most `wait_s` of wall time: whether it is set.
+
+    `asyncio.wait_for` would do the same, but before Python 3.12 it loses a cancellation that comes in the moment in
+    which the event is set: a service told to stop then went on for ever."""
+    try:
+        async with asyncio.timeout(wait_s):
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()
+    return True
+
+
 def _to_datetime(ms: int) -> datetime:
     seconds, rest = divmod(ms, 1000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)

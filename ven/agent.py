@@ -10,7 +10,6 @@ ledger ─▶ follower ─▶ desk ─▶ outbox ─▶ courier ─▶ ledger
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from ledger.client import LedgerClient
-from runtime.clock import Clock
+from runtime.clock import Clock, happened
 from runtime.logs import get_logger
 from ven.account.courier import Courier
 from ven.account.desk import Desk
@@ -152,8 +151,7 @@ class HomeAgent:
             due_ms = self.step()
             while (left_ms := due_ms - self._clock.now_ms()) > 0:
                 wait_s = min(max(self._clock.wall_seconds(left_ms / 1000), 0.001), _RECHECK_S)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), wait_s)
+                if await happened(self._woken, wait_s):
                     break
             else:
                 await asyncio.sleep(0)

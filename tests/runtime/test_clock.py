@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from runtime.clock import DomainClock, ManualClock, SystemClock, clock_from_file, write_clock
+from runtime.clock import DomainClock, ManualClock, SystemClock, clock_from_file, happened, write_clock
 from runtime.errors import ClockFileError
 from tests.builders import START_MS, a_clock
 
@@ -116,3 +116,32 @@ def test_a_clock_file_with_an_infinite_epoch_is_no_clock_file(tmp_path):
     path.write_text('{"epoch_wall_ms": Infinity, "epoch_domain_ms": 0, "speed": 1}')
     with pytest.raises(ClockFileError, match="not a clock file"):
         clock_from_file(path)
+
+
+async def test_a_cancellation_in_the_moment_of_the_event_is_not_lost():
+    """As it is by asyncio.wait_for of Python 3.11."""
+    event, went_on = asyncio.Event(), []
+
+    async def service() -> None:
+        while True:
+            await happened(event, 10)
+            went_on.append(True)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(service())
+    await asyncio.sleep(0)
+    event.set()
+    await asyncio.sleep(0)  # the waiter was told, the service not yet
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=1)
+    assert done
+    assert task.cancelled()
+    assert len(went_on) <= 1
+
+
+async def test_waiting_for_an_event_ends_with_the_time_or_the_event():
+    event = asyncio.Event()
+    assert not await happened(event, 0.01)
+    asyncio.get_running_loop().call_later(0.01, event.set)
+    assert await happened(event, 5)
+    assert await happened(event, 0)

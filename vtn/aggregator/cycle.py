@@ -23,6 +23,7 @@ from contracts.demand_response.needs import PORTFOLIO, NeedRecord
 from contracts.tokens import Account, need_account
 from ledger.client import START, FactRecord, LedgerClient, LedgerError, LedgerUnavailable
 from openadr.model import digest
+from runtime.clock import happened
 from runtime.logs import get_logger
 from vtn.aggregator.closing import close
 from vtn.aggregator.dispatch import Candidate, Choice, choose
@@ -85,10 +86,7 @@ class Cycle:
                 _log.warning("turn interrupted", error=str(error))
             except Exception:
                 _log.exception("turn failed")
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._turn_s)
-            except TimeoutError:
-                continue
+            await happened(self._wake, self._turn_s)
             self._wake.clear()
 
     async def _follow(self) -> None:

@@ -10,7 +10,6 @@ Poll interval and reports run on the domain clock; waiting for a VTN that does n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 
@@ -30,7 +29,7 @@ from openadr.v2 import (
     OadrUpdatedReport,
     OadrUpdateReport,
 )
-from runtime.clock import Clock
+from runtime.clock import Clock, happened
 from runtime.logs import get_logger
 from ven.errors import VtnRefused, VtnUnreachable
 from ven.faces.openadr2.events import EventDesk
@@ -151,8 +150,7 @@ class Engine:
         due_ms = self._clock.now_ms() + 1000 * (registration.poll_s or self._poll_s)
         while (left_ms := due_ms - self._clock.now_ms()) > 0:
             wait_s = min(max(self._clock.wall_seconds(left_ms / 1000), 0.001), _RECHECK_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudged.wait(), wait_s)
+            if await happened(self._nudged, wait_s):
                 await self._say(registration)
 
     async def _handle(self, message: Message, registration: Registration, handled: _Handled) -> None:
