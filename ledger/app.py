@@ -12,7 +12,10 @@ from ledger.api import LIMITS, METRICS, REPLICA, STREAMS, Limits, Streams, add_r
 from ledger.config import LedgerSettings
 from ledger.founding import Founded
 from ledger.metrics import Metrics
+from ledger.ordering.local import LocalOrderer
 from ledger.replica import Replica
+from ledger.store.postgres import PostgresStore
+from runtime.clock import Clock
 from runtime.database import check_schema, create_engine
 from runtime.postgres import postgres
 from runtime.service import READINESS, REGISTRY, new_app
@@ -39,7 +42,7 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
             engine = create_engine(url, application_name="dr-ledger")
             try:
                 await check_schema(engine, "ledger")
-                async with Replica(engine, founded, settings, settings.clock()) as running:
+                async with local_replica(engine, founded, settings, settings.clock()) as running:
                     _attach(app, engine, running)
                     yield
             finally:
@@ -47,6 +50,13 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
 
     app.cleanup_ctx.append(replica)
     return app
+
+
+def local_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSettings, clock: Clock) -> Replica:
+    """The only member of its ledger: it orders for itself on its own PostgreSQL."""
+    channel = founded.genesis.channel
+    orderer = LocalOrderer(engine, channel, founded.member)
+    return Replica(PostgresStore(engine, channel), founded, settings, clock, orderer)
 
 
 def _attach(app: web.Application, engine: AsyncEngine, replica: Replica) -> None:

@@ -5,6 +5,11 @@ ReplicaError                 (a GridpactError)
 ├── GenesisInvalid           no genesis, one that cannot be used, or not the one the database was made from
 ├── QueueFull                more waits to be ordered than the queue holds: HTTP 429, try again
 ├── OrderingUnavailable      nobody orders blocks at the moment: HTTP 503, reads go on
+│   └── CatchingUp           this replica is behind the order: HTTP 503, for writes and for leader-checked reads
+├── StoreUnavailable         PostgreSQL does not answer: HTTP 503
+├── NotFinalYet              executed, but no quorum has cosigned it yet: HTTP 409, ask again
+├── PeerUnavailable          another member does not answer, or not sensibly
+│   └── NotProposer          it does not order blocks; it may know who does
 ├── OrderTrimmed             the order keeps no block that old any more: blocks up to its first come from other members
 └── Diverged                 the replica found that it does not agree with the log and stopped: HTTP 503
     └── OrderTampered        somebody overwrote or deleted a block in the order
@@ -49,6 +54,34 @@ class Diverged(ReplicaError):
     """The message names the first block that does not fit; the replica repairs nothing by itself."""
 
     exit_code = 8
+
+
+class CatchingUp(OrderingUnavailable):
+    """The replica knows of blocks it has not executed: what it would answer were old news."""
+
+
+class StoreUnavailable(ReplicaError):
+    """The store cannot be reached: nothing is wrong with the data, and waiting helps."""
+
+
+class NotFinalYet(ReplicaError):
+    """The transaction is executed here; the quorum of the policy has not cosigned a checkpoint that covers it."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PeerUnavailable(ReplicaError):
+    """Another member cannot be reached or answers nothing that can be used."""
+
+
+class NotProposer(PeerUnavailable):
+    """`proposer`: who orders blocks, as far as the asked member knows."""
+
+    def __init__(self, proposer: str | None) -> None:
+        super().__init__(f"it does not order blocks at the moment ({proposer or 'nobody it knows'} does)")
+        self.proposer = proposer
 
 
 class OrderTrimmed(ReplicaError):

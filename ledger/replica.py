@@ -13,29 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Self
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import genesis
 from ledger.config import LedgerSettings
-from ledger.errors import Diverged, OrderingUnavailable
+from ledger.errors import Diverged, OrderingUnavailable, StoreUnavailable
 from ledger.founding import Founded
 from ledger.machine import BlockRefused, Executed, Machine, fact_json
 from ledger.ordering.block import TRANSACTIONS_MAX, Block, BlockInvalid, make_block, parse_block, render_block
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
-from ledger.ordering.local import LocalOrderer
-from ledger.ordering.orderer import Conflict, Ordered, Orderer, Unknown
+from ledger.ordering.orderer import Conflict, Fenced, Ordered, Orderer, Unknown
 from ledger.ordering.pool import Pool, TransactionResult
 from ledger.ordering.signatures import CheckpointSigner, Verdicts
+from ledger.replication.offload import Offload, in_thread
+from ledger.replication.peers import NoPeers, Peers
 from ledger.serving import Serving, first_result
-from ledger.store.postgres import STORE_ERRORS, PostgresStore
 from ledger.store.source import Source
 from ledger.store.state import StateTampered
-from ledger.store.store import RefusalRow, ResultRow
+from ledger.store.store import RefusalRow, ResultRow, Store
 from runtime.clock import Clock
 from runtime.logs import get_logger
 
@@ -57,21 +55,25 @@ class Replica(Serving):
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        store: Store,
         founded: Founded,
         settings: LedgerSettings,
         clock: Clock,
-        orderer: Orderer | None = None,
+        orderer: Orderer,
+        peers: Peers | None = None,
+        offload: Offload = in_thread,
     ) -> None:
         channel = founded.genesis.channel
-        super().__init__(PostgresStore(engine, channel), founded)
+        super().__init__(store, founded)
         self._settings = settings
         self._clock = clock
-        self._orderer: Orderer = orderer or LocalOrderer(engine, channel)
+        self._orderer = orderer
+        self._peers = peers or NoPeers()
+        self._offload = offload
         self._signer = CheckpointSigner(founded.genesis.origin, founded.log_key, founded.member, founded.cosigner_key)
         self._verdicts = Verdicts()
         self._pool = Pool(settings.queue_max)
-        self._ingress = Ingress(channel, self._verdicts, self._party)
+        self._ingress = Ingress(channel, self._verdicts, self._party, offload)
         self._tasks: list[asyncio.Task[None]] = []
         self._refused: list[RefusalRow] = []
         self._unavailable: str | None = None
@@ -102,7 +104,7 @@ class Replica(Serving):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.close()
         await self._orderer.stop()
-        with contextlib.suppress(*STORE_ERRORS):
+        with contextlib.suppress(StoreUnavailable):
             await self._flush_refusals()
         await self._store.close()
 
@@ -116,8 +118,8 @@ class Replica(Serving):
         try:
             judged = await self._ingress.judge(transactions, self._clock.now_ms())
             refused = await self._refusals_of(judged)
-        except STORE_ERRORS as error:
-            raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from error
+        except StoreUnavailable as error:
+            raise OrderingUnavailable(str(error)) from error
         accepted = [each.parsed for each in judged if each.parsed is not None and not each.code]
         self._require_sound()
         answers = dict(zip(accepted, self._pool.add(accepted), strict=True)) if accepted else {}
@@ -207,7 +209,7 @@ class Replica(Serving):
             try:
                 old = await self._store.known([ticket.parsed.id for ticket in taken]) if taken else frozenset()
                 known = await self._store.results(list(old))
-            except STORE_ERRORS as error:
+            except StoreUnavailable as error:
                 await self._await_store(error)
                 self._pool.put_back()
                 continue
@@ -245,7 +247,8 @@ class Replica(Serving):
             contents=contents,
             sign=self._signer.sign_block,
         )
-        data, started = render_block(block), time.perf_counter()
+        loop = asyncio.get_running_loop()
+        data, started = render_block(block), loop.time()
         for attempt in range(1_000_000):
             try:
                 outcome = await self._orderer.propose(block.header.height, data)
@@ -256,13 +259,13 @@ class Replica(Serving):
                 break
             await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
         self._unavailable = None
-        while self.head.height < block.header.height:
+        while self.head.height < block.header.height and not isinstance(outcome, Fenced):
             self._applied.clear()
             await self._applied.wait()
             self._require_sound()
-        if isinstance(outcome, Conflict):
+        if isinstance(outcome, Conflict | Fenced):
             self._pool.put_back()
-        self._block_s = time.perf_counter() - started
+        self._block_s = loop.time() - started
         if not contents and self.head.next_due_ms == head.next_due_ms:
             _log.warning("a due deadline made no progress", height=self.head.height, due_ms=head.next_due_ms)
             await asyncio.sleep(_STALLED_S)
@@ -282,7 +285,7 @@ class Replica(Serving):
                 break
             except (BlockInvalid, BlockRefused, StateTampered) as error:
                 raise Diverged(f"block {ordered.height}: {error}") from error
-            except STORE_ERRORS as error:
+            except StoreUnavailable as error:
                 await self._await_store(error)
                 if self.head.height >= ordered.height:  # the commit had come through after all
                     await self._answer_from_store()
@@ -305,7 +308,7 @@ class Replica(Serving):
         transactions = self._machine.read(block, self._pool.by_content())
         triples = self._machine.signatures(transactions)
         if len(triples) >= _IN_THREAD_MIN:
-            await asyncio.to_thread(self._verdicts.ahead, triples)
+            await self._offload(self._verdicts.ahead, triples)
         notes: list[bytes] = []
 
         def work(source: Source) -> tuple[Executed, bytes]:
@@ -335,13 +338,13 @@ class Replica(Serving):
     async def _await_store(self, error: BaseException) -> None:
         """Returns when PostgreSQL answers again and the height was loaded from it."""
         for attempt in range(1_000_000):
-            self._unavailable = f"PostgreSQL does not answer: {error}"
+            self._unavailable = str(error)
             _log.warning("waiting for postgres", height=self.head.height, error=str(error))
             await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
             try:
                 await self._orderer.check()
                 await self._load()
-            except (*STORE_ERRORS, OrderingUnavailable) as again:
+            except (StoreUnavailable, OrderingUnavailable) as again:
                 error = again
                 continue
             self._unavailable = None
@@ -368,7 +371,7 @@ class Replica(Serving):
     async def _keep_refusals(self) -> None:
         while True:
             await asyncio.sleep(_REFUSALS_EVERY_S)
-            with contextlib.suppress(*STORE_ERRORS):
+            with contextlib.suppress(StoreUnavailable):
                 await self._flush_refusals()
 
     async def _flush_refusals(self) -> None:
@@ -376,7 +379,7 @@ class Replica(Serving):
         if rows:
             try:
                 await self._store.add_refusals(rows, REFUSALS_KEPT)
-            except STORE_ERRORS:
+            except StoreUnavailable:
                 self._refused = [*rows, *self._refused][-REFUSALS_KEPT:]
                 raise
 

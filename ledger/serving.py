@@ -17,8 +17,7 @@ from ledger.log.proof import transaction_part, write_opening, write_proof
 from ledger.log.tiles import HASH_BYTES, TILE_WIDTH, TileId, encode_bundle
 from ledger.machine import Head, Machine
 from ledger.ordering.pool import TransactionResult
-from ledger.store.postgres import PostgresStore
-from ledger.store.store import ResultRow
+from ledger.store.store import ResultRow, Store
 
 
 class FactRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,7 @@ class FactRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Serving:
     """The reading half of a replica. Every method may raise Diverged once the replica has halted."""
 
-    def __init__(self, store: PostgresStore, founded: Founded) -> None:
+    def __init__(self, store: Store, founded: Founded) -> None:
         self.channel = founded.genesis.channel
         self._store = store
         self._founded = founded

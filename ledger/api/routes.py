@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import psycopg
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from sqlalchemy.exc import SQLAlchemyError
 
 from ledger.api import facts, state, tiles, transactions
-from ledger.errors import Diverged, OrderingUnavailable, QueueFull
+from ledger.errors import Diverged, OrderingUnavailable, QueueFull, StoreUnavailable
 from runtime.service import ProblemError
 
 _TRANSACTION = "{transaction_id:[0-9a-f]{64}}"
@@ -44,7 +42,7 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         raise ProblemError(
             "ordering-unavailable", "Nothing can be ordered now", 503, str(error), retry_after=error.retry_after_s
         ) from error
-    except (SQLAlchemyError, psycopg.Error) as error:
+    except StoreUnavailable as error:
         detail = "The replica's database does not answer; what was acknowledged is safe. Try again."
         raise ProblemError("database-unavailable", "Nothing can be read now", 503, detail, retry_after=2) from error
     except Diverged as error:

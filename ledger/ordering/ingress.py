@@ -6,7 +6,6 @@ transactions out of the log; they are remembered in a bounded table for the oper
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from contracts.core.errors import CodecError
 from contracts.core.parties import Party, PartyStatus
 from ledger.ordering.signatures import Verdicts
 from ledger.ordering.transactions import Parsed, parse, strictly_formed
+from ledger.replication.offload import Offload, in_thread
 from ledger.store.store import RefusalRow
 
 FORM_INVALID: Final = "form_invalid"
@@ -51,10 +51,13 @@ class Judged:
 class Ingress:
     """The checks of one channel. `find_party` gives the canonical record of a party as last committed."""
 
-    def __init__(self, channel: str, verdicts: Verdicts, find_party: FindParty) -> None:
+    def __init__(
+        self, channel: str, verdicts: Verdicts, find_party: FindParty, offload: Offload = in_thread
+    ) -> None:
         self._channel = channel
         self._verdicts = verdicts
         self._find_party = find_party
+        self._offload = offload
 
     async def judge(self, contents: Sequence[bytes], now_ms: int) -> list[Judged]:
         """One verdict each, in order; nothing that is sent raises."""
@@ -71,7 +74,7 @@ class Ingress:
             if (party := parties[sender]) is not None:
                 triples.append((party.key, each.parsed.signed, each.parsed.signature))
         if len(triples) >= _IN_THREAD_MIN:
-            await asyncio.to_thread(self._verdicts.ahead, triples)
+            await self._offload(self._verdicts.ahead, triples)
         return [self._sender(each, parties, now_ms) for each in judged]
 
     def _form(self, content: bytes) -> Judged:

@@ -5,26 +5,24 @@ apply:  BEGIN ─ reads of the block (greenlet) ─ pipeline of inserts and upse
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, func, insert, literal, select, text, tuple_
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
-from ledger.store.reading import Reads
+from ledger.store.reading import Reads, reached, reaching
 from ledger.store.source import Key, Source, Taken
 from ledger.store.store import BlockRow, Founding, RefusalRow, Stored
 from ledger.store.tables import blocks, checkpoints, entries, meta, records, refusals, tiles
 from ledger.store.writing import Statement, block_statements, genesis_statements, send
-
-STORE_ERRORS = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, OSError)
-"""What PostgreSQL's absence looks like; any other error of it is a fault of ours or of the data."""
 
 _ANY_ERROR = (SQLAlchemyError, psycopg.Error, OSError)
 
@@ -35,6 +33,7 @@ class PostgresStore(Reads):
     def __init__(self, engine: AsyncEngine, channel: str) -> None:
         super().__init__(engine, channel)
         self._writer: AsyncConnection | None = None
+        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """End the writer connection."""
@@ -43,7 +42,7 @@ class PostgresStore(Reads):
             await _end(writer)
 
     async def is_empty(self) -> bool:
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             known = await connection.scalar(select(meta.c.channel).where(meta.c.channel == self._channel))
             left = await connection.scalar(select(func.count()).select_from(blocks).where(*self._of(blocks)))
         return known is None and not left
@@ -54,7 +53,7 @@ class PostgresStore(Reads):
         statements = genesis_statements(
             self._channel, founding.genesis, founding.policy, founding.records, founding.checkpoint
         )
-        async with self._engine.begin() as connection:
+        async with reached(self._engine, begin=True) as connection:
             try:
                 await _send(connection, statements)
             except psycopg.errors.UniqueViolation:
@@ -63,7 +62,7 @@ class PostgresStore(Reads):
                 ) from None
 
     async def load(self) -> Stored:
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             found = (
                 await connection.execute(select(meta.c.genesis, meta.c.policy).where(*self._of(meta)))
@@ -91,26 +90,16 @@ class PostgresStore(Reads):
         return Stored(found[0], found[1], block, summary, note or b"", edge)
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
-        writer = await self._writing()
-        try:
+        async with self._writing() as writer:
             executed, checkpoint = await writer.run_sync(lambda sync: work(PostgresSource(sync, self._channel)))
             await _send(writer, block_statements(self._channel, executed, checkpoint))
             await writer.commit()
-        except BaseException:
-            self._writer = None
-            await _end(writer)
-            raise
         return executed
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
-        writer = await self._writing()
-        try:
+        async with self._writing() as writer:
             rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": list(ids)})).all()
             await writer.rollback()
-        except BaseException:
-            self._writer = None
-            await _end(writer)
-            raise
         return frozenset(row[0] for row in rows)
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
@@ -126,23 +115,28 @@ class PostgresStore(Reads):
             }
             for row in rows
         ]
-        async with self._engine.begin() as connection:
+        async with reached(self._engine, begin=True) as connection:
             await connection.execute(insert(refusals), values)
             newest = select(func.max(refusals.c.number) - keep).where(*self._of(refusals)).scalar_subquery()
             await connection.execute(refusals.delete().where(*self._of(refusals), refusals.c.number <= newest))
 
-    async def _writing(self) -> AsyncConnection:
-        if self._writer is None:
-            writer = await self._engine.connect()
-            # the writer looks up keys and nothing else; a plan cached while the tables were small would scan them
-            try:
-                await writer.execute(_KEYS_ONLY)
-                await writer.commit()
-            except BaseException:
-                await _end(writer)
-                raise
-            self._writer = writer
-        return self._writer
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """The one writer; whatever goes wrong with it, the next use opens another session."""
+        async with self._turn:
+            with reaching():
+                known, self._writer = self._writer, None
+                writer = known or await self._engine.connect()
+                try:
+                    if known is None:
+                        # it looks up keys and nothing else; a plan cached while the tables were small would scan them
+                        await writer.execute(_KEYS_ONLY)
+                        await writer.commit()
+                    yield writer
+                except BaseException:
+                    await _end(writer)
+                    raise
+                self._writer = writer
 
     async def _edge(self, connection: AsyncConnection, size: int) -> dict[TileId, bytes]:
         wanted = [(tile.level, tile.number) for tile in edge_tiles(size)]

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.errors import StoreUnavailable
 from ledger.log.tiles import TileId
 from ledger.store.store import RecordRow, ResultRow, StoredFact
 from ledger.store.tables import blocks, bodies, entries, fact_parties, facts, records, refusals, tiles, transactions
 
+STORE_ERRORS: Final = (
+    OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError, OSError,
+)  # fmt: skip
+"""What PostgreSQL's absence looks like; any other error of it is a fault of ours or of the data."""
+
 _STREAM_ROWS: Final = 2_000
+
+
+@contextlib.contextmanager
+def reaching() -> Iterator[None]:
+    """Inside, PostgreSQL's absence is StoreUnavailable."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        raise StoreUnavailable(f"PostgreSQL does not answer: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def reached(engine: AsyncEngine, *, begin: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A connection, or with `begin` a transaction. Raises StoreUnavailable, also for what is done with it."""
+    with reaching():
+        async with engine.begin() if begin else engine.connect() as connection:
+            yield connection
 
 
 class Reads:
@@ -42,7 +69,7 @@ class Reads:
         query = select(of.id, of.height, of.log_index, of.code, of.receipt, gathered).where(
             of.channel == self._channel, of.id == func.any(literal(list(ids))), of.registered
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         return {row[0]: ResultRow(*row[:5], facts=tuple(row[5])) for row in rows}
 
@@ -51,7 +78,7 @@ class Reads:
         body = select(records.c.body).where(
             records.c.channel == self._channel, records.c.kind == kind, records.c.key == key
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             row = (await connection.execute(select(body.scalar_subquery(), height.scalar_subquery()))).one()
         return row[0], int(row[1])
 
@@ -66,7 +93,7 @@ class Reads:
         )
         if prefix:
             query = query.where(of.key < prefix + "\U0010ffff")  # bounds the scan; starts_with decides
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             return [(row[0], row[1]) for row in (await connection.execute(query)).all()]
 
     async def facts(
@@ -95,7 +122,7 @@ class Reads:
             .order_by(place.height, place.log_index, place.ordinal)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         return [StoredFact(*row[:6], parties=tuple(row[6]), body=row[7]) for row in rows]
 
@@ -103,7 +130,7 @@ class Reads:
         query = select(bodies.c.salt, bodies.c.body).where(
             bodies.c.channel == self._channel, bodies.c.log_index == log_index
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else (row[0], row[1])
 
@@ -114,7 +141,7 @@ class Reads:
         query = select(tiles.c.level, tiles.c.number, tiles.c.data).where(
             tiles.c.channel == self._channel, tuple_(tiles.c.level, tiles.c.number).in_(pairs)
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             return {TileId(row[0], row[1]): row[2] for row in (await connection.execute(query)).all()}
 
     async def entries(self, first: int, count: int) -> list[bytes]:
@@ -124,7 +151,7 @@ class Reads:
             .where(of.channel == self._channel, of.log_index >= first, of.log_index < first + count)
             .order_by(of.log_index)
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             return list((await connection.scalars(query)).all())
 
     async def refusals(self, limit: int) -> list[dict[str, Any]]:
@@ -135,13 +162,13 @@ class Reads:
             .order_by(of.number.desc())
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def stream_records(self) -> AsyncGenerator[RecordRow, None]:
         of = records.c
         query = select(of.kind, of.key, of.height, of.body, of.bucket, of.key_hash, of.value_hash)
-        async with self._engine.connect() as connection:
+        async with reached(self._engine) as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             async for row in paged_records(connection, query.where(of.channel == self._channel)):
                 yield RecordRow(**row._mapping)

@@ -110,7 +110,10 @@ class RefusalRow:
 
 
 class Store(Protocol):
-    """One channel's data; see the module for what it promises."""
+    """One channel's data; see the module for what it promises. Any method may raise StoreUnavailable."""
+
+    async def close(self) -> None:
+        """End what is open; the next use opens it again."""
 
     async def is_empty(self) -> bool:
         """Is there no genesis?"""

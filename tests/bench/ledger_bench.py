@@ -28,6 +28,7 @@ from sqlalchemy import make_url
 from contracts.core import commands as c
 from contracts.core.codec import encode
 from contracts.core.envelope import seal
+from ledger.app import local_replica
 from ledger.config import LedgerSettings
 from ledger.machine import Machine
 from ledger.ordering.ingress import Ingress
@@ -118,7 +119,7 @@ async def loads(url: str, folder: Path, seconds: float) -> list[Figure]:
     engine = create_engine(url)
     stages = Stages()
     try:
-        async with Replica(engine, founded(settings), settings, SystemClock()) as replica:
+        async with local_replica(engine, founded(settings), settings, SystemClock()) as replica:
             issue = a_transaction(
                 UTILITY_ID, UTILITY.sign, c.Issue(to=AGGREGATOR_ID, amount_minor=10**12, reference="")
             )

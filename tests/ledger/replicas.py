@@ -17,6 +17,7 @@ from contracts.core import commands as c
 from contracts.core.codec import encode
 from contracts.core.envelope import seal
 from contracts.core.parties import Role
+from ledger.app import local_replica
 from ledger.client import party_id
 from ledger.config import LedgerSettings
 from ledger.errors import OrderingUnavailable
@@ -139,7 +140,7 @@ async def a_replica(url: str, folder: Path, clock: Clock | None = None, **settin
     engine = create_engine(url)
     agreed = founded(merged)
     try:
-        async with Replica(engine, agreed, merged, clock) as replica:
+        async with local_replica(engine, agreed, merged, clock) as replica:
             yield Ledger(replica, engine, agreed, clock)
     finally:
         await engine.dispose()

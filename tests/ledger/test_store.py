@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.log.tiles import TileId
-from ledger.store.postgres import STORE_ERRORS, PostgresStore
+from ledger.store.postgres import PostgresStore
+from ledger.store.reading import STORE_ERRORS
 from ledger.store.store import Founding, RefusalRow
 from ledger.store.tables import VIEWS, metadata
 from runtime.database import create_engine

@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy.exc import OperationalError
 
 from ledger.api.routes import _explain
+from ledger.store.reading import reaching
 from runtime.service import new_app
 
 
@@ -21,7 +22,8 @@ from runtime.service import new_app
 )
 async def test_a_lost_database_is_a_503_with_a_time_to_come_back(error: Exception) -> None:
     async def failing(_: web.Request) -> web.Response:
-        raise error
+        with reaching():
+            raise error
 
     app = new_app()
     app.middlewares.append(_explain)

@@ -1,0 +1,133 @@
+"""What a replica asks of the other members, and what it answers them: the same five questions in both directions.
+
+    this replica ── Peers.forward / cosign / blocks / receipts / status (member) ──▶ Reception of that member
+
+Nothing that comes from a peer is believed: transactions carry their sender's signature, notes their member's,
+blocks are executed and held against a checkpoint that a quorum cosigned. A peer that is away, slow or wrong raises
+PeerUnavailable, and the caller asks another one or later; no answer is longer than what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from ledger.errors import PeerUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBlock:
+    """A committed block of a peer as it was ordered. `proof`: RFC 6962 consistency of the log after this block with the
+    log of the size that was asked for."""
+
+    height: int
+    revision: int
+    data: bytes
+    proof: tuple[bytes, ...] = ()
+
+
+class TransactionReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a member made of one transaction: write-set hash and receipt hash, hex."""
+
+    id: str
+    code: str
+    writes: str
+    receipt: str
+
+
+class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a member made of one block; by it two members find where they differ."""
+
+    height: int
+    state_root: str
+    transactions: tuple[TransactionReceipt, ...]
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a member stands. `note`: its newest signed checkpoint; `final`: the newest that a quorum cosigned; either
+    is empty where there is none."""
+
+    member: str
+    height: int
+    size: int
+    note: str
+    final: str
+
+
+class Reception(Protocol):
+    """What a member answers its peers."""
+
+    async def take_transactions(self, contents: Sequence[bytes]) -> int:
+        """Put them into the queue of this proposer; how many were taken (the others are malformed or forged).
+
+        Raises NotProposer, QueueFull (nothing was taken), OrderingUnavailable, Diverged."""
+
+    async def take_cosignatures(self, notes: Sequence[bytes]) -> None:
+        """Checkpoints that a peer signed; those that are forged or of another log are dropped."""
+
+    async def give_blocks(self, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        """Committed blocks from a height on, at most `limit`, none beyond the log's `size`; each with its consistency
+        proof to that size. Fewer where that many are not there, where they are large, or where bodies were erased."""
+
+    async def give_receipts(self, height: int) -> BlockReceipts | None:
+        """The receipts of a block, None where it is not committed here."""
+
+    def peer_status(self) -> PeerStatus:
+        """Where this member stands."""
+
+
+class Peers(Protocol):
+    """The other members of one channel. Every question may raise PeerUnavailable."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The members that can be asked, without this one, in order of name."""
+
+    async def forward(self, member: str, contents: Sequence[bytes]) -> int:
+        """Reception.take_transactions of that member. Raises NotProposer, QueueFull."""
+
+    async def cosign(self, member: str, notes: Sequence[bytes]) -> None:
+        """Reception.take_cosignatures of that member."""
+
+    async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        """Reception.give_blocks of that member."""
+
+    async def receipts(self, member: str, height: int) -> BlockReceipts | None:
+        """Reception.give_receipts of that member."""
+
+    async def status(self, member: str) -> PeerStatus:
+        """Reception.peer_status of that member."""
+
+    async def close(self) -> None:
+        """End the connections."""
+
+
+class NoPeers:
+    """A ledger of one member."""
+
+    names: Sequence[str] = ()
+
+    async def forward(self, member: str, contents: Sequence[bytes]) -> int:
+        raise _nobody(member)
+
+    async def cosign(self, member: str, notes: Sequence[bytes]) -> None:
+        raise _nobody(member)
+
+    async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        raise _nobody(member)
+
+    async def receipts(self, member: str, height: int) -> BlockReceipts | None:
+        raise _nobody(member)
+
+    async def status(self, member: str) -> PeerStatus:
+        raise _nobody(member)
+
+    async def close(self) -> None:
+        return None
+
+
+def _nobody(member: str) -> PeerUnavailable:
+    return PeerUnavailable(f"there is no other member {member}")
