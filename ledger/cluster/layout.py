@@ -1,0 +1,248 @@
+"""Where a local consortium keeps what: one folder, a part of it for each member, and a page for programs.
+
+    cluster.json             what programs read: members, addresses, files (nothing secret)
+    run/                     a lock for each process, held while it lives, with its process id
+    ca/                      the consortium's authority
+    keys/                    keys of the founding parties, where none were given
+    members/1/ledger/        the replica's data folder: genesis, log keys, embedded PostgreSQL
+    members/1/replica.toml   its settings, for `dr-ledger serve --config`
+    members/1/tls/           its certificates
+    members/1/etcd/          its etcd's data, and the password of its user
+    logs/                    replica-1.log, etcd-1.log ...
+
+On a single machine all parts are there; on three machines each member has its own part, and the layout is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ledger.cluster.certificates import Pair
+from ledger.errors import ReplicaError
+
+FORMAT = "gridpact/cluster/v1"
+CHANNEL = "main"
+ORIGIN = "gridpact.local/main"
+DEFAULT_PORT = 8440
+LOOPBACK = "127.0.0.1"
+#: ports a member takes: clients, peers, etcd's clients, etcd's peers
+PORTS_EACH = 4
+MEMBERS_MAX = 9
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+class ClusterError(ReplicaError):
+    """A local consortium that cannot be founded, read, started or stopped."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a local consortium. `label` is the last part of its name and names its folder and its etcd."""
+
+    name: str
+    folder: Path
+    api_port: int
+    peer_port: int
+    etcd_port: int
+    etcd_peer_port: int
+
+    @property
+    def label(self) -> str:
+        return label_of(self.name)
+
+    @property
+    def ledger_dir(self) -> Path:
+        """The replica's data folder."""
+        return self.folder / "ledger"
+
+    @property
+    def config(self) -> Path:
+        """The replica's settings."""
+        return self.folder / "replica.toml"
+
+    @property
+    def etcd_dir(self) -> Path:
+        """The etcd's data, and the password of the member's user beside it."""
+        return self.folder / "etcd"
+
+    @property
+    def replica_pair(self) -> Pair:
+        return Pair(self.folder / "tls" / "replica.pem", self.folder / "tls" / "replica.key")
+
+    @property
+    def etcd_pair(self) -> Pair:
+        return Pair(self.folder / "tls" / "etcd.pem", self.folder / "tls" / "etcd.key")
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.api_port}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A local consortium. `orderer` is "etcd" for several members, "local" for one; `tls` covers peers and etcd."""
+
+    folder: Path
+    members: tuple[Member, ...]
+    tls: bool = True
+    api_tls: bool = False
+
+    @property
+    def orderer(self) -> str:
+        return "etcd" if len(self.members) > 1 else "local"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "cluster.json"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def founding_mark(self) -> Path:
+        """There while the folder is founded: what it holds then is begun anew."""
+        return self.folder / "founding"
+
+    @property
+    def ca_dir(self) -> Path:
+        return self.folder / "ca"
+
+    @property
+    def ca(self) -> Path:
+        return self.ca_dir / "ca.pem"
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.folder / "logs"
+
+    def api_url(self, member: Member) -> str:
+        """Where clients reach a member's replica."""
+        return f"{'https' if self.api_tls else 'http'}://{LOOPBACK}:{member.api_port}"
+
+    def peer_url(self, member: Member) -> str:
+        """Where the other members reach it."""
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.peer_port}"
+
+    def etcd_url(self, member: Member) -> str:
+        """The client endpoint of a member's etcd."""
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.etcd_port}"
+
+    def etcd_peer_url(self, member: Member) -> str:
+        """Where the other etcds reach it."""
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.etcd_peer_port}"
+
+    @classmethod
+    def plan(
+        cls, folder: Path, names: list[str], *, tls: bool = True, api_tls: bool = False, port: int = DEFAULT_PORT
+    ) -> Self:
+        """A consortium to be founded. port: the first of four for each member; 0: free ones. Raises ClusterError."""
+        labels = [label_of(name) for name in names]
+        if not 1 <= len(names) <= MEMBERS_MAX or len(set(labels)) != len(names):
+            raise ClusterError(
+                f"a consortium has 1 to {MEMBERS_MAX} members whose names end differently, not {', '.join(names)}"
+            )
+        ports = _free_ports(PORTS_EACH * len(names)) if port == 0 else list(range(port, port + PORTS_EACH * len(names)))
+        members = tuple(
+            Member(name, folder / "members" / label, *ports[PORTS_EACH * place : PORTS_EACH * (place + 1)])
+            for place, (name, label) in enumerate(zip(names, labels, strict=True))
+        )
+        return cls(folder, members, tls=tls, api_tls=api_tls)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The consortium that `write` described. Raises ClusterError."""
+        path = folder / "cluster.json"
+        try:
+            page = json.loads(path.read_bytes())
+            if page["format"] != FORMAT:
+                raise ClusterError(f"{path} has another format than {FORMAT}: found the consortium anew")
+            members = tuple(
+                Member(
+                    name=each["name"],
+                    folder=folder / "members" / label_of(each["name"]),
+                    **{name: int(each["ports"][name]) for name in _PORT_NAMES},
+                )
+                for each in page["members"]
+            )
+            return cls(folder, members, tls=bool(page["tls"]), api_tls=bool(page["api_tls"]))
+        except FileNotFoundError:
+            raise ClusterError(
+                f"there is no consortium in {folder}: `dr-ledger cluster up --data-dir {folder}` founds one"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ClusterError(f"{path} cannot be read: {error!r}") from None
+
+    def write(self) -> None:
+        """Writes cluster.json, whole or not at all."""
+        write_page(self.page, self.as_page())
+
+    def as_page(self) -> dict[str, Any]:
+        """What cluster.json holds."""
+        return {
+            "format": FORMAT,
+            "channel": CHANNEL,
+            "origin": ORIGIN,
+            "orderer": self.orderer,
+            "tls": self.tls,
+            "api_tls": self.api_tls,
+            "ca": str(self.ca) if self.tls or self.api_tls else None,
+            "policy_file": str(self.members[0].ledger_dir / "policy.txt"),
+            "members": [self._member_page(member) for member in self.members],
+        }
+
+    def _member_page(self, member: Member) -> dict[str, Any]:
+        etcd = {"endpoint": self.etcd_url(member), "peer_url": self.etcd_peer_url(member), "user": member.label}
+        return {
+            "name": member.name,
+            "label": member.label,
+            "api_url": self.api_url(member),
+            "peer_url": self.peer_url(member),
+            "etcd": etcd if self.orderer == "etcd" else None,
+            "config": str(member.config),
+            "data_dir": str(member.ledger_dir),
+            "policy_file": str(member.ledger_dir / "policy.txt"),
+            "log": str(self.logs_dir / f"replica-{member.label}.log"),
+            "ports": {name: getattr(member, name) for name in _PORT_NAMES},
+        }
+
+
+_PORT_NAMES = ("api_port", "peer_port", "etcd_port", "etcd_peer_port")
+
+
+def label_of(name: str) -> str:
+    """The last part of a member's name (`member.example/agg-1`: agg-1). Raises ClusterError if it names no folder."""
+    label = name.rpartition("/")[2]
+    if not _LABEL.fullmatch(label):
+        raise ClusterError(
+            f"the member {name!r} needs a name that ends in small letters, digits and '-', like member.example/1"
+        )
+    return label
+
+
+def write_page(path: Path, page: object) -> None:
+    """Writes JSON for programs, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Loopback ports nobody listens on just now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
