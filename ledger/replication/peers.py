@@ -39,10 +39,13 @@ class TransactionReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member made of one block; by it two members find where they differ."""
+    """What a member made of one block; by it two members find where they differ (ledger.replication.divergence).
+
+    `summary`: SHA-256 of the block's last entry, which chains all blocks before it; a deadline has the id ""."""
 
     height: int
     state_root: str
+    summary: str = ""
     transactions: tuple[TransactionReceipt, ...]
 
 
