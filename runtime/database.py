@@ -42,13 +42,26 @@ def create_engine(url: str, *, application_name: str = "gridpact", pool_size: in
     )
 
 
-async def upgrade(target: str | AsyncEngine, package: str) -> None:
-    """Bring the tables of `package` to the newest version in one transaction; safe to call from many processes at once.
+async def upgrade(target: str | AsyncEngine, package: str, version: str = "heads") -> None:
+    """Bring the tables of `package` to the newest version (or an older one, of `versions`) in one transaction; safe to
+    call from many processes at once.
 
     Raises SchemaError if there are no migrations or one fails.
     """
     url = sqlalchemy.make_url(target) if isinstance(target, str) else target.url
-    await asyncio.to_thread(_upgrade, url, package)
+    await asyncio.to_thread(_upgrade, url, package, version)
+
+
+def versions(package: str) -> list[str]:
+    """The schema versions this program knows, newest first. Raises SchemaError."""
+    return [script.revision for script in _scripts(package).walk_revisions()]
+
+
+async def found_version(engine: AsyncEngine, package: str) -> str | None:
+    """The version of the tables of `package` in this database, None where there are none."""
+    async with engine.connect() as connection:
+        found = await connection.run_sync(_current, package)
+    return ", ".join(sorted(found)) or None
 
 
 async def check_schema(engine: AsyncEngine, package: str) -> None:
@@ -90,23 +103,23 @@ def version_table(package: str) -> str:
     return f"alembic_version_{package}"
 
 
-def _upgrade(url: sqlalchemy.URL, package: str) -> None:
+def _upgrade(url: sqlalchemy.URL, package: str, version: str) -> None:
     scripts = _scripts(package)
     engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     try:
         with _migrating, engine.begin() as connection:
             lock = zlib.crc32(version_table(package).encode())
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-            _run(connection, package, scripts)
+            _run(connection, package, scripts, version)
     except (CommandError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise SchemaError(f"the {package} tables cannot be migrated: {error}") from error
     finally:
         engine.dispose()
 
 
-def _run(connection: Connection, package: str, scripts: ScriptDirectory) -> None:
+def _run(connection: Connection, package: str, scripts: ScriptDirectory, version: str) -> None:
     def steps(revision: tuple[str, ...], _: MigrationContext) -> list[RevisionStep]:
-        return list(scripts._upgrade_revs("heads", revision))  # type: ignore[arg-type]  # as alembic.command.upgrade
+        return list(scripts._upgrade_revs(version, revision))  # type: ignore[arg-type]  # as alembic.command.upgrade
 
     with EnvironmentContext(scripts_config(package), scripts, fn=steps) as environment:
         environment.configure(connection=connection, version_table=version_table(package))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from contracts.core.errors import CodecError
-from ledger.cli import keys, reading, replica, sending
+from ledger.cli import cluster, keys, operations, reading, replica, sending
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -29,6 +29,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     replica.serve,
     replica.check,
     replica.verify,
+    operations.backup,
+    operations.backup_key,
+    operations.restore,
     sending.issue,
     sending.transfer,
     sending.request_reduction,
@@ -39,6 +42,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in _COMMANDS:
     app.command()(command)
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reading.app, name="show")
 

@@ -1,0 +1,125 @@
+"""Commands of the operator: back up and restore a member, export evidence, run a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
+from ledger.cli.output import show
+from ledger.config import LedgerSettings
+from runtime import logs, service
+
+if TYPE_CHECKING:  # SQL drivers are loaded by the commands that need them
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
+
+File = Annotated[Path, typer.Argument(help="The backup.")]
+
+
+def backup_key(
+    path: Annotated[Path, typer.Argument(help="Private key file to make, for example keys/backup.key")],
+    json: Json = False,
+) -> None:
+    """Make a key that backups are sealed for: keep PATH away from the replica, its .pub half goes to it."""
+    from ledger.operations.backup_key import BackupKey
+
+    key = BackupKey.create(path)
+    public = {"public": key.recipient.text, "public_file": str(path.with_suffix(".pub"))}
+    show({"private_key_file": str(path), **public, "fingerprint": key.recipient.fingerprint}, as_json=json)
+
+
+def backup(
+    file: File,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", help="Backup key to seal the file for: a .pub file or its text; repeatable."),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Do not seal: whoever gets the file reads everything.")
+    ] = False,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Add this member's private keys; only into a sealed backup.")
+    ] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    secrets_dir: SecretsDir = None,
+    json: Json = False,
+) -> None:
+    """Write all tables and the founding files, at one height, into one checked file; the replica may go on beside."""
+    from ledger.operations.backup import backup
+    from ledger.operations.backup_key import Recipient
+
+    settings = _settings(config, secrets_dir, data_dir, database_url)
+    recipients = [Recipient.read(text) for text in recipient or ()]
+
+    async def work(engine: AsyncEngine) -> object:
+        return await backup(
+            engine,
+            settings.data_dir,
+            file,
+            created_ms=settings.clock().wall_ms(),
+            recipients=recipients,
+            plain=plain,
+            with_keys=with_keys,
+        )
+
+    show(_with_database(settings, work), as_json=json)
+
+
+def restore(
+    file: File,
+    key: Annotated[Path | None, typer.Option("--key", help="Private backup key that opens a sealed file.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Execute everything again afterwards, as `dr-ledger verify`.")
+    ] = True,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    secrets_dir: SecretsDir = None,
+    json: Json = False,
+) -> None:
+    """Read a backup into an empty database and data folder; a damaged or foreign file changes nothing."""
+    from ledger.operations.backup_key import BackupKey
+    from ledger.operations.restore import restore
+
+    settings = _settings(config, secrets_dir, data_dir, database_url)
+    opener = None if key is None else BackupKey.load(key)
+
+    async def work(engine: AsyncEngine) -> object:
+        return await restore(engine, settings.data_dir, file, key=opener, verify=verify)
+
+    show(_with_database(settings, work), as_json=json)
+
+
+def _settings(
+    config: Path | None, secrets_dir: Path | None, data_dir: Path | None, database_url: str | None
+) -> LedgerSettings:
+    flags = {"data_dir": data_dir, "database_url": database_url}
+    settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
+    logs.configure("dr-ledger", settings.log_json, settings.log_level)
+    return settings
+
+
+def _with_database(settings: LedgerSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Runs `work` on the member's database, beside a serving replica or alone."""
+    from runtime.database import create_engine
+    from runtime.postgres import postgres
+
+    async def run() -> T:
+        binaries = settings.postgres_binaries
+        async with postgres(
+            settings.database_url, settings.postgres_dir, "ledger", binaries=binaries, attach=True
+        ) as url:
+            engine = create_engine(url, application_name="dr-ledger operations")
+            try:
+                return await work(engine)
+            finally:
+                await engine.dispose()
+
+    return service.run(run())

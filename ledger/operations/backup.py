@@ -1,0 +1,182 @@
+"""`dr-ledger backup`: everything a member holds, at one height of each channel, in one checked file.
+
+    one snapshot (REPEATABLE READ) ─ COPY of each table, row by row ─▶ BackupWriter ─▶ FILE.partial ─ fsync ─▶ FILE
+    data folder: genesis, policy, members ─────────────────────────────────┘
+
+It runs beside a serving replica. The whole file is sealed, not the bodies alone: readings stand in `records` and
+`facts` as well. Without a recipient it is refused unless --plain says that this is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Identity, Table, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ledger.errors import GenesisInvalid
+from ledger.operations.backup_file import BackupWriter, ChannelAt, FilePart, TablePart, sync
+from ledger.operations.backup_key import Recipient
+from ledger.operations.errors import BackupError
+from ledger.store import tables
+from runtime.database import found_version
+
+CHANNELS_FOLDER: Final = "channels"
+PRIVATE_SUFFIX: Final = ".key"
+_PUBLIC_SUFFIXES: Final = (".json", ".txt")
+Piece = bytes | bytearray | memoryview
+FILE_BYTES_MAX: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What was written. `sha256`: of the file's bytes, as sha256sum gives it; height and size by channel."""
+
+    file: str
+    bytes: int
+    sha256: str
+    channels: Mapping[str, ChannelAt]
+    parts: int
+    sealed_for: tuple[str, ...]
+    with_keys: bool
+    created_ms: int
+
+
+async def backup(
+    engine: AsyncEngine,
+    data_dir: Path,
+    target: Path,
+    *,
+    created_ms: int,
+    recipients: Sequence[Recipient] = (),
+    plain: bool = False,
+    with_keys: bool = False,
+) -> BackedUp:
+    """Writes `target`, which must not exist. `with_keys` adds the member's private keys, to a sealed file only.
+
+    Raises BackupError, GenesisInvalid (no ledger there)."""
+    if not recipients and not plain:
+        raise BackupError(
+            "a backup holds readings and amounts, so it is sealed: name a key with --recipient FILE.pub "
+            "(`dr-ledger backup-key FILE` makes one), or say --plain if the file's place is protected otherwise"
+        )
+    if with_keys and not recipients:
+        raise BackupError("private keys go into a sealed backup only: name a key with --recipient FILE.pub")
+    if target.exists():  # noqa: ASYNC240  # one file, once
+        raise BackupError(f"{target} exists: a backup is never written over another file; choose another name")
+    partial = target.with_name(target.name + ".partial")
+    schema = await found_version(engine, "ledger")
+    try:
+        with partial.open("wb") as raw:
+            partial.chmod(0o600)
+            file = _Hashed(raw)
+            async with engine.connect() as connection:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+                channels = await _channels(connection)
+                if schema is None or not channels:
+                    raise GenesisInvalid("the database holds no ledger: there is nothing to back up")
+                writer = BackupWriter(
+                    file,  # type: ignore[arg-type]  # writes, and nothing else, are asked of it
+                    created_ms=created_ms,
+                    program=version("gridpact"),
+                    schema=schema,
+                    channels=channels,
+                    recipients=recipients,
+                )
+                parts = _write_files(writer, data_dir, with_keys)
+                parts += await _write_tables(writer, connection, sorted(channels))
+                writer.close()
+            sync(raw)
+        partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return BackedUp(
+        str(target), file.length, file.hashed.hexdigest(), channels, parts,
+        tuple(each.fingerprint for each in recipients), with_keys, created_ms,
+    )  # fmt: skip
+
+
+def columns_of(table: Table) -> tuple[str, ...]:
+    """The columns of a table that a backup holds: all but numbers that the database itself gives."""
+    return tuple(str(column.name) for column in table.c if not isinstance(column.identity, Identity))
+
+
+async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+    """The psycopg connection below, for COPY; it shares the transaction."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)
+    return driver
+
+
+async def channel_at(connection: AsyncConnection, channel: str, genesis: bytes) -> ChannelAt:
+    """Where a channel stands in the transaction of `connection`."""
+    of = tables.blocks.c
+    query = select(func.coalesce(func.max(of.height), 0), func.coalesce(func.max(of.size), 0))
+    height, size = (await connection.execute(query.where(of.channel == channel))).one()
+    return ChannelAt(int(height), int(size), sha256(genesis).hexdigest())
+
+
+async def _channels(connection: AsyncConnection) -> dict[str, ChannelAt]:
+    rows = (await connection.execute(select(tables.meta.c.channel, tables.meta.c.genesis))).all()
+    return {row[0]: await channel_at(connection, row[0], row[1]) for row in sorted(rows)}
+
+
+def _write_files(writer: BackupWriter, data_dir: Path, with_keys: bool) -> int:
+    suffixes = (*_PUBLIC_SUFFIXES, PRIVATE_SUFFIX) if with_keys else _PUBLIC_SUFFIXES
+    found = [path for pattern in ("*", f"{CHANNELS_FOLDER}/*/*") for path in data_dir.glob(pattern)]
+    chosen = sorted(path for path in found if path.suffix in suffixes and path.is_file())
+    for path in chosen:
+        data = path.read_bytes()
+        if len(data) > FILE_BYTES_MAX:
+            raise BackupError(f"{path} has {len(data)} bytes: it is none of the ledger's files; move it elsewhere")
+        writer.begin(FilePart(path.relative_to(data_dir).as_posix()))
+        writer.write(data)
+        writer.end()
+    return len(chosen)
+
+
+async def _write_tables(writer: BackupWriter, connection: AsyncConnection, channels: Sequence[str]) -> int:
+    driver, count = await driver_of(connection), 0
+    for channel in channels:
+        for table in tables.metadata.sorted_tables:
+            writer.begin(TablePart(channel, str(table.name), columns_of(table)))
+            async for data in _rows(driver, table, channel):
+                writer.write(data)
+            writer.end()
+            count += 1
+    return count
+
+
+async def _rows(driver: psycopg.AsyncConnection[Any], table: Table, channel: str) -> AsyncIterator[Piece]:
+    # in key order: two backups of one height hold the same bytes in their parts
+    statement = sql.SQL("COPY (SELECT {} FROM {} WHERE channel = {} ORDER BY {}) TO STDOUT (FORMAT binary)").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns_of(table))),
+        sql.Identifier(table.name),
+        sql.Literal(channel),
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in table.primary_key),
+    )
+    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        async for data in copy:
+            yield data
+
+
+class _Hashed:
+    """A file to write to, with the SHA-256 of all that was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.hashed = sha256()
+        self.length = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.hashed.update(data)
+        self.length += len(data)

@@ -1,0 +1,42 @@
+"""Errors of the operator's commands.
+
+GridpactError
+├── BackupError           exit code 7
+│   ├── BackupDamaged     cut off, changed, or no backup at all
+│   ├── BackupKeyWrong    sealed for other keys than the one that was given
+│   └── RestoreRefused    the file is whole, and does not belong where it is to be restored
+├── ExportRefused         there is nothing to export, or no proof of it (exit code 9)
+└── NoUpstream            no replica behind a proxy can be reached
+"""
+
+from __future__ import annotations
+
+from runtime.errors import GridpactError
+
+
+class BackupError(GridpactError):
+    """Base: nothing was written, or what was written is taken back."""
+
+    exit_code = 7
+
+
+class BackupDamaged(BackupError):
+    """The bytes are not those that were written; the message says where reading stopped."""
+
+
+class BackupKeyWrong(BackupError):
+    """The file is sealed, and the key that was given (or none) opens it not."""
+
+
+class RestoreRefused(BackupError):
+    """Restoring never replaces anything and never mixes two ledgers."""
+
+
+class ExportRefused(GridpactError):
+    """What was asked for is not on the ledger, or cannot be proved to others."""
+
+    exit_code = 9
+
+
+class NoUpstream(GridpactError):
+    """Every replica behind the proxy is away."""
