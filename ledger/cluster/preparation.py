@@ -1,0 +1,138 @@
+"""Founds a local consortium: keys, certificates, one genesis for all, tables, and settings for each member.
+
+    certificates ─▶ each member makes its keys ─▶ one genesis of all ─▶ each member joins ─▶ tables ─▶ cluster.json
+
+cluster.json is written last. Until then a mark stands in the folder, and whatever a founding that was cut short left is
+removed by the next one: nobody can have used it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.core.commands import Enrolment
+from contracts.core.parties import Role
+from ledger.client import party_id
+from ledger.cluster.certificates import CERTIFICATE_DAYS, Authority, local_names
+from ledger.cluster.layout import CHANNEL, LOOPBACK, ORIGIN, ClusterError, Layout, Member
+from ledger.config import LedgerSettings
+from ledger.founding import contracts_root, found
+from runtime.database import upgrade
+from runtime.keys import PrivateKey
+from runtime.postgres import postgres
+
+#: who founds a consortium whose founders are not named: local keys, for trying things out
+_ROLES = (Role.UTILITY, Role.AGGREGATOR, Role.AUDITOR)
+
+
+@dataclass(frozen=True)
+class Founders:
+    """Public keys by role; a role without any gets a key of its own in the folder `keys`."""
+
+    keys: Mapping[Role, Sequence[str]]
+
+    def enrolments(self, keys_dir: Path) -> list[Enrolment]:
+        """The founding parties, with local keys where none were given."""
+        found = []
+        for role in _ROLES:
+            given = self.keys.get(role) or [_local_key(keys_dir / f"{role.value}.key")]
+            for public in given:
+                party = party_id(role, public)
+                found.append(Enrolment(party=party, role=role, key=public, sponsor=party, area="portfolio"))
+        return found
+
+
+async def prepare(layout: Layout, founders: Founders, *, created_ms: int, days: int = CERTIFICATE_DAYS) -> None:
+    """Founds the consortium. Raises ClusterError where the folder holds something else, GenesisInvalid."""
+    _clear(layout)
+    layout.founding_mark.touch()
+    if layout.tls or layout.api_tls:
+        issue_certificates(layout, days=days)
+    for member in layout.members:
+        member.folder.mkdir(parents=True, exist_ok=True)
+        write_settings(layout, member)
+    _found(layout, founders.enrolments(layout.keys_dir), created_ms)
+    await asyncio.gather(*(migrate(member) for member in layout.members))
+    layout.write()
+    layout.founding_mark.unlink()
+
+
+def issue_certificates(layout: Layout, *, days: int = CERTIFICATE_DAYS) -> list[Path]:
+    """The authority (kept, if there is one), and for each member certificates of its replica and its etcd (keys are
+    kept). Returns what was written. Running processes read them at their next start."""
+    authority = Authority.load(layout.ca_dir) if layout.ca.exists() else Authority.create(layout.ca_dir)
+    written = []
+    for member in layout.members:
+        pairs = [(member.replica_pair, member.name)]
+        if layout.orderer == "etcd":
+            pairs.append((member.etcd_pair, member.label))
+        written += [authority.issue(pair, subject, local_names(), days=days).chain for pair, subject in pairs]
+    return written
+
+
+def write_settings(layout: Layout, member: Member) -> None:
+    """The member's replica.toml, for `dr-ledger serve --config`."""
+    settings: dict[str, object] = {
+        "data_dir": str(member.ledger_dir),
+        "host": LOOPBACK,
+        "port": member.api_port,
+        "log_json": True,
+    }
+    if layout.api_tls:
+        settings |= {
+            "certificate": str(member.replica_pair.chain),
+            "certificate_key": str(member.replica_pair.key),
+        }
+    lines = [f"# The replica of {member.name}: dr-ledger serve --config {member.config}"]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    member.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def settings_of(member: Member) -> LedgerSettings:
+    """The settings the member's replica is served with. Raises SettingsError."""
+    return LedgerSettings.load(config=member.config)
+
+
+async def migrate(member: Member) -> None:
+    """Brings the member's tables to the version of this program; its replica must not run."""
+    settings = settings_of(member)
+    async with postgres(settings.database_url, settings.postgres_dir, "ledger", attach=True) as url:
+        await upgrade(url, "ledger")
+
+
+def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> None:
+    [member] = layout.members
+    found(
+        settings_of(member),
+        parties=parties,
+        channel=CHANNEL,
+        origin=ORIGIN,
+        member=member.name,
+        contracts_root=contracts_root(),
+        created_ms=created_ms,
+    )
+
+
+def _clear(layout: Layout) -> None:
+    """An empty folder, or one in which a founding was cut short."""
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    if layout.founding_mark.exists():
+        for folder in (layout.folder / "members", layout.ca_dir, layout.keys_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    strangers = [path.name for path in layout.folder.iterdir() if path not in (layout.run_dir, layout.logs_dir)]
+    if strangers:
+        raise ClusterError(
+            f"{layout.folder} holds {strangers[0]} but no consortium: choose an empty folder with --data-dir"
+        )
+
+
+def _local_key(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = PrivateKey.load(path) if path.exists() else PrivateKey.create(path)
+    return key.public

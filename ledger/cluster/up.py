@@ -1,0 +1,169 @@
+"""`dr-ledger cluster up`: starts a local consortium in order, keeps it running, and stops it in order.
+
+etcd of every member ─▶ their users ─▶ replica of every member ─▶ ready      stop: the same backwards
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ledger.cluster.layout import ClusterError, Layout, Member
+from ledger.cluster.processes import Supervised, end, held, living
+from runtime.logs import get_logger
+from runtime.tls import Certificate, client_context
+
+UP_LOCK = "up.lock"
+READY_S = 90.0
+_LOOK_S = 0.1
+
+_log = get_logger("ledger.cluster")
+
+
+async def up(layout: Layout, *, announce: Callable[[], None]) -> None:
+    """Runs the consortium until SIGTERM or SIGINT; `announce` is called once every member is ready.
+
+    Raises ClusterError if it is up already, or if a member is not ready in time (with the end of its log)."""
+    with held(layout.run_dir / UP_LOCK):
+        stop = _stop_signal()
+        async with _running(layout, stop) as ready:
+            if ready:
+                announce()
+                await stop.wait()
+
+
+def down(layout: Layout) -> list[str]:
+    """Ends what runs of the consortium, whoever started it; returns the names of what was ended."""
+    if end(layout.run_dir / UP_LOCK, timeout_s=60.0):
+        return ["cluster up", *_end_left(layout)]
+    return _end_left(layout)
+
+
+def states(layout: Layout) -> list[dict[str, Any]]:
+    """For each member: name, addresses, process ids (None: it does not run), and what its replica says of itself."""
+    found = []
+    for page, member in zip(layout.as_page()["members"], layout.members, strict=True):
+        said = _ask(layout, member, f"/v1/channels/{layout.as_page()['channel']}/status")
+        found.append(
+            {
+                "name": page["name"],
+                "api_url": page["api_url"],
+                "peer_url": page["peer_url"],
+                "etcd": page["etcd"] and page["etcd"]["endpoint"],
+                "replica_pid": living(layout.run_dir / f"replica-{member.label}.lock"),
+                "etcd_pid": living(layout.run_dir / f"etcd-{member.label}.lock"),
+                "not_ready": _not_ready(_ask(layout, member, "/readyz")),
+                "status": said,
+            }
+        )
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[bool]:
+    """Everything started and ready: True; or False where `stop` was asked for meanwhile."""
+    started: list[Supervised] = []
+    try:
+        starting = asyncio.create_task(_start(layout, started))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            yield False
+            return
+        starting.result()
+        yield True
+    finally:
+        for process in reversed(started):
+            await process.stop()
+
+
+async def _start(layout: Layout, started: list[Supervised]) -> None:
+    """Starts all; each is in `started` before it begins, so that it is stopped whatever happens."""
+    replicas = [_replica(layout, member) for member in layout.members]
+    for process in replicas:
+        started.append(process)
+        await process.start()
+    await asyncio.gather(
+        *(_ready(layout, member, process) for member, process in zip(layout.members, replicas, strict=True))
+    )
+
+
+def _replica(layout: Layout, member: Member) -> Supervised:
+    command = [*program(), "serve", "--config", str(member.config)]
+    name = f"replica-{member.label}"
+    return Supervised(name, command, layout.run_dir, layout.logs_dir / f"{name}.log")
+
+
+def program() -> Sequence[str]:
+    """How `dr-ledger` is run by the interpreter of this process."""
+    script = Path(sys.executable).with_name("dr-ledger")
+    return [str(script)] if script.exists() else [sys.executable, "-c", "from ledger.cli import main; main()"]
+
+
+async def _ready(layout: Layout, member: Member, process: Supervised) -> None:
+    deadline = asyncio.get_running_loop().time() + READY_S
+    said = None
+    while asyncio.get_running_loop().time() < deadline:
+        said = await asyncio.to_thread(_ask, layout, member, "/readyz")
+        if said is not None and said.get("ready"):
+            return
+        if process.restarts > 1:
+            raise ClusterError(f"{process.name} cannot be started:\n{process.last_words()}")
+        await asyncio.sleep(_LOOK_S)
+    waits = _not_ready(said) or ["no answer"]
+    raise ClusterError(
+        f"{process.name} is not ready after {READY_S:.0f} s ({'; '.join(waits)}):\n{process.last_words()}"
+    )
+
+
+def _ask(layout: Layout, member: Member, path: str) -> dict[str, Any] | None:
+    """What a member's replica answers, also with an error status; None without an answer."""
+    url = layout.api_url(member) + path
+    context = client_context(layout.ca, Certificate(*member.replica_pair)) if layout.api_tls else None
+    try:
+        with urllib.request.urlopen(url, timeout=2.5, context=context) as answer:  # noqa: S310 (loopback, our own port)
+            return dict(json.loads(answer.read()))
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(ValueError, OSError):
+            return dict(json.loads(error.read()))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _not_ready(said: dict[str, Any] | None) -> list[str]:
+    """What a replica's /readyz lacks."""
+    if said is None:
+        return ["no answer"]
+    return [
+        f"{name}: {each.get('reason', 'not ready')}"
+        for name, each in said.get("dependencies", {}).items()
+        if not each.get("ready")
+    ]
+
+
+def _end_left(layout: Layout) -> list[str]:
+    """Ends processes that an `up` which was killed left behind: replicas first."""
+    names = [f"replica-{member.label}" for member in layout.members]
+    names += [f"etcd-{member.label}" for member in layout.members]
+    return [name for name in names if end(layout.run_dir / f"{name}.lock")]
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
