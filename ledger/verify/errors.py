@@ -27,6 +27,13 @@ class VerificationError(Exception):
     fact_mismatch           the fact is not in the receipt's fact tree
     commitment_mismatch     the transaction body is not the one its header commits to
     state_mismatch          the record (or its absence) is not what the state root commits to
+    payment_mismatch        the fact is no completed contract, or its figures do not add up
+    balance_mismatch        the record is no account
+    extension_malformed     bytes that are no consistency proof in the form witnesses take
+    extension_mismatch      the two checkpoints are of different logs or sizes than the consistency proof
+    evidence_malformed      bytes that are no evidence of equivocation
+    evidence_key_unknown    the accused key is none of the policy
+    evidence_mismatch       the two checkpoints do not contradict each other
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -8,9 +8,10 @@ The log holds hashes; the opening holds what they are hashes of. It is canonical
      "transaction":{"salt":hex,"body":"<canonical>"},                   the command
      "record":{"kind","key","key_hash":hex,"leaves":hex,"path":[hex],"body":"<canonical>"}}    a record of the state
 
-Everything but format and entry may be absent; receipt, fact and transaction belong to a transaction entry, record
-to a block entry (without "body" it proves that the record does not exist; `key_hash` repeats what kind and key
-hash to, because in a nearly empty state one proof of absence fits many keys and a changed key would go unnoticed).
+Everything but format and entry may be absent; receipt, fact and transaction belong to a transaction entry, fact alone
+to a tick entry (deadlines that fell due; the entry holds the receipt itself), record to a block entry (without "body"
+it proves that the record does not exist; `key_hash` repeats what kind and key hash to, because in a nearly empty state
+one proof of absence fits many keys and a changed key would go unnoticed).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _HEADER: _Members = {
     "channel": str, "contract": str, "command": str, "sender": str, "nonce": str, "not_after_ms": int,
     "commitment": str,
 }  # fmt: skip
+_ENTRY_TICK: _Members = {"kind": str, "channel": str, "height": int, "time_ms": int, "receipt": dict}
 _ENTRY_BLOCK: _Members = {
     "kind": str, "channel": str, "height": int, "previous": str, "time_ms": int, "tx_count": int, "first_index": int,
     "state_root": str, "receipts_root": str, "contracts_root": str, "validator_set": str, "order_revision": int,
@@ -51,6 +53,17 @@ _FACT: _Members = {"index": int, "salt": str, "path": list, "body": str}
 _TRANSACTION: _Members = {"salt": str, "body": str}
 _RECORD: _Members = {"kind": str, "key": str, "key_hash": str, "leaves": str, "path": list}
 _RECORD_PRESENT: _Members = {**_RECORD, "body": str}
+
+PAYMENT_FACT = "DRCompleted"
+_COMPLETED_TEXT = {"contract_id", "payer", "payee", "outcome"}
+_COMPLETED_NUMBERS = {
+    "obligation_wh", "delivered_wh", "paid_wh", "energy_minor", "children_minor", "penalty_minor", "amount_minor",
+}  # fmt: skip
+ACCOUNT_KIND = "account"
+_COUNTERS = {"debits_pending", "debits_posted", "credits_pending", "credits_posted"}
+
+_ENTRIES: Mapping[str, _Members] = {"transaction": _ENTRY_TRANSACTION, "tick": _ENTRY_TICK, "block": _ENTRY_BLOCK}
+_PARTS = {"transaction": {"receipt", "fact", "transaction"}, "tick": {"fact"}, "block": {"record"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,51 @@ class Verified:
     def channel(self) -> str:
         return str(self.entry["channel"])
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Who cosigned the checkpoint, by the policy's names, sorted."""
+        return tuple(sorted(self.attestation.cosigned_at_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A contract's end as the ledger recorded it; money in minor units, energy in Wh. `amount_minor` below zero came
+    out of the deposit; `members`: who cosigned, by the policy's names."""
+
+    contract_id: str
+    payer: str
+    payee: str
+    outcome: str
+    obligation_wh: int
+    delivered_wh: int
+    paid_wh: int
+    energy_minor: int
+    children_minor: int
+    penalty_minor: int
+    amount_minor: int
+    members: tuple[str, ...]
+    proved: Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account after block `height`, in minor units; all zero where the state holds no such account."""
+
+    account: str
+    debits_pending: int
+    debits_posted: int
+    credits_pending: int
+    credits_posted: int
+    height: int
+    time_ms: int
+    members: tuple[str, ...]
+    proved: Verified
+
+    @property
+    def free_minor(self) -> int:
+        """What may be spent: pending credits are no funds, pending debits are spoken for."""
+        return self.credits_posted - self.debits_posted - self.debits_pending
+
 
 def verify_proof(
     proof: bytes, policy: bytes, opening: bytes, *, strict: bool = False, sender_key: str | None = None
@@ -108,11 +166,63 @@ def verify_proof(
     if entry["kind"] == "block":
         record = _check_record(opened.get("record"), entry)
         return Verified(parsed.index, attestation, entry, None, None, None, record, False)
+    if entry["kind"] == "tick":
+        settled = _require(entry["receipt"], _RECEIPT)
+        fact = _check_fact(opened.get("fact"), settled, None)
+        return Verified(parsed.index, attestation, entry, settled, fact, None, None, False)
     sender_verified = _check_sender(entry, sender_key)
     receipt = _check_receipt(opened.get("receipt"), entry)
     salt, body = _check_transaction(opened.get("transaction"), entry)
     fact = _check_fact(opened.get("fact"), receipt, salt)
     return Verified(parsed.index, attestation, entry, receipt, fact, body, None, sender_verified)
+
+
+def verify_payment(proof: bytes, policy: bytes, opening: bytes, *, strict: bool = True) -> Payment:
+    """All that a device checks before it believes that it was paid: inclusion, quorum, receipt, fact and its sum.
+
+    Raises VerificationError as `verify_proof`, and payment_mismatch for a fact that is no completed contract, that
+    belongs to a refused transaction, or whose amount is not energy - children - penalty.
+    """
+    verified = verify_proof(proof, policy, opening, strict=strict)
+    fact, receipt = verified.fact, verified.receipt
+    members = _COMPLETED_TEXT | _COMPLETED_NUMBERS | {"fact", "parent"}
+    if not isinstance(fact, dict) or fact.get("fact") != PAYMENT_FACT or not members <= fact.keys():
+        raise VerificationError("payment_mismatch", f"the opening shows no {PAYMENT_FACT}")
+    if not all(isinstance(fact[name], str) for name in _COMPLETED_TEXT):
+        raise VerificationError("payment_mismatch", "a name in the fact is no text")
+    if not all(type(fact[name]) is int for name in _COMPLETED_NUMBERS):
+        raise VerificationError("payment_mismatch", "a figure in the fact is no integer")
+    if receipt is None or receipt["code"] != "ok":
+        raise VerificationError("payment_mismatch", "the transaction was refused")
+    if fact["amount_minor"] != fact["energy_minor"] - fact["children_minor"] - fact["penalty_minor"]:
+        raise VerificationError("payment_mismatch", "the amount is not energy less what was passed on less penalty")
+    figures = {name: fact[name] for name in _COMPLETED_TEXT | _COMPLETED_NUMBERS}
+    return Payment(**figures, members=verified.members, proved=verified)
+
+
+def verify_balance(proof: bytes, policy: bytes, opening: bytes, *, strict: bool = True) -> Balance:
+    """The counters of the account an opening shows (a record of kind `account` under a block entry), or its absence.
+
+    Raises VerificationError as `verify_proof`, and balance_mismatch for an opening of anything else.
+    """
+    verified = verify_proof(proof, policy, opening, strict=strict)
+    record = verified.record
+    if record is None or record.kind != ACCOUNT_KIND:
+        raise VerificationError("balance_mismatch", "the opening shows no account")
+    counters = dict.fromkeys(sorted(_COUNTERS), 0) if record.body is None else record.body
+    if not isinstance(counters, dict) or counters.keys() != _COUNTERS:
+        raise VerificationError("balance_mismatch", "an account has four counters")
+    if not all(type(value) is int and value >= 0 for value in counters.values()):
+        raise VerificationError("balance_mismatch", "a counter of the account is no integer from 0 on")
+    entry = verified.entry
+    return Balance(
+        record.key,
+        **counters,
+        height=entry["height"],
+        time_ms=entry["time_ms"],
+        members=verified.members,
+        proved=verified,
+    )
 
 
 def commitment(salt: bytes, body: bytes) -> bytes:
@@ -129,13 +239,12 @@ def _read_opening(data: bytes) -> dict[str, Any]:
     opened = canonical.decode_object(data)
     entry = opened.get("entry")
     kind = entry.get("kind") if isinstance(entry, dict) else None
-    if opened.get("format") != FORMAT or kind not in ("transaction", "block"):
-        raise VerificationError("opening_malformed", f"not a {FORMAT} file of a transaction or a block")
-    parts = {"record"} if kind == "block" else {"receipt", "fact", "transaction"}
-    unknown = opened.keys() - parts - {"format", "entry"}
+    if opened.get("format") != FORMAT or not isinstance(kind, str) or kind not in _ENTRIES:
+        raise VerificationError("opening_malformed", f"not a {FORMAT} file of a transaction, a tick or a block")
+    unknown = opened.keys() - _PARTS[kind] - {"format", "entry"}
     if unknown or None in opened.values():
         raise VerificationError("opening_malformed", f"{sorted(unknown) or 'null'} in the opening of a {kind} entry")
-    _require(entry, _ENTRY_BLOCK if kind == "block" else _ENTRY_TRANSACTION)
+    _require(entry, _ENTRIES[kind])
     return opened
 
 
