@@ -12,16 +12,18 @@ from typing import Final
 import msgspec
 
 from contracts import measurements, tokens
+from contracts.channels import bridge, registry
+from contracts.consortium import equivocation, membership
 from contracts.core import commands, facts, parties
-from contracts.core.codec import decode
-from contracts.core.commands import COMMANDS, Command, Enrolment
+from contracts.core.codec import decode, digest
+from contracts.core.commands import COMMANDS, ChannelMember, Command, Enrolment, Member
 from contracts.core.context import Context
 from contracts.core.envelope import BODY_BYTES_MAX, Transaction, commitment, signing_bytes
 from contracts.core.errors import CodecError, Refusal
 from contracts.core.facts import Fact
 from contracts.core.parties import MAY_ENROL, MAY_SIGN, Party, PartyStatus, Role
 from contracts.core.state import Reader, State, Writes
-from contracts.core.units import Hash, Id, TimeMs
+from contracts.core.units import Count, Hash, Id, Origin, TimeMs
 from contracts.demand_response import completion, contract, handshake, needs, proposal
 
 OK: Final = "ok"
@@ -41,14 +43,26 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class ParentChannel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The channel above a child, as it stands when the child is founded: whose cosignatures count for it."""
+
+    channel: Id
+    origin: Origin
+    members: tuple[ChannelMember, ...]
+    quorum: Count
+
+
 class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the founding members agree on before block 1; its digest is the `previous` of block 1."""
+    """What the founding members agree on before block 1; its digest is the `previous` of block 1. `members` order and
+    cosign; `parent`: the channel that money comes from, for a child."""
 
     channel: Id
     origin: str
     created_ms: TimeMs
     contracts_root: Hash
     parties: tuple[Enrolment, ...]
+    members: tuple[Member, ...] = ()
+    parent: ParentChannel | None = None
 
 
 def apply(reader: Reader, item: Transaction | Tick, context: Context) -> Outcome:
@@ -65,11 +79,23 @@ def apply(reader: Reader, item: Transaction | Tick, context: Context) -> Outcome
 
 
 def genesis(founding: Genesis) -> Writes:
-    """The state before block 1: the founding parties, each its own sponsor. Raises Refusal, ValueError."""
+    """The state before block 1: the ledger itself, its members, the channel above it, and the founding parties, each
+    its own sponsor. Raises Refusal, ValueError."""
     state = State(_Empty())
     roles = [enrolment.role for enrolment in founding.parties]
     if Role.UTILITY not in roles or Role.AGGREGATOR not in roles:
         raise ValueError("a genesis needs at least one utility and one aggregator")
+    parent = founding.parent
+    ledger = membership.FoundingRecord(
+        channel=founding.channel,
+        origin=founding.origin,
+        genesis=digest(founding),
+        parent=None if parent is None else parent.channel,
+    )
+    state.put(membership.FOUNDING_KEY, ledger)
+    membership.admit_founders(state, founding.origin, founding.members)
+    if parent is not None:
+        _know_parent(state, founding.channel, parent)
     for enrolment in founding.parties:
         parties.enrol(state, _party(enrolment))
     return state.writes
@@ -95,7 +121,7 @@ def _execute(state: State, transaction: Transaction, context: Context) -> list[F
         case commands.RevokeParty():
             return _revoke(state, sender, command)
         case commands.Issue():
-            return tokens.issue(state, command, context.transaction_id)
+            return _issue(state, command, context)
         case commands.Transfer():
             return tokens.transfer(state, sender, command, context.transaction_id)
         case commands.RecordMeasurements():
@@ -114,6 +140,29 @@ def _execute(state: State, transaction: Transaction, context: Context) -> list[F
             return completion.settle_dr(state, command, context)
         case commands.DRCompletion():
             return completion.complete_dr(state, command, context)
+        case _:
+            return _execute_between(state, sender, command, context)
+
+
+def _execute_between(state: State, sender: Party, command: Command, context: Context) -> list[Fact]:
+    """What concerns the members of the ledger, and other channels."""
+    match command:
+        case commands.ChangeMembership():
+            return membership.change_membership(state, command, context)
+        case commands.ReportEquivocation():
+            return equivocation.report_equivocation(state, sender, command, context)
+        case commands.OpenChannel():
+            return registry.open_channel(state, sender, command)
+        case commands.AnchorCheckpoint():
+            return registry.anchor_checkpoint(state, command, context)
+        case commands.BridgeLock():
+            return bridge.lock(state, sender, command, context)
+        case commands.BridgeMint():
+            return bridge.mint(state, command, context)
+        case commands.BridgeBurn():
+            return bridge.burn(state, sender, command, context)
+        case commands.BridgeRelease():
+            return bridge.release(state, command, context)
         case _:
             raise Refusal("command_unknown", type(command).__name__)
 
@@ -162,6 +211,28 @@ def _enrol(state: State, sender: Party, command: commands.EnrolParty, context: C
             area=enrolment.area,
         )
     ]
+
+
+def _issue(state: State, command: commands.Issue, context: Context) -> list[Fact]:
+    if membership.founding(state).parent is not None:
+        raise Refusal("issue_elsewhere")
+    return tokens.issue(state, command, context.transaction_id)
+
+
+def _know_parent(state: State, channel: str, parent: ParentChannel) -> None:
+    if parent.channel == channel:
+        raise ValueError("a channel cannot be its own parent")
+    registry.register(
+        state,
+        registry.ChannelRecord(
+            channel=parent.channel,
+            relation=registry.Relation.PARENT,
+            origin=parent.origin,
+            genesis=None,
+            members=parent.members,
+            quorum=parent.quorum,
+        ),
+    )
 
 
 def _revoke(state: State, sender: Party, command: commands.RevokeParty) -> list[Fact]:

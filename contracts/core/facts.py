@@ -1,13 +1,28 @@
 """Facts: what the ledger recorded. Each is a leaf under its transaction's receipt, so that a party can prove one
 fact without showing the others; `parties` says whom it concerns (and who is served it first)."""
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from contracts.core.commands import Terms
 from contracts.core.parties import Role
-from contracts.core.units import Hash, Id, Minor, MinorSum, PublicKey, Text, TimeMs, Wh, WhSum, WhSumUp, WhUp
+from contracts.core.units import (
+    Count,
+    Hash,
+    Id,
+    MemberName,
+    Minor,
+    MinorSum,
+    NoteKey,
+    PublicKey,
+    Text,
+    TimeMs,
+    Wh,
+    WhSum,
+    WhSumUp,
+    WhUp,
+)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fact", tag=True):
@@ -156,6 +171,86 @@ class DRCompleted(Fact, frozen=True, kw_only=True):
     amount_minor: int
 
 
+class MembershipChanged(Fact, frozen=True, kw_only=True):
+    """A member joins or leaves those who run the ledger, from `effective_height` on."""
+
+    change: Literal["add", "remove"]
+    name: MemberName
+    key: NoteKey
+    effective_height: Count
+
+
+class EquivocationProved(Fact, frozen=True, kw_only=True):
+    """A member signed two histories by `key`: it is none from `until_height` on. `party` reported it."""
+
+    member: MemberName
+    key: NoteKey
+    sizes: tuple[Count, Count]
+    roots: tuple[Hash, Hash]
+    until_height: Count
+    party: Id
+
+
+class ChannelOpened(Fact, frozen=True, kw_only=True):
+    """A child channel was registered by `party`."""
+
+    channel: Id
+    origin: Text
+    genesis: Hash
+    quorum: Count
+    party: Id
+
+
+class CheckpointAnchored(Fact, frozen=True, kw_only=True):
+    """A checkpoint of another channel counts here: everything in it can be proved."""
+
+    channel: Id
+    size: Count
+    root: Hash
+    height: Count
+    time_ms: TimeMs
+
+
+class BridgeLocked(Fact, frozen=True, kw_only=True):
+    """Money of `party` waits for `recipient` in the child `channel`; `lock_id` is the transaction."""
+
+    lock_id: Hash
+    channel: Id
+    party: Id
+    recipient: Id
+    amount_minor: Minor
+    mint_by_ms: TimeMs
+
+
+class BridgeMinted(Fact, frozen=True, kw_only=True):
+    """Money locked on the parent is here, with `party`."""
+
+    lock_id: Hash
+    party: Id
+    amount_minor: Minor
+
+
+class BridgeBurned(Fact, frozen=True, kw_only=True):
+    """Money left this channel for `recipient`, a party of the parent `channel`. `party` had it; None: it was locked
+    (`lock_id`) for somebody who is not here, and goes back."""
+
+    burn_id: Hash
+    channel: Id
+    party: Id | None
+    recipient: Id
+    amount_minor: Minor
+    lock_id: Hash | None
+
+
+class BridgeReleased(Fact, frozen=True, kw_only=True):
+    """Money burnt in the child `channel` is with `party` again."""
+
+    channel: Id
+    burn_id: Hash
+    party: Id
+    amount_minor: Minor
+
+
 AnyFact = (
     PartyEnrolled
     | PartyRevoked
@@ -170,6 +265,14 @@ AnyFact = (
     | MeasurementsRecorded
     | DRSettled
     | DRCompleted
+    | MembershipChanged
+    | EquivocationProved
+    | ChannelOpened
+    | CheckpointAnchored
+    | BridgeLocked
+    | BridgeMinted
+    | BridgeBurned
+    | BridgeReleased
 )
 
 FACTS: Final[tuple[type[Fact], ...]] = AnyFact.__args__

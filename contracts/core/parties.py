@@ -65,6 +65,15 @@ MAY_SIGN: Final[dict[str, tuple[Role, ...]]] = {
     "SettleDR": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
     "DRCompletion": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
     "RecordMeasurements": (Role.DEVICE,),
+    # What members or another channel signed speaks for itself: whoever brings it, it is judged alike.
+    "ChangeMembership": tuple(Role),
+    "ReportEquivocation": tuple(Role),
+    "OpenChannel": (Role.UTILITY, Role.AGGREGATOR),
+    "AnchorCheckpoint": tuple(Role),
+    "BridgeLock": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE),
+    "BridgeMint": tuple(Role),
+    "BridgeBurn": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE),
+    "BridgeRelease": tuple(Role),
 }
 
 #: role of the sponsor -> roles it may enrol.

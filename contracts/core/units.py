@@ -20,6 +20,13 @@ Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 SignatureHex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}$")]
 PublicKey = Annotated[str, msgspec.Meta(pattern=r"^(ed25519:[0-9a-f]{64}|p256:0[23][0-9a-f]{64})$")]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
+# Names in signed notes: printable ASCII without space and plus. Verifier keys of 32 bytes: NAME+HEX+BASE64.
+MemberName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][!-*,-~]{0,95}$")]
+Origin = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][!-*,-~]{0,191}$")]
+VerifierKey = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][!-*,-~]{0,191}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$")]
+NoteKey = Annotated[str, msgspec.Meta(pattern=r"^ed25519:[0-9a-f]{64}$")]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]{1,191}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 IntervalS = Annotated[int, msgspec.Meta(ge=INTERVAL_S_MIN, le=86_400)]
 # One meter in one interval: 100 MWh. 192 intervals of 100,000 devices, each baseline + adjustment - reading, then stay

@@ -13,6 +13,7 @@ from contracts.core.errors import Refusal
 from contracts.core.parties import Role
 from contracts.demand_response import completion
 from contracts.demand_response.contract import ContractRecord, Level, Status, Step, step
+from tests.contracts.logs import A_STATEMENT, a_fact_proof, an_anchor
 from tests.contracts.world import (
     EVENT_MS,
     SETTLE_MS,
@@ -189,6 +190,14 @@ MAY_SIGN = {
     "RecordMeasurements": {R.DEVICE},
     "SettleDR": set(Role),
     "DRCompletion": set(Role),
+    "ChangeMembership": set(Role),
+    "ReportEquivocation": set(Role),
+    "OpenChannel": {R.UTILITY, R.AGGREGATOR},
+    "AnchorCheckpoint": set(Role),
+    "BridgeLock": {R.UTILITY, R.AGGREGATOR, R.VIRTUAL_NODE, R.DEVICE},
+    "BridgeMint": set(Role),
+    "BridgeBurn": {R.UTILITY, R.AGGREGATOR, R.VIRTUAL_NODE, R.DEVICE},
+    "BridgeRelease": set(Role),
 }
 SENDER = {R.UTILITY: "utl", R.AGGREGATOR: "agg", R.VIRTUAL_NODE: "vn", R.DEVICE: "d0", R.AUDITOR: "aud"}
 EXAMPLES: dict[str, c.Command] = {
@@ -206,6 +215,14 @@ EXAMPLES: dict[str, c.Command] = {
         readings(0, 1),
         c.SettleDR(contract_id="s1"),
         c.DRCompletion(contract_id="s1"),
+        c.ChangeMembership(change="remove", name="m", effective_height=11, approvals=()),
+        c.ReportEquivocation(member="m", first=A_STATEMENT, second=A_STATEMENT, path=()),
+        c.OpenChannel(channel="vn-1", origin="test/vn-1", genesis="0" * 64, members=(), quorum=1),
+        an_anchor(),
+        c.BridgeLock(channel="vn-1", recipient="d0", amount_minor=1, mint_by_ms=0),
+        c.BridgeMint(proof=a_fact_proof()),
+        c.BridgeBurn(recipient="d0", amount_minor=1),
+        c.BridgeRelease(channel="vn-1", proof=a_fact_proof()),
     )
 }
 

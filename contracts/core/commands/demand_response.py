@@ -1,16 +1,10 @@
-"""The commands: what a transaction may ask for. One Struct a command; its name is the header's `command`.
-
-`CONTRACT_OF` says which contract executes it, `embedded` which further signatures its body carries, `touched` which
-records it is sure to read (a hint for loading a block's records at once; leaving one out costs a query, nothing else).
-"""
+"""Commands of demand response: needs, contracts, measurements."""
 
 from typing import Final
 
-import msgspec
-
 from contracts.core.codec import encode
-from contracts.core.envelope import ENROLMENT_CONTEXT, OFFER_CONTEXT
-from contracts.core.parties import Role
+from contracts.core.commands.base import Command, Part
+from contracts.core.envelope import OFFER_CONTEXT
 from contracts.core.units import (
     Hash,
     Id,
@@ -18,7 +12,6 @@ from contracts.core.units import (
     Minor,
     Percent,
     Price,
-    PublicKey,
     SignatureHex,
     Text,
     TimeMs,
@@ -29,60 +22,6 @@ from contracts.core.units import (
 INTERVALS_MAX: Final = 192
 READINGS_MAX: Final = 672
 TARGETS_MAX: Final = 64
-
-
-class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all commands."""
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what commands are made of."""
-
-
-# ---- parties and money
-
-
-class Enrolment(Part, frozen=True, kw_only=True):
-    """What a joining party signs with its new key: it agrees to be `party` under `sponsor`."""
-
-    party: Id
-    role: Role
-    key: PublicKey
-    sponsor: Id
-    area: Id
-
-
-class EnrolParty(Command, frozen=True, kw_only=True):
-    """The sponsor adds a party; `proof` is the new key's signature over the enrolment."""
-
-    enrolment: Enrolment
-    proof: SignatureHex
-
-
-class RevokeParty(Command, frozen=True, kw_only=True):
-    """Ends a party's right to sign: asked by itself or its sponsor."""
-
-    party: Id
-    reason: Text
-
-
-class Issue(Command, frozen=True, kw_only=True):
-    """Money enters: the utility answers for it outside the ledger."""
-
-    to: Id
-    amount_minor: Minor
-    reference: Text
-
-
-class Transfer(Command, frozen=True, kw_only=True):
-    """Moves free funds of the sender to another party."""
-
-    to: Id
-    amount_minor: Minor
-    reference: Text
-
-
-# ---- demand response
 
 
 class RequestReduction(Command, frozen=True, kw_only=True):
@@ -217,79 +156,9 @@ class DRCompletion(Command, frozen=True, kw_only=True):
     contract_id: Id
 
 
-CONTRACT_OF: Final[dict[type[Command], str]] = {
-    EnrolParty: "parties",
-    RevokeParty: "parties",
-    Issue: "tokens",
-    Transfer: "tokens",
-    RequestReduction: "demand_response",
-    CloseRequest: "demand_response",
-    SetupDR: "demand_response",
-    AcceptReduction: "demand_response",
-    RejectReduction: "demand_response",
-    RecordMeasurements: "measurements",
-    SettleDR: "demand_response",
-    DRCompletion: "demand_response",
-}
-
-COMMANDS: Final[dict[tuple[str, str], type[Command]]] = {
-    (contract, kind.__name__): kind for kind, contract in CONTRACT_OF.items()
-}
-
-Triple = tuple[str, bytes, bytes]
-
-
-def enrolment_bytes(enrolment: Enrolment) -> bytes:
-    """What a joining party signs."""
-    return ENROLMENT_CONTEXT + encode(enrolment)
-
-
 def offer_bytes(offer: Offer) -> bytes:
     """What a virtual node signs to make an offer."""
     return OFFER_CONTEXT + encode(offer)
-
-
-def embedded(command: Command, key_of_payee: str | None = None) -> tuple[Triple, ...]:
-    """The (key, message, signature) triples in a body: a replica verifies those of a block in one batch."""
-    match command:
-        case EnrolParty(enrolment=enrolment, proof=proof):
-            return ((enrolment.key, enrolment_bytes(enrolment), bytes.fromhex(proof)),)
-        case SetupDR(offer=Offer() as offer, offer_signature=str(signature)) if key_of_payee is not None:
-            return ((key_of_payee, offer_bytes(offer), bytes.fromhex(signature)),)
-        case _:
-            return ()
-
-
-def touched(sender: str, command: Command) -> tuple[tuple[str, str], ...]:
-    """(kind, key) of records this command reads for certain."""
-    keys = [("party", sender)]
-    match command:
-        case EnrolParty(enrolment=enrolment):
-            keys += [("party", enrolment.party), ("party_key", enrolment.key), ("account", f"party/{enrolment.party}")]
-        case RevokeParty(party=party):
-            keys += [("party", party)]
-        case Issue(to=to):
-            keys += [("account", "issuance"), ("account", f"party/{to}")]
-        case Transfer(to=to):
-            keys += [("account", f"party/{sender}"), ("account", f"party/{to}")]
-        case RequestReduction(need_id=need_id, aggregator=aggregator):
-            keys += [("need", need_id), ("party", aggregator), ("account", f"party/{sender}")]
-        case CloseRequest(need_id=need_id):
-            keys += [("need", need_id), ("account", f"need/{need_id}")]
-        case SetupDR(contract_id=contract_id, payee=payee, parent=parent, terms=terms):
-            keys += [("contract", contract_id), ("party", payee), ("need", terms.need_id)]
-            keys += [("contract", parent)] if parent is not None else []
-        case AcceptReduction() | RejectReduction() | SettleDR() | DRCompletion():
-            keys += [("contract", command.contract_id)]
-        case RecordMeasurements():
-            step = command.interval_s * 1000
-            keys += [
-                ("measurement", measurement_key(command.device, command.start_ms + n * step))
-                for n in range(len(command.energy_wh))
-            ]
-        case _:
-            pass
-    return tuple(keys)
 
 
 def measurement_key(device: str, start_ms: int) -> str:
