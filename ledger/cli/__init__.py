@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from contracts.core.errors import CodecError
-from ledger.cli import cluster, keys, operations, reading, replica, sending
+from ledger.cli import cluster, evidence, keys, operations, reading, replica, sending
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -39,10 +39,12 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.facts,
     reading.proof,
     reading.refusals,
+    evidence.diverge,
 )
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reading.app, name="show")
 

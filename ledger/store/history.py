@@ -81,6 +81,11 @@ class History:
         async for row in paged_records(self._connection, query):
             yield dict(row._mapping)
 
+    async def height(self) -> int:
+        """The last block; 0 where there is none."""
+        query = select(func.max(tables.blocks.c.height)).where(tables.blocks.c.channel == self._channel)
+        return int(await self._connection.scalar(query) or 0)
+
     async def count(self, table: Table) -> int:
         """Number of rows of the channel."""
         query = select(func.count()).select_from(table).where(table.c.channel == self._channel)
