@@ -12,6 +12,7 @@ import unicodedata
 from typing import Any, Final, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from contracts.core.errors import CodecError
 
@@ -24,12 +25,23 @@ _CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_known_closed: dict[Any, bool] = {}
+_LONG = b"0" * len(str(INTEGER_MAX))
+_DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 
 T = TypeVar("T")
 
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a Struct, dict, sequence, str, int, bool or None. Raises CodecError."""
+    if _closed(type(value)):
+        try:
+            data = _encoder.encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            pass  # the long way says why
+        else:
+            if _plain(data):
+                return data
     try:
         plain = msgspec.to_builtins(value)
     except TypeError as error:
@@ -42,7 +54,7 @@ def decode(data: bytes, kind: type[T], *, bytes_max: int = BYTES_MAX) -> T:
     """Reads `data` as one canonical value of type `kind`. Raises CodecError, and nothing else."""
     if len(data) > bytes_max:
         raise CodecError(f"{len(data)} bytes where at most {bytes_max} are allowed")
-    if _depth(data) > DEPTH_MAX:
+    if not _closed(kind) and _depth(data) > DEPTH_MAX:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
     try:
         value = _decoder(kind).decode(data)
@@ -70,6 +82,50 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind, strict=True)
     return decoder
+
+
+def _plain(data: bytes) -> bool:
+    """Is it plain from the encoder's bytes that every value is canonical: ASCII, no escape but of the quotation mark,
+    no 16 digits in a row? What this does not accept is looked at value by value."""
+    if not data.isascii() or data.count(b"\\") != data.count(b'\\"'):
+        return False
+    return _LONG not in data.translate(_DIGITS)
+
+
+def _closed(kind: Any) -> bool:
+    """Does the type alone say that keys are [a-z0-9_], that no float occurs and that the depth is allowed?"""
+    found = _known_closed.get(kind)
+    if found is None:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return False
+        found = _known_closed[kind] = _is_closed(msgspec.inspect.type_info(kind), 0)
+    return found
+
+
+def _is_closed(info: msgspec.inspect.Type, depth: int) -> bool:
+    kinds = msgspec.inspect
+    if depth > DEPTH_MAX:
+        return False
+    match info:
+        case kinds.IntType() | kinds.StrType() | kinds.BoolType() | kinds.NoneType():
+            return True
+        case kinds.EnumType(cls=cls):
+            return all(isinstance(member.value, str | int) for member in cls)
+        case kinds.VarTupleType(item_type=item):
+            return _is_closed(item, depth + 1)
+        case kinds.TupleType(item_types=items):
+            return all(_is_closed(item, depth + 1) for item in items)
+        case kinds.UnionType(types=items):
+            return all(_is_closed(item, depth) for item in items)
+        case kinds.StructType(fields=fields, tag_field=tag_field, tag=tag, array_like=False):
+            names = [field.encode_name for field in fields] + ([tag_field] if tag_field is not None else [])
+            return (
+                all(_KEY.match(name) for name in names)
+                and (tag is None or isinstance(tag, str))
+                and all(_is_closed(field.type, depth + 1) for field in fields)
+            )
+        case _:
+            return False
 
 
 def _check(value: object, depth: int) -> None:

@@ -1,8 +1,8 @@
 """Signed demand-response traffic, the same for the same arguments: what a utility, an aggregator, virtual nodes and
 their homes send from a need to the payment, with real keys.
 
-    need ─ SC1 (offer) ─ accept ─ SC2 x homes ─ accept x homes ─ window readings ─ event readings ─ settle ─ complete ─ close
-    0 h                                  ..1 h ................... 4 h            5..6 h      6 h 15
+    need ─ SC1 ─ accept ─ SC2 x homes ─ accept x homes ─ window readings ─ event's ─ settle ─ complete
+    0 h                                           4 h               6 h       6 h 15
 
 An event is a list of stages, each due at a domain time: readings of an interval that is not over are refused. The
 parties come either with the state they stand on (`population`, for growth without a million transactions) or as the
@@ -83,8 +83,8 @@ class Group:
 class Traffic:
     """accounts: how many parties hold money; the first `groups` virtual nodes and their homes act, the rest only exist.
 
-    epoch_ms: domain time of the first need. Event n starts `spacing_ms` after event n - 1; a group's events lie at least
-    `LEAD_MS` + 1 h apart, so that its homes' windows and engagements do not overlap."""
+    epoch_ms: domain time of the first need. Event n starts `spacing_ms` after event n - 1; a group's events lie at
+    least `LEAD_MS` + 2 h apart, so that its homes' windows and engagements do not overlap."""
 
     def __init__(
         self, *, accounts: int, epoch_ms: int, groups: int = 64, homes: int = HOMES, channel: str = "main"
