@@ -1,0 +1,207 @@
+"""The members of one ledger in one loop: what each keeps over a crash, starting, killing, stopping, restoring."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from contracts.core.parties import Role
+from contracts.rules import Genesis
+from ledger.config import LedgerSettings
+from ledger.errors import OrderingUnavailable, PeerUnavailable, StoreUnavailable
+from ledger.founding import Founded, contracts_root
+from ledger.log.checkpoint import cosigner_key, log_key
+from ledger.log.policy import write_policy
+from ledger.replica import Replica
+from ledger.replication.offload import inline
+from runtime.clock import DomainClock
+from runtime.keys import PrivateKey
+from tests.builders import START_MS, a_key
+from tests.ledger.running import AGGREGATOR, AUDITOR, UTILITY, an_enrolment
+from tests.simulation.judge import Judge
+from tests.simulation.models.etcd import Etcd, Link
+from tests.simulation.models.loop import Loop, Process
+from tests.simulation.models.network import MemoryPeers, Network
+from tests.simulation.models.orderer import MemoryOrderer
+from tests.simulation.models.store import Disk, Faults, MemoryStore
+
+CHANNEL = "main"
+ORIGIN = f"ledger.example/{CHANNEL}"
+ANSWER_TIMEOUT_S = 1.0
+
+_RESTART_S = 0.3
+
+
+class SimulatedClock(DomainClock):
+    """A member's clock: the loop's time, off by `skew_ms` of wall time."""
+
+    def __init__(self, loop: Loop, speed: float) -> None:
+        super().__init__(epoch_wall_ms=START_MS, epoch_domain_ms=START_MS, speed=speed)
+        self._loop = loop
+        self.skew_ms = 0
+
+    def wall_ms(self) -> int:
+        return START_MS + int(self._loop.time() * 1000) + self.skew_ms
+
+
+class Member:
+    """One member of the consortium, running or not."""
+
+    def __init__(self, name: str, founded: Founded, folder: Path, clock: SimulatedClock, link: Link) -> None:
+        self.name = name
+        self.founded = founded
+        self.settings = settings_of(folder)
+        self.clock = clock
+        self.link = link
+        self.disk = Disk()
+        self.backup: Disk | None = None
+        self.faults = Faults(Random(0))
+        self.process: Process | None = None
+        self.replica: Replica | None = None
+        self.stopping: asyncio.Event | None = None
+        self.wanted = True
+
+    @property
+    def up(self) -> bool:
+        return self.process is not None and self.process.alive
+
+
+class Cluster:
+    """All members with their order, their network and one judge."""
+
+    def __init__(self, loop: Loop, random: Random, folder: Path, judge: Judge, *, members: int, speed: float) -> None:
+        self.loop = loop
+        self.random = random
+        self.judge = judge
+        self.speed = speed
+        self.etcd = Etcd(loop, Random(random.random()))
+        self.network = Network(loop, Random(random.random()))
+        self.parts: dict[str, type[Any]] = {"store": MemoryStore, "orderer": MemoryOrderer, "replica": Replica}
+        self.clock = SimulatedClock(loop, speed)
+        self.members: list[Member] = []
+        for founded in founders(members):
+            clock = SimulatedClock(loop, speed)
+            link = Link(loop, Random(random.random()), self.etcd)
+            member = Member(founded.member, founded, folder / founded.member.rpartition("/")[2], clock, link)
+            member.faults.random = Random(random.random())
+            self.members.append(member)
+            self.network.host(member.name)
+        self._incarnations = itertools.count(1)
+        judge.follow(self)
+
+    def leader(self) -> Member | None:
+        """Who holds the lease, if it runs."""
+        holder = self.etcd.get(f"/gridpact/{CHANNEL}/proposer")
+        name = None if holder is None or holder.value is None else holder.value.decode()
+        return next((member for member in self.members if member.name == name and member.up), None)
+
+    # ---- life and death
+
+    def start(self, member: Member) -> None:
+        """Start its process, unless it runs."""
+        if member.up or not member.wanted:
+            return
+        process = member.process = Process(f"{member.name.rpartition('/')[2]}.{next(self._incarnations)}")
+        member.stopping = asyncio.Event()
+        host = self.network.host(member.name)
+        host.process, host.serving = process, None
+        self.judge.note(f"start {member.name}")
+        self.loop.spawn(process, self._serve(member, process, member.stopping))
+
+    def kill(self, member: Member, why: str = "") -> None:
+        """kill -9."""
+        process, member.process, member.replica = member.process, None, None
+        host = self.network.host(member.name)
+        host.process = host.serving = None
+        if process is not None and process.alive:
+            self.judge.note(f"kill {member.name} {why}")
+            self.loop.kill(process)
+
+    def restart_later(self, member: Member, delay_s: float) -> None:
+        """As a supervisor does."""
+        self.loop.in_environment(self.start, member, delay_s=delay_s)
+
+    def stop(self, member: Member) -> None:
+        """SIGTERM: it gives up its lease and says good-bye to its store."""
+        if member.stopping is not None and member.up:
+            self.judge.note(f"stop {member.name}")
+            member.stopping.set()
+
+    def back_up(self, member: Member) -> None:
+        """Copy its committed rows."""
+        member.backup = member.disk.copy()
+
+    def restore(self, member: Member) -> bool:
+        """Kill it, and put the rows of the last backup in place of its own; False where there is none."""
+        if member.backup is None:
+            return False
+        self.kill(member, "to restore its backup")
+        member.disk = member.backup.copy()
+        self.judge.restored(member)
+        return True
+
+    async def _serve(self, member: Member, process: Process, stopping: asyncio.Event) -> None:
+        host = self.network.host(member.name)
+        while not stopping.is_set():
+            store = self.parts["store"](member.disk, member.faults, self._committed(member))
+            orderer = self.parts["orderer"](
+                member.link, Random(self.random.random()), CHANNEL, member.name
+            )
+            peers = MemoryPeers(self.network, member.name, [each.name for each in self.members])
+            replica = self.parts["replica"](
+                store, member.founded, member.settings, member.clock, orderer, peers, inline
+            )
+            try:
+                async with replica:
+                    member.replica = host.serving = replica
+                    await stopping.wait()
+                    member.replica = host.serving = None
+            except (StoreUnavailable, OrderingUnavailable, PeerUnavailable) as error:
+                self.judge.note(f"{member.name} did not start: {error}")
+                await asyncio.sleep(_RESTART_S)
+            except Exception as error:
+                self.judge.broken(f"{member.name} cannot start: {error!r}", error)
+                return
+        member.process = host.process = None
+        self.loop.kill(process)
+
+    def _committed(self, member: Member) -> Any:
+        return lambda executed, note: self.judge.committed(member, executed, note)
+
+
+@cache
+def founders(members: int) -> tuple[Founded, ...]:
+    """The same consortium for the same number of members, quorum by the default rule."""
+    names = [f"member.example/{number}" for number in range(1, members + 1)]
+    keys = [(a_key(1000 + number), a_key(2000 + number)) for number in range(members)]
+    policy = write_policy(
+        [log_key(ORIGIN, _raw(log)) for log, _ in keys],
+        [cosigner_key(name, _raw(cosigner)) for name, (_, cosigner) in zip(names, keys, strict=True)],
+    )
+    parties = [an_enrolment(Role.UTILITY, UTILITY), an_enrolment(Role.AGGREGATOR, AGGREGATOR)]
+    genesis = Genesis(
+        channel=CHANNEL, origin=ORIGIN, created_ms=START_MS, contracts_root=contracts_root(),
+        parties=(*parties, an_enrolment(Role.AUDITOR, AUDITOR)),
+    )  # fmt: skip
+    return tuple(
+        Founded(genesis, log, cosigner, name, policy) for name, (log, cosigner) in zip(names, keys, strict=True)
+    )
+
+
+@cache
+def _defaults() -> LedgerSettings:
+    return LedgerSettings(answer_timeout_s=ANSWER_TIMEOUT_S, block_ms=20)
+
+
+def settings_of(folder: Path) -> LedgerSettings:
+    """Settings of a member with its own folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _defaults().model_copy(update={"data_dir": folder})
+
+
+def _raw(key: PrivateKey) -> bytes:
+    return bytes.fromhex(key.public.partition(":")[2])

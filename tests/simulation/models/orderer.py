@@ -1,0 +1,258 @@
+"""The Orderer of one member over the model of etcd: lease-held proposer, create-if-absent blocks, watch, window."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+from ledger.errors import OrderingUnavailable, OrderTampered, OrderTrimmed
+from ledger.ordering.orderer import Committed, Conflict, Fenced, Ordered, Proposed, Unknown
+from tests.simulation.models.etcd import Compacted, KeyValue, Link, NoAnswer, WatchBroken
+
+LEASE_S = 3.0
+_RETRY_S = 0.1
+
+
+class MemoryOrderer:
+    """ledger.ordering.orderer.Orderer; the model lives as long as the run, this object as long as its process."""
+
+    name = "memory"
+
+    def __init__(self, link: Link, random: Random, channel: str, member: str, lease_s: float = LEASE_S) -> None:
+        self._link = link
+        self._random = random
+        self._member = member
+        self._lease_s = lease_s
+        prefix = f"/gridpact/{channel}"
+        self._blocks = f"{prefix}/block/"
+        self._proposer_key = f"{prefix}/proposer"
+        self._trimmed_key = f"{prefix}/trimmed"
+        self._lease: int | None = None
+        self._held_revision = 0
+        self._proposer: str | None = None
+        self._answered = True
+        self._changes: list[asyncio.Future[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def leads(self) -> bool:
+        return self._held_revision > 0
+
+    @property
+    def proposer(self) -> str | None:
+        return self._proposer
+
+    async def changed(self) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        self._changes.append(woken)
+        await woken
+
+    async def start(self, height: int) -> None:
+        tip = await self.tip()
+        if tip < height:
+            raise OrderingUnavailable(f"the order ends at block {tip}, below our {height}: it is another one")
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._campaign()), asyncio.create_task(self._see_proposer())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        lease, self._lease = self._lease, None
+        self._set(None, 0)
+        if lease is not None:
+            etcd = self._link.etcd
+            try:
+                await self._call(lambda: etcd.revoke(lease))
+            except OrderingUnavailable:
+                pass  # it runs out
+
+    async def check(self) -> None:
+        await self.tip()
+
+    async def propose(self, height: int, data: bytes) -> Proposed:
+        if self._lease is None or not self.leads:
+            return Fenced(self._proposer)
+        etcd, key, held = self._link.etcd, self._key(height), self._held_revision
+
+        def create() -> Proposed:
+            existing, holder = etcd.get(key), etcd.get(self._proposer_key)
+            if existing is not None:
+                return Committed(existing.create_revision) if existing.value == data else Conflict()
+            if not self._fence_holds(holder, held):
+                return Fenced(None if holder is None else (holder.value or b"").decode())
+            return Committed(etcd.put(key, data).create_revision)
+
+        try:
+            return await self._link.call(create)
+        except NoAnswer:
+            self._answered = False
+            return Unknown("the order does not answer in time")
+
+    async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
+        height = from_height
+        etcd = self._link.etcd
+        while True:
+            try:
+                found, trimmed, revision = await self._call(
+                    lambda: (etcd.range(self._key(height), self._end), self._trimmed(), etcd.revision)  # noqa: B023
+                )
+            except OrderingUnavailable:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if trimmed > height:
+                raise OrderTrimmed(trimmed)
+            for each in found:
+                yield self._judged(each, height)
+                height += 1
+            overlap = self._random.choice((0, 0, 1, 3))  # a reconnect may hear again what it heard before
+            watch = self._link.watch(self._blocks, self._end, revision + 1 - overlap)
+            try:
+                while True:
+                    for event in await watch.next():
+                        ordered = self._event(event, height)
+                        if ordered is not None:
+                            yield ordered
+                            height += 1
+            except (WatchBroken, Compacted):
+                await asyncio.sleep(_RETRY_S * self._random.random())
+            finally:
+                watch.close()
+
+    async def tip(self) -> int:
+        etcd = self._link.etcd
+        return await self._call(
+            lambda: max([self._height(each) for each in etcd.range(self._blocks, self._end)], default=self._trimmed() - 1)
+        )
+
+    async def first(self) -> int:
+        etcd = self._link.etcd
+        return await self._call(
+            lambda: min([self._height(each) for each in etcd.range(self._blocks, self._end)], default=self._trimmed())
+        )
+
+    async def trim(self, below: int) -> None:
+        etcd = self._link.etcd
+
+        def cut() -> None:
+            blocks = etcd.range(self._blocks, self._end)
+            line = min(below, self._height(blocks[-1])) if blocks else 0
+            if line > self._trimmed():
+                etcd.put(self._trimmed_key, str(line).encode())
+                etcd.delete(self._blocks, self._key(line))
+                etcd.compact(etcd.revision)
+
+        await self._call(cut)
+
+    def state(self) -> dict[str, Any]:
+        etcd = self._link.etcd
+        return {
+            "endpoint": "memory", "leader": "memory" if etcd.majority else None, "members": 3, "db_bytes": 0,
+            "alarms": [], "proposer": self._proposer, "lease": self.leads,
+        }  # fmt: skip
+
+    # ---- the proposer's lease
+
+    async def _campaign(self) -> None:
+        etcd = self._link.etcd
+        while True:
+            try:
+                lease = self._lease = await self._call(lambda: etcd.grant(self._lease_s))
+                while self._lease == lease:
+                    if not await self._call(lambda: etcd.keep_alive(lease)):  # noqa: B023
+                        self._lease = None
+                        self._set(self._proposer, 0)
+                    elif not self.leads and (held := await self._call(lambda: self._take(lease))):  # noqa: B023
+                        self._set(self._member, held)
+                    # where it holds the lease it renews it, where not it looks whether the key is free
+                    await asyncio.sleep(self._lease_s / 3)
+            except OrderingUnavailable:
+                await asyncio.sleep(_RETRY_S)
+
+    def _take(self, lease: int) -> int:
+        etcd = self._link.etcd
+        holder = etcd.get(self._proposer_key)
+        if holder is None and lease in etcd.leases:
+            return etcd.put(self._proposer_key, self._member.encode(), lease).create_revision
+        return holder.create_revision if holder is not None and holder.lease == lease else 0
+
+    def _fence_holds(self, holder: KeyValue | None, held_revision: int) -> bool:
+        return holder is not None and holder.create_revision == held_revision
+
+    async def _see_proposer(self) -> None:
+        etcd = self._link.etcd
+        while True:
+            try:
+                holder = await self._call(lambda: (etcd.get(self._proposer_key), etcd.revision))
+                self._heard(holder[0])
+                watch = self._link.watch(self._proposer_key, self._proposer_key + "\0", holder[1] + 1)
+                try:
+                    while True:
+                        self._heard((await watch.next())[-1])
+                finally:
+                    watch.close()
+            except (OrderingUnavailable, WatchBroken, Compacted):
+                await asyncio.sleep(_RETRY_S)
+
+    def _heard(self, holder: KeyValue | None) -> None:
+        if holder is None or holder.value is None:
+            self._set(None, 0)
+        elif self._held_revision and holder.create_revision < self._held_revision:
+            return  # news from before our own
+        else:
+            mine = holder.lease == self._lease and self._lease is not None
+            self._set(holder.value.decode(), holder.create_revision if mine else 0)
+
+    def _set(self, proposer: str | None, held_revision: int) -> None:
+        if (proposer, held_revision) == (self._proposer, self._held_revision):
+            return
+        self._proposer, self._held_revision = proposer, held_revision
+        woken, self._changes = self._changes, []
+        for each in woken:
+            if not each.done():
+                each.set_result(None)
+
+    # ---- keys
+
+    @property
+    def _end(self) -> str:
+        return self._blocks + "~"
+
+    def _key(self, height: int) -> str:
+        return f"{self._blocks}{height:016d}"
+
+    def _height(self, found: KeyValue) -> int:
+        return int(found.key.rpartition("/")[2])
+
+    def _trimmed(self) -> int:
+        found = self._link.etcd.get(self._trimmed_key)
+        return 1 if found is None or found.value is None else int(found.value)
+
+    def _judged(self, found: KeyValue, height: int) -> Ordered:
+        if self._height(found) != height:
+            raise OrderTampered(f"block {height} is not in the order, block {self._height(found)} is")
+        if found.create_revision != found.mod_revision or found.value is None:
+            raise OrderTampered(f"block {height} was overwritten in the order")
+        return Ordered(height, found.value, found.create_revision)
+
+    def _event(self, event: KeyValue, height: int) -> Ordered | None:
+        at = self._height(event)
+        if event.value is None:
+            if at >= self._trimmed():
+                raise OrderTampered(f"block {at} was deleted from the order")
+            return None
+        if event.create_revision != event.mod_revision:
+            raise OrderTampered(f"block {at} was overwritten in the order")
+        return None if at < height else self._judged(event, height)
+
+    async def _call(self, operation: Any) -> Any:
+        try:
+            answer = await self._link.call(operation)
+        except NoAnswer:
+            self._answered = False
+            raise OrderingUnavailable("the order does not answer: no majority, or no way to it") from None
+        self._answered = True
+        return answer
