@@ -32,6 +32,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     operations.backup,
     operations.backup_key,
     operations.restore,
+    operations.export,
     sending.issue,
     sending.transfer,
     sending.request_reduction,

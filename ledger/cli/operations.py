@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
-from ledger.cli.output import show
+from ledger.cli.options import (
+    DEFAULT_URL,
+    DEFAULT_WAIT_S,
+    Ca,
+    Channel,
+    Config,
+    DatabaseUrl,
+    DataDir,
+    Json,
+    SecretsDir,
+    Url,
+    Wait,
+    reading,
+)
+from ledger.cli.output import UsageError, show
+from ledger.client import LedgerClient
+from ledger.client.transport import Transport
 from ledger.config import LedgerSettings
 from runtime import logs, service
+from runtime.tls import client_context
 
 if TYPE_CHECKING:  # SQL drivers are loaded by the commands that need them
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -97,6 +114,47 @@ def restore(
     show(_with_database(settings, work), as_json=json)
 
 
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to write, for example sc2-1.zip")],
+    contract: Annotated[str | None, typer.Option("--contract", help="A contract or need.")] = None,
+    period: Annotated[
+        str | None, typer.Option("--period", help="FROM..TO in UTC, TO excluded: 2026-01-01..2026-02-01T12:00")
+    ] = None,
+    party: Annotated[str | None, typer.Option("--party", help="Only facts that concern this party.")] = None,
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    ca: Ca = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
+) -> None:
+    """Write what proves a contract or a period to others; `python -m ledger.verify` checks it without a ledger."""
+    from ledger.operations.export import Exported, LogReader, export
+    from ledger.verify.bundle import Scope
+
+    if (contract is None) == (period is None):
+        raise UsageError("say what to export: --contract ID or --period FROM..TO, one of them")
+    from_ms, to_ms = (None, None) if period is None else _period(period)
+    scope = Scope(contract=contract, from_ms=from_ms, to_ms=to_ms, party=party)
+    if output.exists():
+        raise UsageError(f"{output} exists: choose another name")
+
+    async def work(client: LedgerClient) -> Exported:
+        tls = client_context(ca) if url.startswith("https:") else None
+        transport = Transport(url, channel, session=None, ssl=tls, deadline_s=wait)
+        try:
+            return await export(client, LogReader(transport.get), scope, wait_s=wait)
+        finally:
+            await transport.close()
+
+    made = reading(url, channel, ca, wait, work)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(made.bundle)
+    shown = {"bundle": str(output), "bytes": len(made.bundle), "facts": len(made.verified.facts)}
+    place = {"origin": made.verified.origin, "size": made.verified.size, "cosigned_by": made.verified.cosigned_by}
+    show(shown | place, as_json=json)
+    typer.echo(f"Check it anywhere: python -m ledger.verify {output} --policy policy.txt", err=True)
+
+
 def _settings(
     config: Path | None, secrets_dir: Path | None, data_dir: Path | None, database_url: str | None
 ) -> LedgerSettings:
@@ -104,6 +162,24 @@ def _settings(
     settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
     logs.configure("dr-ledger", settings.log_json, settings.log_level)
     return settings
+
+
+def _period(text: str) -> tuple[int, int]:
+    start, separator, end = text.partition("..")
+    try:
+        if not separator:
+            raise ValueError("no `..`")
+        found = _time_ms(start), _time_ms(end)
+    except ValueError:
+        raise UsageError(f"{text!r} is no period: write FROM..TO, for example 2026-01-01..2026-02-01T12:00Z") from None
+    if found[0] >= found[1]:
+        raise UsageError(f"the period {text} ends before it begins")
+    return found
+
+
+def _time_ms(text: str) -> int:
+    time = datetime.fromisoformat(text)
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _with_database(settings: LedgerSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:

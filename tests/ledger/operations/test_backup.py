@@ -273,10 +273,14 @@ async def test_a_frame_left_out_or_moved_is_noticed(ledger_url: str, tmp_path: P
     for edited in ([*frames[:3], *frames[4:]], [*frames[:3], frames[4], frames[3], *frames[5:]], frames[:-1]):
         file = tmp_path / "edited"
         file.write_bytes(first + b"".join(edited))
-        with file.open("rb") as opened, pytest.raises(BackupDamaged, match="frame"):
-            reader = BackupReader(opened, None)
-            for _, data in reader.parts():
-                list(data)
+        with pytest.raises(BackupDamaged, match="frame"):
+            read_through(file)
+
+
+def read_through(file: Path) -> None:
+    with file.open("rb") as opened:
+        for _, data in BackupReader(opened, None).parts():
+            list(data)
 
 
 async def test_data_travels_in_frames_of_bounded_size(new_database: NewDatabase, tmp_path: Path) -> None:
