@@ -18,11 +18,11 @@ from contracts.core import commands, facts, parties
 from contracts.core.codec import decode, digest
 from contracts.core.commands import COMMANDS, ChannelMember, Command, Enrolment, Member
 from contracts.core.context import Context
-from contracts.core.envelope import BODY_BYTES_MAX, Transaction, commitment, signing_bytes
+from contracts.core.envelope import BODY_BYTES_MAX, Opened, Transaction, open_transaction
 from contracts.core.errors import CodecError, Refusal
 from contracts.core.facts import Fact
 from contracts.core.parties import MAY_ENROL, MAY_SIGN, Party, PartyStatus, Role
-from contracts.core.state import Reader, State, Writes
+from contracts.core.state import Reader, Records, State, Writes
 from contracts.core.units import Count, Hash, Id, Origin, TimeMs
 from contracts.demand_response import completion, contract, handshake, needs, proposal
 
@@ -35,12 +35,14 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """code: "ok" or a code of errors.CODES; detail: for logs, not part of the log's bytes."""
+    """code: "ok" or a code of errors.CODES; detail: for logs, not part of the log's bytes. records: the writes, decoded,
+    for a reader that keeps them."""
 
     code: str
     facts: tuple[Fact, ...]
     writes: Writes
     detail: str = ""
+    records: Records = {}
 
 
 class ParentChannel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,17 +67,18 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     parent: ParentChannel | None = None
 
 
-def apply(reader: Reader, item: Transaction | Tick, context: Context) -> Outcome:
+def apply(reader: Reader, item: Transaction | Opened | Tick, context: Context) -> Outcome:
     """Executes one item. Deterministic; raises nothing for anything a sender can send."""
     state = State(reader)
     try:
         if isinstance(item, Tick):
             happened = handshake.expire_due(state, context.time_ms, EXPIRIES_MAX)
         else:
-            happened = _execute(state, item, context)
+            opened = item if isinstance(item, Opened) else open_transaction(item)
+            happened = _execute(state, opened, context)
     except Refusal as refusal:
         return Outcome(code=refusal.code, facts=(), writes={}, detail=refusal.detail)
-    return Outcome(code=OK, facts=tuple(happened), writes=state.writes)
+    return Outcome(code=OK, facts=tuple(happened), writes=state.writes, records=state.records)
 
 
 def genesis(founding: Genesis) -> Writes:
@@ -112,7 +115,7 @@ def next_due_ms(reader: Reader) -> int | None:
     return int(rows[0][0].split("/")[0]) if rows else None
 
 
-def _execute(state: State, transaction: Transaction, context: Context) -> list[Fact]:
+def _execute(state: State, transaction: Opened, context: Context) -> list[Fact]:
     sender, command = _admit(state, transaction, context)
     time_ms = context.time_ms
     match command:
@@ -167,9 +170,9 @@ def _execute_between(state: State, sender: Party, command: Command, context: Con
             raise Refusal("command_unknown", type(command).__name__)
 
 
-def _admit(state: State, transaction: Transaction, context: Context) -> tuple[Party, Command]:
+def _admit(state: State, opened: Opened, context: Context) -> tuple[Party, Command]:
     """Everything that is checked before a contract runs, cheapest first."""
-    header = transaction.header
+    header = opened.transaction.header
     if header.channel != context.channel:
         raise Refusal("wrong_channel", header.channel)
     if context.time_ms > header.not_after_ms:
@@ -177,18 +180,19 @@ def _admit(state: State, transaction: Transaction, context: Context) -> tuple[Pa
     kind = COMMANDS.get((header.contract, header.command))
     if kind is None:
         raise Refusal("command_unknown", f"{header.contract}.{header.command}")
-    body = transaction.body.encode("utf-8", "surrogatepass")
-    if len(body) > BODY_BYTES_MAX:
-        raise Refusal("limit_exceeded", f"a body of {len(body)} bytes")
-    if commitment(bytes.fromhex(transaction.salt), body) != header.commitment:
+    if len(opened.body) > BODY_BYTES_MAX:
+        raise Refusal("limit_exceeded", f"a body of {len(opened.body)} bytes")
+    if not opened.committed:
         raise Refusal("commitment_mismatch")
     sender = parties.active_party(state, header.sender)
-    if not context.valid(sender.key, signing_bytes(header), bytes.fromhex(transaction.signature)):
+    if not context.valid(sender.key, opened.signed, opened.signature):
         raise Refusal("bad_signature", header.sender)
     if sender.role not in MAY_SIGN.get(header.command, ()):
         raise Refusal("role_not_allowed", f"{sender.role} {header.command}")
+    if type(opened.command) is kind:
+        return sender, opened.command
     try:
-        return sender, decode(body, kind, bytes_max=BODY_BYTES_MAX)
+        return sender, decode(opened.body, kind, bytes_max=BODY_BYTES_MAX)
     except CodecError as error:
         raise Refusal("body_invalid", str(error)) from None
 

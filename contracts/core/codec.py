@@ -109,6 +109,8 @@ def _is_closed(info: msgspec.inspect.Type, depth: int) -> bool:
     match info:
         case kinds.IntType() | kinds.StrType() | kinds.BoolType() | kinds.NoneType():
             return True
+        case kinds.LiteralType(values=values):
+            return all(isinstance(value, str | int) for value in values)
         case kinds.EnumType(cls=cls):
             return all(isinstance(member.value, str | int) for member in cls)
         case kinds.VarTupleType(item_type=item):

@@ -38,5 +38,5 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             raise Refusal("depth_exceeded")
         nested = State(state)
         result = body(nested)
-        state.merge(nested.writes)
+        state.merge(nested)
         return result

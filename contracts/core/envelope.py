@@ -45,6 +45,35 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     body: str
 
 
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction with what its own bytes say, so that each is computed once.
+
+    signed: what the sender signs; committed: do salt and body give the header's commitment; command: the body where it
+    is known to be the canonical form of its command, else None."""
+
+    transaction: Transaction
+    signed: bytes
+    signature: bytes
+    salt: bytes
+    body: bytes
+    committed: bool
+    command: msgspec.Struct | None = None
+
+
+def open_transaction(transaction: Transaction) -> Opened:
+    """The parts of a transaction; its command is left to whoever knows the commands."""
+    header = transaction.header
+    salt, body = bytes.fromhex(transaction.salt), transaction.body.encode("utf-8", "surrogatepass")
+    return Opened(
+        transaction=transaction,
+        signed=signing_bytes(header),
+        signature=bytes.fromhex(transaction.signature),
+        salt=salt,
+        body=body,
+        committed=commitment(salt, body) == header.commitment,
+    )
+
+
 def signing_bytes(header: Header) -> bytes:
     """What the sender signs."""
     return TRANSACTION_CONTEXT + encode(header)

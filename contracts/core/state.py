@@ -24,6 +24,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 R = TypeVar("R", bound=Record)
 Writes = dict[tuple[str, str], bytes | None]
+Records = dict[tuple[str, str], Record]
+"""Records by (kind, key), each what its canonical bytes decode to."""
 
 
 class Reader(Protocol):
@@ -37,15 +39,28 @@ class Reader(Protocol):
 
 
 class State:
-    """A reader with a write set on top; itself a reader, so that states stack."""
+    """A reader with a write set on top; itself a reader, so that states stack.
+
+    `records` holds what was written, decoded. A reader may have `find` too, and then gives records decoded before."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._find_below = getattr(reader, "find", None)
         self.writes: Writes = {}
+        self.records: Records = {}
 
     def find(self, kind: type[R], key: str) -> R | None:
         """The record, or None."""
-        data = self.get(kind.KIND, key)
+        at = (kind.KIND, key)
+        if at in self.writes:
+            data = self.writes[at]
+            known = self.records.get(at)
+            if data is None or type(known) is kind:
+                return known  # type: ignore[return-value]  # None where it was dropped
+        elif self._find_below is not None:
+            return self._find_below(kind, key)  # type: ignore[no-any-return]
+        else:
+            data = self._reader.get(kind.KIND, key)
         return None if data is None else read(data, kind)
 
     def take(self, kind: type[R], key: str, missing: str) -> R:
@@ -59,25 +74,30 @@ class State:
         """Writes a record. Raises Refusal (out_of_range, limit_exceeded)."""
         try:
             data = encode(record)
-            read(data, type(record))  # what cannot be read again must never be written
+            known = read(data, type(record))  # what cannot be read again must never be written
         except (CodecError, msgspec.ValidationError) as error:
             raise Refusal("out_of_range", str(error)) from None
         if len(data) > RECORD_BYTES_MAX:
             raise Refusal("limit_exceeded", f"record {record.KIND}/{key} has {len(data)} bytes")
         self._write(record.KIND, key, data)
+        self.records[record.KIND, key] = known
 
     def drop(self, kind: type[Record], key: str) -> None:
         """Deletes a record."""
         self._write(kind.KIND, key, None)
+        self.records.pop((kind.KIND, key), None)
 
     def rows(self, kind: type[R], first: str, last: str, limit: int) -> list[tuple[str, R]]:
         """Records with first <= key < last, in key order, at most `limit`."""
         return [(key, read(data, kind)) for key, data in self.scan(kind.KIND, first, last, limit)]
 
-    def merge(self, writes: Writes) -> None:
+    def merge(self, nested: "State") -> None:
         """Takes the writes of a call that succeeded."""
-        for (kind, key), data in writes.items():
+        for (kind, key), data in nested.writes.items():
             self._write(kind, key, data)
+            if data is None:
+                self.records.pop((kind, key), None)
+        self.records.update(nested.records)
 
     def get(self, kind: str, key: str) -> bytes | None:
         if (kind, key) in self.writes:

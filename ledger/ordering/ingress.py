@@ -15,7 +15,7 @@ from contracts.core.commands import COMMANDS
 from contracts.core.errors import CodecError
 from contracts.core.parties import Party, PartyStatus
 from ledger.ordering.signatures import Verdicts
-from ledger.ordering.transactions import Parsed, parse, strictly_formed
+from ledger.ordering.transactions import Parsed, parse
 from ledger.replication.offload import Offload, in_thread
 from ledger.store.store import RefusalRow
 
@@ -51,9 +51,7 @@ class Judged:
 class Ingress:
     """The checks of one channel. `find_party` gives the canonical record of a party as last committed."""
 
-    def __init__(
-        self, channel: str, verdicts: Verdicts, find_party: FindParty, offload: Offload = in_thread
-    ) -> None:
+    def __init__(self, channel: str, verdicts: Verdicts, find_party: FindParty, offload: Offload = in_thread) -> None:
         self._channel = channel
         self._verdicts = verdicts
         self._find_party = find_party
@@ -89,7 +87,7 @@ class Ingress:
             return Judged(parsed, "command_unknown", f"{header.contract}.{header.command}")
         if not parsed.committed:
             return Judged(parsed, "commitment_mismatch")
-        if not strictly_formed(parsed):
+        if parsed.command is None:
             return Judged(parsed, "body_invalid")
         return Judged(parsed)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
-
-import msgspec
 
 from contracts.core.codec import decode
 from contracts.core.commands import COMMANDS, Command, embedded, touched
 from contracts.core.envelope import (
     BODY_BYTES_MAX,
+    TRANSACTION_CONTEXT,
     Header,
-    Transaction,
-    commitment,
+    Opened,
+    open_transaction,
     parse_transaction,
-    signing_bytes,
 )
 from contracts.core.errors import CodecError
 from ledger.verify.opening import SALT_BYTES
@@ -23,19 +20,13 @@ from ledger.verify.opening import SALT_BYTES
 Triple = tuple[str, bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """`content`: canonical bytes of the whole; `command` None: the body is not one of ours (the contracts say why)."""
+class Parsed(Opened, frozen=True, kw_only=True, eq=False):
+    """What was opened, with `content`, its canonical bytes, their hash, and its id on the ledger. `command` None: the
+    body is not the canonical form of one of ours. Two of them are equal if they are the same object."""
 
-    transaction: Transaction
     content: bytes
     content_hash: bytes
     id: str
-    signed: bytes
-    signature: bytes
-    salt: bytes
-    body: bytes
-    committed: bool
     command: Command | None
 
     @property
@@ -54,26 +45,33 @@ class Parsed:
             return (("party", sender),)
         return touched(sender, self.command)
 
+    def entry(self, receipt_hash: bytes) -> bytes:
+        """The canonical entry (ledger.log.entry.transaction_entry), put together from parts that are canonical."""
+        return b'{"channel":"%b","header":%b,"kind":"transaction","receipt":"%b","signature":"%b"}' % (
+            self.header.channel.encode(),
+            self.signed[len(TRANSACTION_CONTEXT) :],
+            receipt_hash.hex().encode(),
+            self.transaction.signature.encode(),
+        )
+
 
 def parse(content: bytes) -> Parsed:
     """Reads the canonical bytes of a transaction. Raises CodecError."""
     transaction = parse_transaction(content)
-    header = transaction.header
-    signed = signing_bytes(header)
-    body, salt = transaction.body.encode(), bytes.fromhex(transaction.salt)
-    if len(salt) != SALT_BYTES:
-        raise CodecError(f"a salt of {len(salt)} bytes")
+    opened = open_transaction(transaction)
+    if len(opened.salt) != SALT_BYTES:
+        raise CodecError(f"a salt of {len(opened.salt)} bytes")
     return Parsed(
         transaction=transaction,
         content=content,
         content_hash=sha256(content).digest(),
-        id=sha256(signed).hexdigest(),
-        signed=signed,
-        signature=bytes.fromhex(transaction.signature),
-        salt=salt,
-        body=body,
-        committed=commitment(salt, body) == header.commitment,
-        command=_command(header, body),
+        id=sha256(opened.signed).hexdigest(),
+        signed=opened.signed,
+        signature=opened.signature,
+        salt=opened.salt,
+        body=opened.body,
+        committed=opened.committed,
+        command=_command(transaction.header, opened.body),
     )
 
 
@@ -82,19 +80,6 @@ def _command(header: Header, body: bytes) -> Command | None:
     if kind is None:
         return None
     try:
-        # the strict check is the contracts'; here the command is only a hint for loading
-        return msgspec.json.decode(body, type=kind) if len(body) <= BODY_BYTES_MAX else None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-
-
-def strictly_formed(parsed: Parsed) -> bool:
-    """Is the body the canonical form of a known command? (At ingress, before it costs a leaf.)"""
-    kind = COMMANDS.get((parsed.header.contract, parsed.header.command))
-    if kind is None:
-        return False
-    try:
-        decode(parsed.body, kind, bytes_max=BODY_BYTES_MAX)
+        return decode(body, kind, bytes_max=BODY_BYTES_MAX)
     except CodecError:
-        return False
-    return True
+        return None

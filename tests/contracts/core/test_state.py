@@ -41,7 +41,7 @@ def test_a_scan_over_stacked_writes_gives_what_one_table_would(
     for key in ("a", "b", "c"):
         found = above.find(Measurement, key)
         assert (None if found is None else found.energy_wh) == table.get(key)
-    below.merge(above.writes)
+    below.merge(above)
     assert below.rows(Measurement, "", "~", 99) == above.rows(Measurement, "", "~", 99)
 
 
