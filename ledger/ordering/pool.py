@@ -1,7 +1,9 @@
 """Transactions between their arrival and their answer: bounded, each id once, however often it is sent.
 
-add ─▶ waiting ─ take ─▶ in flight ─ resolve ─▶ the futures of all who asked
-          ▲──────────── put_back ───┘
+add ─▶ waiting ─ take ──────▶ in flight ─ resolve ─▶ the futures of all who asked
+          ▲──────────── put_back ───┘                        ▲
+          │────── hand_over ──▶ forwarded ── resolve ────────┘      to the proposer, and kept until seen applied
+          ▲──────────── recall ─────┘
 """
 
 from __future__ import annotations
@@ -33,12 +35,15 @@ class TransactionResult:
 Answer = asyncio.Future[TransactionResult]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ticket:
-    """A transaction with the future of its result."""
+    """A transaction with the future of its result; `since_s`: when it came, in the loop's time; `told`: another member
+    was sent it, so that it may be ordered without us."""
 
     parsed: Parsed
     answer: Answer
+    since_s: float
+    told: bool = False
 
 
 class Pool:
@@ -48,25 +53,26 @@ class Pool:
         self._max = transactions_max
         self._waiting: OrderedDict[str, Ticket] = OrderedDict()
         self._in_flight: dict[str, Ticket] = {}
+        self._forwarded: dict[str, tuple[Ticket, float]] = {}
         self._target = 0
         self.arrived = asyncio.Event()
         self._reached = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._in_flight)
+        return len(self._waiting) + len(self._in_flight) + len(self._forwarded)
 
     def add(self, transactions: Iterable[Parsed]) -> list[Answer]:
         """The future of each; one sent before and not yet answered has one already. Raises QueueFull, taking none."""
         wanted = list(transactions)
-        new = {parsed.id for parsed in wanted} - self._waiting.keys() - self._in_flight.keys()
+        new = {parsed.id for parsed in wanted if self._find(parsed.id) is None}
         if len(self) + len(new) > self._max:
             raise QueueFull(f"{len(self)} transactions wait already: nothing was taken, send them again")
         loop = asyncio.get_running_loop()
         answers = []
         for parsed in wanted:
-            ticket = self._waiting.get(parsed.id) or self._in_flight.get(parsed.id)
+            ticket = self._find(parsed.id)
             if ticket is None:
-                ticket = self._waiting[parsed.id] = Ticket(parsed, loop.create_future())
+                ticket = self._waiting[parsed.id] = Ticket(parsed, loop.create_future(), loop.time())
             answers.append(ticket.answer)
         self._signal()
         return answers
@@ -88,18 +94,41 @@ class Pool:
 
     def take(self, bytes_max: int, count_max: int) -> list[Ticket]:
         """The oldest that fit into a block (one at least); they are in flight from now on."""
-        taken: list[Ticket] = []
-        size = 0
-        while self._waiting and len(taken) < count_max:
-            ticket = next(iter(self._waiting.values()))
-            size += len(ticket.parsed.content)
-            if taken and size > bytes_max:
-                break
-            self._waiting.popitem(last=False)
-            self._in_flight[ticket.parsed.id] = ticket
-            taken.append(ticket)
-        self._signal()
+        taken = self._oldest(bytes_max, count_max)
+        self._in_flight |= {ticket.parsed.id: ticket for ticket in taken}
         return taken
+
+    def hand_over(self, bytes_max: int, count_max: int) -> list[Ticket]:
+        """The oldest that fit into a request (one at least), to be sent to the proposer; they count as forwarded."""
+        taken = self._oldest(bytes_max, count_max)
+        now_s = asyncio.get_running_loop().time()
+        for ticket in taken:
+            ticket.told = True
+        self._forwarded |= {ticket.parsed.id: (ticket, now_s) for ticket in taken}
+        return taken
+
+    def recall(self, before_s: float | None = None, only: Iterable[Ticket] | None = None) -> int:
+        """What was forwarded before this time of the loop (None: ever) waits again, before the rest; how many."""
+        wanted = self._forwarded.keys() if only is None else {ticket.parsed.id for ticket in only}
+        late = [
+            key
+            for key, (_, at_s) in self._forwarded.items()
+            if key in wanted and (before_s is None or at_s < before_s)
+        ]
+        for key in reversed(late):
+            self._waiting[key], _ = self._forwarded.pop(key)
+            self._waiting.move_to_end(key, last=False)
+        self._signal()
+        return len(late)
+
+    def withdraw(self, ids: Iterable[str]) -> set[str]:
+        """Forget those that wait here and that nobody was told of: they are certainly not ordered. Their futures are
+        cancelled."""
+        gone = {key for key in ids if key in self._waiting and not self._waiting[key].told}
+        for key in gone:
+            self._waiting.pop(key).answer.cancel()
+        self._signal()
+        return gone
 
     def put_back(self) -> None:
         """Everything in flight waits again, before the rest."""
@@ -109,17 +138,33 @@ class Pool:
         self._in_flight.clear()
         self._signal()
 
+    def forget(self, before_s: float) -> int:
+        """Answer "unknown" to those that came before this time of the loop and still wait: the proposer takes them
+        not; how many. Their senders were told so long ago and send them again if they want them."""
+        old = [ticket.parsed.id for ticket in self._waiting.values() if ticket.told and ticket.since_s < before_s]
+        for key in old:
+            self.resolve(TransactionResult(key, "unknown", "unknown"))
+        return len(old)
+
     def in_flight(self) -> Mapping[str, Ticket]:
         """What was taken and not answered."""
         return dict(self._in_flight)
 
+    def holds(self, parsed: Parsed) -> bool:
+        """Are these very bytes here?"""
+        ticket = self._find(parsed.id)
+        return ticket is not None and ticket.parsed.content == parsed.content
+
     def by_content(self) -> dict[bytes, Parsed]:
-        """Transactions in flight by their bytes."""
-        return {ticket.parsed.content: ticket.parsed for ticket in self._in_flight.values()}
+        """Transactions on their way, by their bytes."""
+        forwarded = (ticket for ticket, _ in self._forwarded.values())
+        return {ticket.parsed.content: ticket.parsed for ticket in (*self._in_flight.values(), *forwarded)}
 
     def resolve(self, result: TransactionResult) -> None:
         """Answer everybody who asked for this id."""
-        ticket = self._in_flight.pop(result.id or "", None) or self._waiting.pop(result.id or "", None)
+        key = result.id or ""
+        forwarded, _ = self._forwarded.pop(key, (None, 0.0))
+        ticket = self._in_flight.pop(key, None) or self._waiting.pop(key, None) or forwarded
         if ticket is not None and not ticket.answer.done():
             ticket.answer.set_result(result)
         if not self._waiting:
@@ -127,7 +172,8 @@ class Pool:
 
     def close(self, error: Exception | None = None) -> None:
         """Answer everybody: with the error, or that the outcome is unknown."""
-        for ticket in [*self._in_flight.values(), *self._waiting.values()]:
+        forwarded = [ticket for ticket, _ in self._forwarded.values()]
+        for ticket in [*self._in_flight.values(), *self._waiting.values(), *forwarded]:
             if ticket.answer.done():
                 continue
             if error is not None:
@@ -137,7 +183,25 @@ class Pool:
                 ticket.answer.set_result(TransactionResult(ticket.parsed.id, "unknown", "unknown"))
         self._in_flight.clear()
         self._waiting.clear()
+        self._forwarded.clear()
         self.arrived.clear()
+
+    def _find(self, key: str) -> Ticket | None:
+        forwarded, _ = self._forwarded.get(key, (None, 0.0))
+        return self._waiting.get(key) or self._in_flight.get(key) or forwarded
+
+    def _oldest(self, bytes_max: int, count_max: int) -> list[Ticket]:
+        taken: list[Ticket] = []
+        size = 0
+        while self._waiting and len(taken) < count_max:
+            ticket = next(iter(self._waiting.values()))
+            size += len(ticket.parsed.content)
+            if taken and size > bytes_max:
+                break
+            self._waiting.popitem(last=False)
+            taken.append(ticket)
+        self._signal()
+        return taken
 
     def _signal(self) -> None:
         if self._waiting:

@@ -20,8 +20,8 @@ from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
 from ledger.store.reading import Reads, reached, reaching
 from ledger.store.source import Key, Source, Taken
-from ledger.store.store import BlockRow, Founding, RefusalRow, Stored
-from ledger.store.tables import blocks, checkpoints, entries, meta, records, refusals, tiles
+from ledger.store.store import BlockRow, FinalRow, Founding, RefusalRow, Stored
+from ledger.store.tables import blocks, checkpoints, entries, finality, meta, records, refusals, tiles
 from ledger.store.writing import Statement, block_statements, genesis_statements, send
 
 _ANY_ERROR = (SQLAlchemyError, psycopg.Error, OSError)
@@ -87,7 +87,10 @@ class PostgresStore(Reads):
                 select(checkpoints.c.note).where(*self._of(checkpoints), checkpoints.c.size == size)
             )
             edge = await self._edge(connection, size)
-        return Stored(found[0], found[1], block, summary, note or b"", edge)
+            kept = select(finality.c.size, finality.c.height, finality.c.note).where(*self._of(finality))
+            final = (await connection.execute(kept)).one_or_none()
+        newest = None if final is None else FinalRow(*final)
+        return Stored(found[0], found[1], block, summary, note or b"", edge, newest)
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
         async with self._writing() as writer:
@@ -101,6 +104,11 @@ class PostgresStore(Reads):
             rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": list(ids)})).all()
             await writer.rollback()
         return frozenset(row[0] for row in rows)
+
+    async def save_final(self, final: FinalRow) -> None:
+        values = {"channel": self._channel, "size": final.size, "height": final.height, "note": final.note}
+        async with reached(self._engine, begin=True) as connection:
+            await connection.execute(_FINAL, values)
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
         values = [
@@ -203,6 +211,11 @@ _TAKEN = text(
     "UNION ALL SELECT w.sender, w.nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) "
     "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = :channel "
     "AND t.sender = w.sender AND t.nonce = w.nonce AND registered AND code <> 'nonce_reused' LIMIT 1) AS used"
+)
+_FINAL = text(
+    "INSERT INTO finality (channel, size, height, note) VALUES (:channel, :size, :height, :note) "
+    "ON CONFLICT (channel) DO UPDATE SET size = excluded.size, height = excluded.height, note = excluded.note "
+    "WHERE finality.size <= excluded.size"
 )
 _KNOWN = text("SELECT id FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered")
 _KEYS_ONLY = text(

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import StoreUnavailable
 from ledger.log.tiles import TileId
-from ledger.store.store import RecordRow, ResultRow, StoredFact
+from ledger.store.store import LeavesRow, OrderedRow, RecordRow, ResultRow, StoredFact
 from ledger.store.tables import blocks, bodies, entries, fact_parties, facts, records, refusals, tiles, transactions
 
 STORE_ERRORS: Final = (
@@ -154,6 +154,33 @@ class Reads:
         async with reached(self._engine) as connection:
             return list((await connection.scalars(query)).all())
 
+    async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
+        of = blocks.c
+        query = (
+            select(of.height, of.order_revision, of.header, of.signature, of.size)
+            .where(of.channel == self._channel, of.height >= first, of.height < first + limit, of.size <= size)
+            .order_by(of.height)
+        )
+        async with reached(self._engine) as connection:
+            rows = (await connection.execute(query)).all()
+            held: dict[int, list[Any]] = {row.height: [] for row in rows}
+            if rows:
+                values = {"channel": self._channel, "first": rows[0].height, "last": rows[-1].height}
+                for height, entry, salt, body in (await connection.execute(_ORDERED, values)).all():
+                    held[height].append((entry, None if salt is None else (salt, body)))
+        return [OrderedRow(*row, transactions=tuple(held[row.height])) for row in rows]
+
+    async def leaves(self, height: int) -> LeavesRow | None:
+        of, at = blocks.c, transactions.c
+        query = select(of.first_index, of.size).where(of.channel == self._channel, of.height == height)
+        receipts = select(at.receipt).where(at.channel == self._channel, at.height == height).order_by(at.log_index)
+        async with reached(self._engine) as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            found = tuple((await connection.scalars(receipts)).all())
+        return LeavesRow(tuple(await self.entries(row.first_index, row.size - row.first_index)), found)
+
     async def refusals(self, limit: int) -> list[dict[str, Any]]:
         of = refusals.c
         query = (
@@ -172,6 +199,13 @@ class Reads:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             async for row in paged_records(connection, query.where(of.channel == self._channel)):
                 yield RecordRow(**row._mapping)
+
+
+_ORDERED: Final = text(
+    "SELECT t.height, e.data, b.salt, b.body FROM transactions AS t JOIN entries AS e USING (channel, log_index) "
+    "LEFT JOIN bodies AS b USING (channel, log_index) "
+    "WHERE t.channel = :channel AND t.height BETWEEN :first AND :last ORDER BY t.log_index"
+)
 
 
 async def paged_records(connection: AsyncConnection, query: Select[Any]) -> AsyncGenerator[Row[Any], None]:

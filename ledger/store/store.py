@@ -56,6 +56,37 @@ class Stored:
     summary: bytes | None
     checkpoint: bytes
     edge: Mapping[TileId, bytes]
+    final: FinalRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinalRow:
+    """The newest checkpoint that a quorum cosigned, as far as it was kept."""
+
+    size: int
+    height: int
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedRow:
+    """A committed block as it was ordered. `transactions`: for each its entry, and salt and body, which are None where
+    they were erased."""
+
+    height: int
+    order_revision: int
+    header: bytes
+    signature: bytes
+    size: int
+    transactions: tuple[tuple[bytes, tuple[bytes, bytes] | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeavesRow:
+    """All entries of a block, and the receipts of its transactions, in order."""
+
+    entries: tuple[bytes, ...]
+    receipts: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +186,15 @@ class Store(Protocol):
 
     async def entries(self, first: int, count: int) -> list[bytes]:
         """Entries from a leaf on, at most `count`."""
+
+    async def save_final(self, final: FinalRow) -> None:
+        """Keep it in place of an older one; never an older one in place of it."""
+
+    async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
+        """Committed blocks from the height `first` on, in order, at most `limit`, none that ends beyond `size`."""
+
+    async def leaves(self, height: int) -> LeavesRow | None:
+        """What a block put into the log, None where it is not committed."""
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
         """Remember these; only the newest `keep` stay."""

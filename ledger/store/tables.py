@@ -7,6 +7,7 @@ blocks ──┬── entries        leaf n of the log: header, signature and r
          ├── tiles          hashes of the log (tlog-tiles), each row grows to 256 hashes
          └── checkpoints    signed sizes of the log
 records        the state after the last block;   meta  genesis and policy;   refusals  never ordered, bounded
+finality       the newest checkpoint with a quorum of cosignatures
 """
 
 from __future__ import annotations
@@ -157,6 +158,15 @@ checkpoints = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("height", BigInteger, nullable=False),
     Column("note", LargeBinary, nullable=False, comment="signed note, made durable before anybody sees it"),
+)
+
+finality = Table(
+    "finality",
+    metadata,
+    _channel(),
+    Column("size", BigInteger, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False, comment="newest checkpoint that a quorum of members cosigned"),
 )
 
 refusals = Table(

@@ -1,0 +1,118 @@
+"""The largest tree this member ever signed, kept outside PostgreSQL: a restored backup knows less than the member did.
+
+    signed      "<digest of the genesis> <size, 20 digits> <root, hex> <check, hex>\\n"      one record, always as long
+
+It is made durable before a signature leaves this member, and only ever grows. After a restore the replica executes as
+always and signs nothing until its log is larger than the marker says, so that it cannot sign a second tree of a size.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+
+from ledger.errors import GenesisInvalid
+
+_SIZE_DIGITS: Final = 20
+_CHECK_CHARACTERS: Final = 16
+
+
+class Marker(Protocol):
+    """Where the largest signed tree is kept; `size` and `root` are of that one (0 and b"" before the first)."""
+
+    @property
+    def exists(self) -> bool:
+        """Has this member ever signed for this ledger?"""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def root(self) -> bytes: ...
+
+    def record(self, size: int, root: bytes) -> None:
+        """Make it durable, unless a larger one is. Blocks; to be called away from the event loop."""
+
+
+def may_sign(marker: Marker, size: int, root: bytes) -> bool:
+    """Is a signature of this tree no second one of its size, and none of a size that was passed already?"""
+    return size > marker.size or not marker.root or (size == marker.size and root == marker.root)
+
+
+class MemoryMarker:
+    """For a simulation, whose disks are its own."""
+
+    def __init__(self) -> None:
+        self.exists = False
+        self.size = 0
+        self.root = b""
+
+    def record(self, size: int, root: bytes) -> None:
+        self.exists = True
+        if size >= self.size:
+            self.size, self.root = size, root
+
+
+class FileMarker:
+    """One small file, overwritten in place: a record is shorter than a disk's sector, so it is never torn, and a check
+    tells if something else happened to it. Raises GenesisInvalid for a damaged file or one of another genesis."""
+
+    def __init__(self, path: Path, genesis_digest: str) -> None:
+        self._path = path
+        self._digest = genesis_digest
+        self._file: int | None = None
+        self.exists = path.exists()
+        self.size, self.root = self._read() if self.exists else (0, b"")
+
+    def record(self, size: int, root: bytes) -> None:
+        known = self._file is not None and (size, root) == (self.size, self.root)
+        if known or (self.exists and size < self.size):
+            return
+        new = self._file is None and not self._path.exists()
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.pwrite(self._file, self._render(size, root), 0)
+        os.fdatasync(self._file)
+        if new:
+            _sync_folder(self._path.parent)
+        self.exists, self.size, self.root = True, size, root
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _render(self, size: int, root: bytes) -> bytes:
+        text = f"{self._digest} {size:0{_SIZE_DIGITS}d} {root.hex()}"
+        return f"{text} {_check(text)}\n".encode()
+
+    def _read(self) -> tuple[int, bytes]:
+        text = self._path.read_text(encoding="ascii", errors="replace").partition("\n")[0]
+        parts = text.split(" ")
+        if parts == [self._digest]:  # written before the first signature, or by an older version
+            return 0, b""
+        body = text[: -_CHECK_CHARACTERS - 1]
+        if len(parts) != 4 or _check(body) != parts[3] or not parts[1].isdecimal():
+            raise GenesisInvalid(
+                f"{self._path} is damaged: it says up to which tree this member has signed. Restore it, or take the "
+                "size of the newest checkpoint the other members have from this one"
+            )
+        if parts[0] != self._digest:
+            raise GenesisInvalid(f"{self._path} is of another ledger than the genesis beside it")
+        return int(parts[1]), bytes.fromhex(parts[2])
+
+
+def _check(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:_CHECK_CHARACTERS]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

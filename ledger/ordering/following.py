@@ -1,0 +1,206 @@
+"""The order, executed: each block is checked, executed, committed in one transaction of the store, and answered.
+
+    watch(h + 1) ─▶ check ─▶ execute ─▶ [held against a quorum's tree] ─▶ commit with our note ─▶ publish ─▶ answers
+       │ OrderTrimmed
+       └─▶ catch_up: blocks of other members, each against a tree that a quorum cosigned, then the order again
+
+A block that does not fit halts the replica for good (Diverged). The store's absence only delays: afterwards the height
+is loaded again, so that a commit whose answer was lost is recognised by its height.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence, Set
+from typing import Final
+
+from ledger import genesis
+from ledger.errors import Diverged, OrderingUnavailable, OrderTrimmed, StoreUnavailable
+from ledger.founding import Founded
+from ledger.log.checkpoint import checkpoint_text
+from ledger.machine import BlockRefused, Executed, Head, Machine, fact_json
+from ledger.marker import Marker, may_sign
+from ledger.ordering.block import Block, BlockInvalid, parse_block
+from ledger.ordering.orderer import Ordered, Orderer
+from ledger.ordering.pool import Pool, TransactionResult
+from ledger.ordering.progress import Progress
+from ledger.ordering.proposing import BACKOFF_S
+from ledger.ordering.signatures import CheckpointSigner, Verdicts
+from ledger.replication.offload import Offload
+from ledger.serving import first_result
+from ledger.store.source import Source
+from ledger.store.state import StateTampered
+from ledger.store.store import Store
+from runtime.clock import Clock
+from runtime.logs import get_logger
+
+_log = get_logger("ledger.following")
+
+AHEAD_MAX_MS: Final = 5_000
+_IN_THREAD_MIN: Final = 16
+
+Against = Callable[[Head], None]
+"""Raises BlockRefused where a block leads to another tree than it should."""
+
+
+class Following:
+    """The executing half of one replica.
+
+    committed: told of each committed head with this member's note, before anybody is answered. catch_up: takes blocks
+    from peers up to a height that the order still has, and applies them by `apply`."""
+
+    def __init__(
+        self,
+        *,
+        progress: Progress,
+        founded: Founded,
+        pool: Pool,
+        store: Store,
+        orderer: Orderer,
+        signer: CheckpointSigner,
+        marker: Marker,
+        verdicts: Verdicts,
+        clock: Clock,
+        offload: Offload,
+        committed: Callable[[Head, bytes], Awaitable[None]],
+        catch_up: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._progress = progress
+        self._founded = founded
+        self._pool = pool
+        self._store = store
+        self._orderer = orderer
+        self._signer = signer
+        self._marker = marker
+        self._verdicts = verdicts
+        self._clock = clock
+        self._offload = offload
+        self._committed = committed
+        self._catch_up = catch_up
+        self.machine: Machine
+
+    async def load(self) -> genesis.Loaded:
+        """The newest committed height, verified. Raises GenesisInvalid, Diverged, StoreUnavailable."""
+        loaded = await genesis.load(self._store, self._founded)
+        self.machine = Machine(
+            channel=self._progress.channel,
+            members=genesis.members(self._founded.policy),
+            contracts_root=self._founded.genesis.contracts_root,
+            head=loaded.head,
+            cache=loaded.cache,
+            verdicts=self._verdicts,
+        )
+        self._progress.publish(loaded.head)
+        return loaded
+
+    async def run(self) -> None:
+        """For ever. Raises Diverged, OrderTampered."""
+        while True:
+            try:
+                async for ordered in self._orderer.watch(self._progress.head.height + 1):
+                    await self.apply(ordered)
+            except OrderTrimmed as trimmed:
+                _log.info("the order begins later", height=self._progress.head.height, first=trimmed.first)
+                await self._catch_up(trimmed.first - 1)
+
+    async def apply(self, ordered: Ordered, against: Against | None = None) -> None:
+        """Execute and commit one block. Raises Diverged; with `against`, BlockRefused, and nothing was committed."""
+        while True:
+            try:
+                block = parse_block(ordered.data)
+                self.machine.check(block)
+                executed, note = await self._commit(block, ordered.revision, against)
+                break
+            except (BlockInvalid, BlockRefused, StateTampered) as error:
+                if against is not None and not isinstance(error, StateTampered):
+                    raise BlockRefused(f"block {ordered.height}: {error}") from error
+                raise Diverged(f"block {ordered.height}: {error}{_proposer(ordered)}") from error
+            except StoreUnavailable as error:
+                await self._await_store(error)
+                if self._progress.head.height >= ordered.height:  # the commit had come through after all
+                    await self._answer_from_store(list(self._pool.in_flight()))
+                    self._pool.put_back()
+                    return
+        self.machine.accept(executed)
+        await self._committed(executed.head, note)
+        self._progress.publish(executed.head)
+        await self._answer(executed)
+
+    async def _commit(self, block: Block, revision: int, against: Against | None) -> tuple[Executed, bytes]:
+        transactions = self.machine.read(block, self._pool.by_content())
+        triples = self.machine.signatures(transactions)
+        if len(triples) >= _IN_THREAD_MIN:
+            await self._offload(self._verdicts.ahead, triples)
+        notes: list[bytes] = []
+
+        def work(source: Source) -> tuple[Executed, bytes]:
+            executed = self.machine.execute(block, revision, transactions, source)
+            if against is not None:
+                against(executed.head)
+            notes.append(self._note(executed.head))
+            return executed, notes[-1]
+
+        return await self._store.apply(work), notes[-1]
+
+    def _note(self, head: Head) -> bytes:
+        """Our checkpoint. A tree below the largest we ever signed is not signed at all; one that is ahead of our clock
+        is signed as the log's but not vouched for."""
+        if not may_sign(self._marker, head.size, head.root):
+            return checkpoint_text(self._signer.origin, head.size, head.root).encode()
+        ahead_ms = head.time_ms - self._clock.now_ms()
+        vouched = ahead_ms <= AHEAD_MAX_MS * max(self._clock.speed, 1.0)
+        return self._signer.note(head.size, head.root, self._clock.wall_ms() // 1000, cosigned=vouched)
+
+    async def _answer(self, executed: Executed) -> None:
+        """First results to those who asked; what a block held without effect is answered with its first result, or, if
+        it has none, as refused. Only the very bytes that were ordered: a forger's have the same id."""
+        height, left = executed.head.height, []
+        for row in executed.transactions:
+            if row.registered:
+                status = "committed" if row.code == "ok" else "refused"
+                facts = [fact_json(fact.fact) for fact in row.facts]
+                self._pool.resolve(TransactionResult(row.parsed.id, status, row.code, height, row.log_index, facts))
+            elif self._pool.holds(row.parsed):
+                left.append(row)
+        if left:
+            known = await self._answer_from_store([row.parsed.id for row in left])
+            for row in (row for row in left if row.parsed.id not in known):
+                self._pool.resolve(TransactionResult(row.parsed.id, "refused", row.code, height, row.log_index))
+
+    async def _answer_from_store(self, ids: Sequence[str]) -> Set[str]:
+        """Those that have a first result are answered with it."""
+        while True:
+            try:
+                known = await self._store.results(ids)
+                break
+            except StoreUnavailable as error:
+                await self._await_store(error)
+        for result in known.values():
+            self._pool.resolve(first_result(result))
+        return known.keys()
+
+    async def _await_store(self, error: BaseException) -> None:
+        """Returns when the store answers again and the height was loaded from it."""
+        for attempt in range(1_000_000):
+            self._progress.unavailable = str(error)
+            self._progress.wake()
+            _log.warning("waiting for the store", height=self._progress.head.height, error=str(error))
+            await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+            try:
+                if self._orderer.name == "local":
+                    await self._orderer.check()  # its lock is in the same store: nobody else may write meanwhile
+                loaded = await self.load()
+            except (StoreUnavailable, OrderingUnavailable) as again:
+                error = again
+                continue
+            self._progress.unavailable = None
+            await self._committed(loaded.head, loaded.checkpoint)
+            return
+
+
+def _proposer(ordered: Ordered) -> str:
+    """Who is to blame, as far as the block says."""
+    try:
+        return f" (proposed by {parse_block(ordered.data).header.proposer})"
+    except BlockInvalid:
+        return ""

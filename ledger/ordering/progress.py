@@ -1,0 +1,81 @@
+"""Where one replica stands, and who waits for it to get further.
+
+    publish(head) ─▶ reached(height) returns, subscribers wake        halt(fault) ─▶ they raise it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from ledger.errors import CatchingUp, Diverged, OrderingUnavailable
+from ledger.machine import Head
+
+
+class Progress:
+    """One for each replica; not for several event loops.
+
+    unavailable: why nothing can be ordered at the moment. target: the height to be reached before the replica serves
+    writes, None once it has been."""
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.head: Head
+        self.fault: Diverged | None = None
+        self.unavailable: str | None = None
+        self.target: int | None = 0
+        self._subscribers: set[asyncio.Event] = set()
+
+    def publish(self, head: Head) -> None:
+        """The block is committed, or loaded."""
+        self.head = head
+        if self.target is not None and head.height >= self.target > 0:
+            self.target = None
+        self.wake()
+
+    def halt(self, fault: Diverged) -> None:
+        """For good."""
+        self.fault = self.fault or fault
+        self.wake()
+
+    def wake(self) -> None:
+        """Everybody who waits looks again."""
+        for event in self._subscribers:
+            event.set()
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever something changed; whoever waits for it clears it."""
+        event = asyncio.Event()
+        self._subscribers.add(event)
+        try:
+            yield event
+        finally:
+            self._subscribers.discard(event)
+
+    async def reached(self, height: int) -> None:
+        """Returns when the height is committed here. Raises Diverged."""
+        async with self.subscribe() as changed:
+            while self.head.height < height:
+                self.require_sound()
+                changed.clear()
+                await changed.wait()
+
+    def require_sound(self) -> None:
+        """Raises Diverged once the replica has halted."""
+        if self.fault is not None:
+            raise self.fault
+
+    def require_current(self) -> None:
+        """Raises CatchingUp until the height that the order had at the start is reached, Diverged."""
+        self.require_sound()
+        if self.target is not None:
+            of = f"of {self.target}" if self.target else "while the order does not answer"
+            raise CatchingUp(f"catching up with the order: at block {self.head.height} {of}")
+
+    def require_writable(self) -> None:
+        """Raises OrderingUnavailable, CatchingUp or Diverged while nothing can be ordered."""
+        self.require_current()
+        if self.unavailable is not None:
+            raise OrderingUnavailable(self.unavailable)

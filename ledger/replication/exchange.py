@@ -1,0 +1,178 @@
+"""Cosignatures on their way: ours leave once the marker is durable, those of the others are fetched and counted.
+
+    block committed ─▶ mine ─ marker on disk ─▶ released ─▶ counted here, and queued for each peer (newest KEPT)
+                                                                     │ at most every EVERY_S
+                              peer away: back-off, greeted anew ◀────┴────▶ POST cosignatures
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from ledger.errors import PeerUnavailable, QueueFull, StoreUnavailable
+from ledger.log.checkpoint import checkpoint_text
+from ledger.machine import Head
+from ledger.marker import Marker
+from ledger.replication.attestation import Attestations, FinalCheckpoint
+from ledger.replication.offload import Offload
+from ledger.replication.peers import Peers, PeerStatus
+from ledger.store.store import FinalRow, Store
+from ledger.verify import VerificationError
+from runtime.logs import get_logger
+
+_log = get_logger("ledger.exchange")
+
+EVERY_S: Final = 0.05
+KEPT: Final = 64
+_GREET_EVERY_S: Final = 5.0
+_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(slots=True)
+class Contact:
+    """What we know of a peer. queue: notes it has not got; reachable None: never asked; heard: what it said last."""
+
+    queue: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    reachable: bool | None = None
+    error: str = ""
+    heard: PeerStatus | None = None
+
+    def put(self, size: int, note: bytes) -> None:
+        """To be sent; only the newest are kept for a peer that is away."""
+        self.queue[size] = note
+        while len(self.queue) > KEPT:
+            self.queue.popitem(last=False)
+        self.filled.set()
+
+
+class Exchange:
+    """One replica's."""
+
+    def __init__(
+        self,
+        attestations: Attestations,
+        peers: Peers,
+        marker: Marker,
+        store: Store,
+        offload: Offload,
+        origin: str,
+    ) -> None:
+        self._attestations = attestations
+        self._peers = peers
+        self._marker = marker
+        self._store = store
+        self._offload = offload
+        self._origin = origin
+        self._mine: list[tuple[int, bytes, bytes]] = []
+        self._due = asyncio.Event()
+        self._grown = asyncio.Event()
+        self._stored = 0
+        self.contacts = {name: Contact() for name in peers.names}
+
+    def restore(self, final: FinalCheckpoint) -> None:
+        """What was final before the restart."""
+        self._attestations.restore(final)
+        self._stored = final.size
+
+    async def committed(self, head: Head, note: bytes) -> None:
+        """A block is committed with our note of it. Where our signature is a quorum it is final on return."""
+        self._attestations.executed(head.size, head.height, head.root)
+        if note != checkpoint_text(self._origin, head.size, head.root).encode():  # signed, then
+            self._mine.append((head.size, head.root, note))
+        if not self.contacts:
+            await self.release()
+        else:
+            self._due.set()
+            self._grown.set()
+
+    async def release(self) -> None:
+        """Let our signatures go: the marker first."""
+        mine, self._mine = self._mine, []
+        if not mine:
+            return
+        size, root, _ = mine[-1]
+        await self._offload(self._marker.record, size, root)
+        for size, _, note in mine:
+            self._attestations.take(note)
+            for contact in self.contacts.values():
+                contact.put(size, note)
+        self._grown.set()
+
+    def hear(self, notes: Sequence[bytes]) -> int:
+        """Count what peers signed; forged and foreign notes are dropped. How many were of use."""
+        used = 0
+        for note in notes:
+            try:
+                used += self._attestations.take(note)
+            except VerificationError as error:
+                _log.warning("a note was dropped", code=error.code, error=str(error)[:200])
+        self._grown.set()
+        return used
+
+    def jobs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs for as long as the replica does: releases, keeps what became final, visits each peer."""
+        return [self._releasing, self._keeping, *(partial(self._visit, name) for name in self.contacts)]
+
+    async def _releasing(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self.release()
+            await asyncio.sleep(EVERY_S)
+
+    async def _keeping(self) -> None:
+        """The final checkpoint outlives a restart; where one member is the quorum its block row does."""
+        while True:
+            await self._grown.wait()
+            self._grown.clear()
+            final = self._attestations.final
+            if final.size > self._stored and not self._attestations.alone():
+                try:
+                    await self._store.save_final(FinalRow(final.size, final.height, final.note))
+                    self._stored = final.size
+                except StoreUnavailable:
+                    self._grown.set()
+                    await asyncio.sleep(_BACKOFF_S[-1])
+            await asyncio.sleep(EVERY_S)
+
+    async def _visit(self, name: str) -> None:
+        """Greets a peer, sends it what we sign, and asks now and then where it stands."""
+        contact, failures = self.contacts[name], 0
+        while True:
+            try:
+                if contact.reachable is not True or not contact.queue:
+                    self._heard(contact, await self._peers.status(name))
+                while contact.queue:
+                    contact.filled.clear()
+                    notes = dict(contact.queue)
+                    await self._peers.cosign(name, list(notes.values()))
+                    for size in notes:
+                        contact.queue.pop(size, None)
+                    await asyncio.sleep(EVERY_S)
+                failures = 0
+                await self._filled(contact)
+            except (PeerUnavailable, QueueFull) as error:
+                if contact.reachable is not False:
+                    _log.warning("a member does not answer", member=name, error=str(error))
+                contact.reachable, contact.error = False, str(error)
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+
+    async def _filled(self, contact: Contact) -> None:
+        try:
+            async with asyncio.timeout(_GREET_EVERY_S):
+                await contact.filled.wait()
+        except TimeoutError:
+            return
+
+    def _heard(self, contact: Contact, status: PeerStatus) -> None:
+        contact.reachable, contact.error, contact.heard = True, "", status
+        self.hear([text.encode() for text in (status.final, status.note) if text])
+
+
