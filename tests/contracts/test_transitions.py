@@ -13,7 +13,7 @@ from contracts.core.errors import Refusal
 from contracts.core.parties import Role
 from contracts.demand_response import completion
 from contracts.demand_response.contract import ContractRecord, Level, Status, Step, step
-from tests.contracts.logs import A_STATEMENT, a_fact_proof, an_anchor
+from tests.contracts.channels.logs import A_STATEMENT, a_fact_proof, an_anchor
 from tests.contracts.world import (
     EVENT_MS,
     SETTLE_MS,

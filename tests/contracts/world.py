@@ -132,23 +132,37 @@ def a_home_setup(device: str = "d0", terms: c.Terms | None = None, parent: str =
 class World:
     """One channel with a utility, two aggregators, an auditor, the virtual nodes vn and vn2, and devices d0, d1, ..."""
 
-    def __init__(self, devices: int = 4, funds_minor: int = 500) -> None:
+    def __init__(
+        self,
+        devices: int = 4,
+        funds_minor: int = 500,
+        *,
+        channel: str = "main",
+        members: Iterable[c.Member] = (),
+        parent: rules.ParentChannel | None = None,
+    ) -> None:
         self.time_ms = START_MS
+        self.height = 1
+        self.channel = channel
         self.records: dict[tuple[str, str], bytes] = {}
         self.journal: list[tuple[rules.Tick | Transaction, Context, rules.Outcome]] = []
         self._keys: dict[str, list[str]] = {}
         self._nonce = 0
         founders = tuple(an_enrolment(name, role, name, "portfolio") for name, role in FOUNDERS)
-        founding = rules.Genesis(
-            channel="main", origin="test", created_ms=START_MS, contracts_root="0" * 64, parties=founders
-        )
-        self.first = rules.genesis(founding)
+        self.origin = f"test/{channel}"
+        self.founding = rules.Genesis(
+            channel=channel, origin=self.origin, created_ms=START_MS, contracts_root="0" * 64, parties=founders,
+            members=tuple(members), parent=parent,
+        )  # fmt: skip
+        self.first = rules.genesis(self.founding)
         self.take(self.first)
         self.devices = [f"d{n}" for n in range(devices)]
         for name in ("vn", "vn2"):
             self.run("agg", an_enrol_party(an_enrolment(name, Role.VIRTUAL_NODE, "agg")))
         for name in self.devices:
             self.run("agg", an_enrol_party(an_enrolment(name, Role.DEVICE, "agg")))
+        if parent is not None:
+            return  # its money comes over the bridge
         self.run("utl", c.Issue(to="utl", amount_minor=100_000, reference=""))
         self.run("utl", c.Issue(to="agg", amount_minor=100_000, reference=""))
         for name in ("vn", "vn2", *self.devices) if funds_minor else ():
@@ -182,7 +196,7 @@ class World:
         self._nonce += 1
         signer = key_of(header.pop("signed_by", sender))
         given: dict[str, Any] = {
-            "channel": "main", "contract": c.CONTRACT_OF[type(command)], "sender": sender,
+            "channel": self.channel, "contract": c.CONTRACT_OF[type(command)], "sender": sender,
             "nonce": f"n{self._nonce}", "not_after_ms": self.time_ms + HOUR_MS,
         }  # fmt: skip
         salt = self._nonce.to_bytes(32, "big")
@@ -191,7 +205,9 @@ class World:
     def execute(self, item: Transaction | rules.Tick) -> rules.Outcome:
         """Executes an item as it is."""
         name = transaction_id(item.header) if isinstance(item, Transaction) else ""
-        context = Context(channel="main", height=1, time_ms=self.time_ms, transaction_id=name, verify=verify)
+        context = Context(
+            channel=self.channel, height=self.height, time_ms=self.time_ms, transaction_id=name, verify=verify
+        )
         outcome = rules.apply(self, item, context)
         if outcome.code != rules.OK:
             assert not outcome.writes, "a refusal leaves no trace"

@@ -31,7 +31,7 @@ def vkey(name: str, kind: int, public: str) -> str:
     return f"{name}+{key_id}+{proofs.base64_text(raw)}"
 
 
-def a_member(name: str, origin: str = "test", **given: Any) -> c.Member:
+def a_member(name: str, origin: str = "test/main", **given: Any) -> c.Member:
     """A member whose keys follow from its name."""
     defaults: dict[str, Any] = {
         "log_vkey": vkey(origin, 1, key_of(f"log {name}")),
