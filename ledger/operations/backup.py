@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Identity, Table, func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import GenesisInvalid
@@ -33,6 +33,10 @@ PRIVATE_SUFFIX: Final = ".key"
 _PUBLIC_SUFFIXES: Final = (".json", ".txt")
 Piece = bytes | bytearray | memoryview
 FILE_BYTES_MAX: Final = 1 << 20
+_COLUMNS: Final = text(
+    "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+    "AND is_identity = 'NO' AND table_name = ANY(:names) ORDER BY table_name, ordinal_position"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,14 @@ async def backup(
     )  # fmt: skip
 
 
-def columns_of(table: Table) -> tuple[str, ...]:
-    """The columns of a table that a backup holds: all but numbers that the database itself gives."""
-    return tuple(str(column.name) for column in table.c if not isinstance(column.identity, Identity))
+async def stored_columns(connection: AsyncConnection) -> dict[str, tuple[str, ...]]:
+    """The ledger's tables that the database has (an older version may have fewer) with their columns, but for numbers
+    that the database itself gives."""
+    names = [str(table.name) for table in tables.metadata.sorted_tables]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, column in (await connection.execute(_COLUMNS, {"names": names})).all():
+        found[name] = (*found.get(name, ()), column)
+    return {name: found[name] for name in names if name in found}
 
 
 async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
@@ -144,24 +153,25 @@ def _write_files(writer: BackupWriter, data_dir: Path, with_keys: bool) -> int:
 
 
 async def _write_tables(writer: BackupWriter, connection: AsyncConnection, channels: Sequence[str]) -> int:
-    driver, count = await driver_of(connection), 0
+    driver, stored, count = await driver_of(connection), await stored_columns(connection), 0
     for channel in channels:
-        for table in tables.metadata.sorted_tables:
-            writer.begin(TablePart(channel, str(table.name), columns_of(table)))
-            async for data in _rows(driver, table, channel):
+        for name, columns in stored.items():
+            part = TablePart(channel, name, columns)
+            writer.begin(part)
+            async for data in _rows(driver, part):
                 writer.write(data)
             writer.end()
             count += 1
     return count
 
 
-async def _rows(driver: psycopg.AsyncConnection[Any], table: Table, channel: str) -> AsyncIterator[Piece]:
+async def _rows(driver: psycopg.AsyncConnection[Any], part: TablePart) -> AsyncIterator[Piece]:
     # in key order: two backups of one height hold the same bytes in their parts
     statement = sql.SQL("COPY (SELECT {} FROM {} WHERE channel = {} ORDER BY {}) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(map(sql.Identifier, columns_of(table))),
-        sql.Identifier(table.name),
-        sql.Literal(channel),
-        sql.SQL(", ").join(sql.Identifier(column.name) for column in table.primary_key),
+        sql.SQL(", ").join(map(sql.Identifier, part.columns)),
+        sql.Identifier(part.table),
+        sql.Literal(part.channel),
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in tables.metadata.tables[part.table].primary_key),
     )
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
         async for data in copy:

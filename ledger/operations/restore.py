@@ -29,7 +29,14 @@ from contracts.rules import Genesis
 from ledger.audit import Audited, audit
 from ledger.errors import GenesisInvalid
 from ledger.founding import Founded
-from ledger.operations.backup import CHANNELS_FOLDER, FILE_BYTES_MAX, PRIVATE_SUFFIX, channel_at, driver_of
+from ledger.operations.backup import (
+    CHANNELS_FOLDER,
+    FILE_BYTES_MAX,
+    PRIVATE_SUFFIX,
+    channel_at,
+    driver_of,
+    stored_columns,
+)
 from ledger.operations.backup_file import BackupReader, ChannelAt, FilePart, TablePart
 from ledger.operations.backup_key import BackupKey
 from ledger.operations.errors import BackupDamaged, RestoreRefused
@@ -37,11 +44,9 @@ from ledger.store import tables
 from runtime.database import found_version, upgrade, versions
 from runtime.keys import PrivateKey
 
+Columns = Mapping[str, tuple[str, ...]]
+
 _PATH: Final = re.compile(rf"({CHANNELS_FOLDER}/[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
-_COLUMNS: Final = text(
-    "SELECT table_name, column_name FROM information_schema.columns "
-    "WHERE table_schema = current_schema() AND is_identity = 'NO' AND table_name = ANY(:names)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,10 @@ async def restore(
         folder = _Folder(data_dir)
         try:
             async with engine.connect() as connection, connection.begin():
-                await _require_empty(connection)
-                rows = await _fill(connection, reader, folder)
-                await _check_heights(connection, reader.header.channels, folder)
+                columns = await stored_columns(connection)
+                await _require_empty(connection, columns)
+                rows = await _fill(connection, reader, folder, columns)
+                await _check_heights(connection, reader.header.channels, folder, columns)
                 folder.write()
         except BaseException:
             folder.take_back()
@@ -108,8 +114,8 @@ async def _prepare(engine: AsyncEngine, wanted: str) -> None:
         )
 
 
-async def _require_empty(connection: AsyncConnection) -> None:
-    for name in sorted(tables.metadata.tables):
+async def _require_empty(connection: AsyncConnection, columns: Columns) -> None:
+    for name in columns:
         table = sql.Identifier(name).as_string(None)
         await connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
         if await connection.scalar(text(f"SELECT EXISTS (SELECT FROM {table})")):  # noqa: S608  # names of our tables
@@ -119,11 +125,7 @@ async def _require_empty(connection: AsyncConnection) -> None:
             )
 
 
-async def _fill(connection: AsyncConnection, reader: BackupReader, folder: _Folder) -> int:
-    found = (await connection.execute(_COLUMNS, {"names": sorted(tables.metadata.tables)})).all()
-    columns: dict[str, set[str]] = {}
-    for name, column in found:
-        columns.setdefault(name, set()).add(column)
+async def _fill(connection: AsyncConnection, reader: BackupReader, folder: _Folder, columns: Columns) -> int:
     driver, rows, seen = await driver_of(connection), 0, set[tuple[str, str]]()
     for part, data in reader.parts():
         if isinstance(part, FilePart):
@@ -131,7 +133,7 @@ async def _fill(connection: AsyncConnection, reader: BackupReader, folder: _Fold
             continue
         if part.channel not in reader.header.channels or (part.channel, part.table) in seen:
             raise RestoreRefused(f"the backup holds rows of {part.channel[:40]!r} that its header does not announce")
-        if set(part.columns) != columns.get(part.table, set()):
+        if part.columns != columns.get(part.table):
             raise RestoreRefused(f"the backup's table {part.table[:40]!r} has other columns than the database's")
         seen.add((part.channel, part.table))
         rows += await _copy(driver, part, data)
@@ -157,9 +159,11 @@ async def _copy(driver: psycopg.AsyncConnection[Any], part: TablePart, data: Ite
         raise BackupDamaged(f"the backup's table {part.table} cannot be taken over: {why}") from None
 
 
-async def _check_heights(connection: AsyncConnection, channels: Mapping[str, ChannelAt], folder: _Folder) -> None:
+async def _check_heights(
+    connection: AsyncConnection, channels: Mapping[str, ChannelAt], folder: _Folder, columns: Columns
+) -> None:
     """What the tables hold now is what header and folder say."""
-    for name in tables.metadata.tables:
+    for name in columns:
         table = sql.Identifier(name).as_string(None)
         query = text(f"SELECT EXISTS (SELECT FROM {table} WHERE channel <> ALL(:channels))")  # noqa: S608
         if await connection.scalar(query, {"channels": sorted(channels)}):

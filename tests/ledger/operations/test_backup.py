@@ -316,3 +316,18 @@ def test_a_backup_key_is_taken_by_its_public_half_alone(tmp_path: Path) -> None:
     (tmp_path / "backup.key").chmod(0o644)
     with pytest.raises(KeyFileError, match="chmod 600"):
         BackupKey.load(tmp_path / "backup.key")
+
+
+async def test_a_backup_made_before_a_migration_is_migrated_when_it_is_restored(
+    ledger_url: str, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    async with an_engine(ledger_url) as engine:
+        await execute(engine, "DROP TABLE finality")
+        await execute(engine, "UPDATE alembic_version_ledger SET version_num = '0001'")
+    await backed_up(ledger_url, tmp_path / "member", tmp_path / "b")
+    url = new_database()
+    done = await restored(url, tmp_path / "new", tmp_path / "b")
+    assert done.verified["main"].height == done.channels["main"].height
+    async with an_engine(url) as engine:
+        assert await execute(engine, "SELECT version_num FROM alembic_version_ledger") > [("0001",)]
+        assert await execute(engine, "SELECT * FROM finality") == []
