@@ -93,10 +93,10 @@ class PostgresStore(Reads):
         return Stored(found[0], found[1], block, summary, note or b"", edge, newest)
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
-        async with self._writing() as writer:
+        # begun by hand: a block that asks the database nothing would begin no transaction that could be committed
+        async with self._writing() as writer, writer.begin():
             executed, checkpoint = await writer.run_sync(lambda sync: work(PostgresSource(sync, self._channel)))
             await _send(writer, block_statements(self._channel, executed, checkpoint))
-            await writer.commit()
         return executed
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
