@@ -80,7 +80,6 @@ class Cluster:
         self.speed = speed
         self.etcd = Etcd(loop, Random(random.random()))
         self.network = Network(loop, Random(random.random()))
-        self.parts: dict[str, type[Any]] = {"store": MemoryStore, "orderer": MemoryOrderer, "replica": Replica}
         self.clock = SimulatedClock(loop, speed)
         self.members: list[Member] = []
         for founded in founders(members):
@@ -147,14 +146,10 @@ class Cluster:
     async def _serve(self, member: Member, process: Process, stopping: asyncio.Event) -> None:
         host = self.network.host(member.name)
         while not stopping.is_set():
-            store = self.parts["store"](member.disk, member.faults, self._committed(member))
-            orderer = self.parts["orderer"](
-                member.link, Random(self.random.random()), CHANNEL, member.name
-            )
+            store = MemoryStore(member.disk, member.faults, self._committed(member))
+            orderer = MemoryOrderer(member.link, Random(self.random.random()), CHANNEL, member.name)
             peers = MemoryPeers(self.network, member.name, [each.name for each in self.members])
-            replica = self.parts["replica"](
-                store, member.founded, member.settings, member.clock, orderer, peers, inline
-            )
+            replica = Replica(store, member.founded, member.settings, member.clock, orderer, peers, inline)
             try:
                 async with replica:
                     member.replica = host.serving = replica

@@ -171,7 +171,9 @@ class Judge:
     def _check_stored(self, member: Member, result: TransactionResult) -> None:
         row = member.disk.results.get(result.id or "")
         if row is not None and (row.height, row.log_index, row.code) != _place(result):
-            self.broken(f"{(result.id or '')[:16]} was acknowledged as {_place(result)}, {member.name} has it otherwise")
+            self.broken(
+                f"{(result.id or '')[:16]} was acknowledged as {_place(result)}, {member.name} has it otherwise"
+            )
 
     def _registered(self, transaction_id: str) -> bool:
         return any(transaction_id in member.disk.results for member in self._cluster.members)

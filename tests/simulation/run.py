@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -48,20 +49,19 @@ class Report:
 
 
 def run_seed(
-    seed: int, *, trace: bool = False, bug: Callable[[Cluster], None] | None = None, cheap: bool = True
+    seed: int, *, trace: bool = False, bug: Callable[[], AbstractContextManager[None]] | None = None, cheap: bool = True
 ) -> Report:
     """Runs a seed, with a planted bug or without. Raises nothing that the program under test does wrong."""
     random = Random(seed)
     loop = Loop(Random(random.random()), shuffle=random.random() < 0.5)
     judge = Judge(loop, trace=trace)
     report = Report(seed)
-    with _folder() as folder, _quiet(trace), cheap_signatures() if cheap else contextlib.nullcontext():
+    nothing = contextlib.nullcontext
+    with _folder() as folder, _quiet(trace), (cheap_signatures if cheap else nothing)(), (bug or nothing)():
         cluster = Cluster(
             loop, Random(random.random()), folder, judge, members=random.choice((3, 3, 3, 4)),
             speed=random.choice((300.0, 600.0)),
         )  # fmt: skip
-        if bug is not None:
-            bug(cluster)
         kinds = draw(random)
         saboteur = Saboteur(cluster, Random(random.random()), kinds, pace_s=random.choice((0.15, 0.4, 1.0)))
         judge.note(f"seed {seed}: {len(cluster.members)} members, faults: {' '.join(kinds) or 'none'}")

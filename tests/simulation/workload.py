@@ -1,9 +1,9 @@
 """What clients send: real signed transactions from enrolment to payment, resent until their outcome is known.
 
-    founders    enrol a virtual node and homes, issue and hand out money
-    payers      transfers, alone and in batches; some sent twice at once, reused nonces, overdrafts, forgeries
-    story       a need, its contracts, acceptances (or none), readings, settlement, completion
-    closing     once faults have stopped: ends every contract that is left, as anybody may
+founders    enrol a virtual node and homes, issue and hand out money
+payers      transfers, alone and in batches; some sent twice at once, reused nonces, overdrafts, forgeries
+story       a need, its contracts, acceptances (or none), readings, settlement, completion
+closing     once faults have stopped: ends every contract that is left, as anybody may
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def sealed(sender: str, command: c.Command, nonce: str = "", not_after_ms: int =
 def enrolment(role: Role, name: str) -> bytes:
     """The aggregator enrols a party."""
     key = _key(name)
-    wish = c.Enrolment(
-        party=party_id(role, key.public), role=role, key=key.public, sponsor=AGGREGATOR_ID, area="F1"
-    )
+    wish = c.Enrolment(party=party_id(role, key.public), role=role, key=key.public, sponsor=AGGREGATOR_ID, area="F1")
     return sealed(AGGREGATOR_ID, c.EnrolParty(enrolment=wish, proof=key.sign(c.enrolment_bytes(wish)).hex()))
 
 
@@ -162,7 +160,9 @@ class Client:
 
 async def found(client: Client, homes: int) -> None:
     """Parties and money."""
-    funding = [sealed(UTILITY_ID, c.Issue(to=to, amount_minor=10**9, reference="")) for to in (UTILITY_ID, AGGREGATOR_ID)]
+    funding = [
+        sealed(UTILITY_ID, c.Issue(to=to, amount_minor=10**9, reference="")) for to in (UTILITY_ID, AGGREGATOR_ID)
+    ]
     joining = [enrolment(Role.VIRTUAL_NODE, "virtual node")]
     joining += [enrolment(Role.DEVICE, f"home {n}") for n in range(homes)]
     await client.settle(*funding, *joining)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -65,10 +66,8 @@ class MemoryOrderer:
         self._set(None, 0)
         if lease is not None:
             etcd = self._link.etcd
-            try:
+            with contextlib.suppress(OrderingUnavailable):  # it runs out
                 await self._call(lambda: etcd.revoke(lease))
-            except OrderingUnavailable:
-                pass  # it runs out
 
     async def check(self) -> None:
         await self.tip()
@@ -125,7 +124,9 @@ class MemoryOrderer:
     async def tip(self) -> int:
         etcd = self._link.etcd
         return await self._call(
-            lambda: max([self._height(each) for each in etcd.range(self._blocks, self._end)], default=self._trimmed() - 1)
+            lambda: max(
+                [self._height(each) for each in etcd.range(self._blocks, self._end)], default=self._trimmed() - 1
+            )
         )
 
     async def first(self) -> int:

@@ -1,7 +1,7 @@
 """A replica's store in memory, with the promises of ledger.store.store: one transaction a block, there or not there.
 
-    Disk          what survives a crash: only what was committed
-    MemoryStore   a process's connection to it: takes time, may be cut, and may lose the answer to a commit
+Disk          what survives a crash: only what was committed
+MemoryStore   a process's connection to it: takes time, may be cut, and may lose the answer to a commit
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Disk:
         head, header = executed.head, executed.block.header
         if head.height != self.height + 1 or executed.first_index != len(self.entries):
             raise ValueError(f"block {head.height} does not follow {self.height}")
+        if any(row.registered and row.parsed.id in self.results for row in executed.transactions):
+            raise ValueError(f"block {head.height} registers a transaction that was executed before")
         self.commit_records(executed)
         self.entries += executed.entries
         self.tiles.update(executed.tiles)
