@@ -27,7 +27,9 @@ from ledger.ordering.etcd.errors import Unanswered
 from ledger.ordering.etcd.settings import EtcdSettings
 
 _START_S: Final = 30.0
-_STOP_S: Final = 10.0
+_STOP_S: Final = 2.0
+"""Ended together, the leader waits 6 s in vain for somebody to take over; everything acknowledged is on disk."""
+_LEADER_S: Final = 10.0
 _POLL_S: Final = 0.05
 _QUOTA_BYTES: Final = 8 * 1024**3
 _FEATURES_SINCE: Final = (3, 6, 0)
@@ -173,22 +175,22 @@ class EtcdServers:
         running.stopped = False
 
     async def stop(self) -> None:
-        """End all servers in order: SIGTERM, and SIGKILL if that does not do."""
+        """End all servers: SIGTERM, and SIGKILL if that does not do."""
         running, self._running = self._running, {}
         for each in running.values():
             if each.stopped:
                 each.process.send_signal(signal.SIGCONT)
             each.process.terminate()
-        for each in running.values():
-            try:
-                await asyncio.to_thread(each.process.wait, _STOP_S)
-            except subprocess.TimeoutExpired:
-                each.process.kill()
-                each.process.wait()
+        await asyncio.gather(*(asyncio.to_thread(_end, each.process) for each in running.values()))
+
+    def kill_all(self) -> None:
+        """kill -9 for all."""
+        for name in list(self._running):
+            self.kill(name)
 
     async def leader(self, settings: EtcdSettings | None = None) -> str:
         """Name of the server that leads. Raises EtcdFailed if none does within a few seconds."""
-        end = asyncio.get_running_loop().time() + _STOP_S
+        end = asyncio.get_running_loop().time() + _LEADER_S
         while asyncio.get_running_loop().time() < end:
             for server in self.servers:
                 running = self._running.get(server.name)
@@ -256,6 +258,14 @@ class EtcdServers:
 
     def _last_words(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-8:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(count: int) -> list[int]:

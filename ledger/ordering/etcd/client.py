@@ -7,7 +7,7 @@ the caller's knowledge. Revisions are etcd's count of changes to the whole store
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,10 +116,10 @@ class EtcdClient:
     async def close(self) -> None:
         await self.connection.close()
 
-    async def read(self, *operations: Any) -> TxnAnswer:
+    async def read(self, *operations: Any, deadline_s: float | None = None) -> TxnAnswer:
         """Read several ranges at one revision, linearizably: a majority agrees that nothing newer was acknowledged."""
         request = message("TxnRequest", success=list(operations))
-        return _txn(await self.connection.until_answered("KV/Txn", request, "TxnResponse"))
+        return _txn(await self.connection.until_answered("KV/Txn", request, "TxnResponse", deadline_s))
 
     async def txn(
         self,
@@ -140,7 +140,7 @@ class EtcdClient:
         except Compacted:
             return  # somebody else was there first
 
-    async def watch(self, key: bytes, end: bytes, revision: int, silence_s: float) -> AsyncIterator[Changes]:
+    async def watch(self, key: bytes, end: bytes, revision: int, silence_s: float) -> AsyncGenerator[Changes, None]:
         """Changes in a range from `revision` on, from one endpoint. Ends by an exception: Unanswered (also when the
         endpoint stays silent for `silence_s` although asked), Compacted, or what etcd refuses."""
         connection = self.connection
@@ -161,6 +161,8 @@ class EtcdClient:
                     asked = True
                     await call.write(message("WatchRequest", progress_request=message("WatchProgressRequest")))
                     continue
+                if reading.cancelled():  # the connection is being closed
+                    raise Unanswered(endpoint, "the watch was ended", sent=True, alive=False)
                 answer, reading, asked = reading.result(), None, False
                 if answer is aio.EOF:
                     connection.hop(endpoint)

@@ -67,24 +67,27 @@ class Connection:
         for channel in channels:
             await channel.close()
 
-    async def until_answered(self, method: str, request: Any, answer: str, patience_s: float | None = None) -> Any:
+    async def until_answered(self, method: str, request: Any, answer: str, deadline_s: float | None = None) -> Any:
         """The answer of the first endpoint that gives one: for what may safely be asked twice.
 
         Raises EtcdUnreachable, NoMajority and the other errors of this package."""
-        return await self.persist(lambda: self.once(method, request, answer), patience_s)
+        return await self.persist(lambda each_s: self.once(method, request, answer, each_s), deadline_s)
 
-    async def persist(self, attempt: Callable[[], Awaitable[_Answer]], patience_s: float | None = None) -> _Answer:
-        """Repeat an attempt that raises Unanswered until it succeeds or the patience is over."""
+    async def persist(self, attempt: Callable[[float], Awaitable[_Answer]], deadline_s: float | None = None) -> _Answer:
+        """Repeat an attempt that raises Unanswered until it succeeds or the patience is over. The attempt gets its
+        deadline, which grows once every endpoint was asked in vain: a busy machine is slow everywhere."""
+        deadline_s = deadline_s or self._settings.deadline_s
         loop = asyncio.get_running_loop()
-        end = loop.time() + (self._settings.patience_s if patience_s is None else patience_s)
+        end = loop.time() + max(self._settings.patience_s, deadline_s * 2)
         failures: list[Unanswered] = []
         while True:
+            rounds = len(failures) // len(self._endpoints)
             try:
-                return await attempt()
+                return await attempt(min(deadline_s * (1 + rounds), max(_PAUSE_S, end - loop.time())))
             except Unanswered as failure:
                 failures.append(failure)
             if loop.time() + _PAUSE_S >= end:
-                raise explain(failures[-2 * len(self._endpoints) :], self._endpoints)
+                raise explain(failures, self._endpoints)
             if len(failures) % len(self._endpoints) == 0:
                 await asyncio.sleep(_PAUSE_S)
 

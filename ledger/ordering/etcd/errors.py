@@ -104,6 +104,14 @@ def judge(error: AioRpcError, endpoint: str, *, connected: bool) -> Exception:
             return EtcdRefused(f"etcd at {endpoint} refuses: {details}. Check user, rights and version of etcd")
 
 
+def no_space(where: str) -> EtcdNoSpace:
+    """The error of an etcd (` at <endpoint>`) whose database is full."""
+    return EtcdNoSpace(
+        f"etcd{where} takes no writes: its database reached the quota (alarm NOSPACE). Trim the order, then compact, "
+        "defragment member by member (the leader last) and disarm the alarm"
+    )
+
+
 def _by_text(details: str, endpoint: str) -> Exception | None:
     text = details.lower()
     if "failed to connect" in text or "connections to all backends failing" in text:
@@ -113,10 +121,7 @@ def _by_text(details: str, endpoint: str) -> Exception | None:
     if "too many requests" in text:
         return Unanswered(endpoint, "it has too many requests", sent=False, alive=True)
     if "space exceeded" in text:
-        return EtcdNoSpace(
-            f"etcd at {endpoint} takes no writes: its database reached the quota (alarm NOSPACE). Trim the order, then "
-            "compact, defragment member by member (the leader last) and disarm the alarm"
-        )
+        return no_space(f" at {endpoint}")
     if "invalid auth token" in text or "revision of auth store is old" in text or "revision in header is old" in text:
         return TokenStale(details)
     if "lease not found" in text:
