@@ -21,6 +21,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="which homes fail, and how (default 1)")
     parser.add_argument("--speed", type=float, default=240.0, help="domain seconds a wall second (default 240)")
+    parser.add_argument(
+        "--members", type=int, default=3, choices=(1, 2, 3), help="replicas of the ledger (default 3; 1 needs no etcd)"
+    )
     parser.add_argument("--folder", type=Path, default=Path("var/demo"), help="where everything is kept")
     parser.add_argument("--end", action="store_true", help="end by itself also on a terminal")
     chosen = parser.parse_args()
@@ -29,7 +32,9 @@ def main() -> int:
         chosen.folder = chosen.folder.resolve()
         asyncio.run(_play(chosen, console))
     except (CommandFailed, TimeoutError, RuntimeError) as error:
-        console.print(f"[red]The demo stopped:[/red] {error}\nLogs: {chosen.folder / 'logs'}", markup=True)
+        console.print("[red]The demo stopped:[/red]")
+        console.print(str(error), markup=False)
+        console.print(f"Logs: {chosen.folder / 'logs'}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -37,7 +42,7 @@ def main() -> int:
 
 
 async def _play(chosen: argparse.Namespace, console: Console) -> None:
-    async with evening(chosen.folder, chosen.seed, chosen.speed, console):
+    async with evening(chosen.folder, chosen.seed, chosen.speed, console, members=chosen.members, fallback=True):
         if sys.stdout.isatty() and sys.stdin.isatty() and not chosen.end:
             console.print("Everything stays up; Ctrl-C ends it.")
             await asyncio.Event().wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -11,13 +12,36 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from demo.consortium import Seat
 from demo.data.series import EVENT_END_MS, EVENT_START_MS
 from demo.processes import CommandFailed, call, call_json, call_json_lines
 from demo.story import Story
 from ledger.client import LedgerClient
+from ledger.verify import parse_policy, verify_checkpoint
 
 PROOFS = 3
+_CATCH_UP_S = 20.0
+_LOOK_S = 0.2
 SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one member's replica holds."""
+
+    label: str
+    name: str
+    height: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Finality:
+    """The newest final checkpoint: size of the log, who cosigned it, and how many the policy asks for."""
+
+    size: int
+    cosigners: tuple[str, ...]
+    quorum: int
 
 
 @dataclass(frozen=True)
@@ -31,25 +55,55 @@ class Outcome:
     simulated_wh: int
     checkpoint: str
     transactions: int
+    members: list[Held]
+    finality: Finality
 
 
 async def collect(story: Story, ledger: LedgerClient) -> Outcome:
     """Asks the running products."""
-    environment = story.stage.environment
+    stage, environment = story.stage, story.stage.environment
     status = await ledger.status()
+    checkpoint = await ledger.checkpoint()
+    refusals, held = [], []
+    for seat in stage.consortium.seats:
+        refusals += await call_json_lines(["dr-ledger", "refusals", "--url", seat.url], environment)
+        said = await _caught_up(seat, status["height"], story)
+        held.append(Held(seat.label, seat.name, said["height"], said["size"]))
     return Outcome(
         statements=await call_json(["dr-vtn", "statements", story.need_id], environment),
         view=story.view,
         status=status,
-        refusals=await call_json_lines(["dr-ledger", "refusals"], environment),
+        refusals=refusals,
         simulated_wh=_simulated_wh(story),
-        checkpoint=(await ledger.checkpoint()).decode(),
+        checkpoint=checkpoint.decode(),
         transactions=status["size"] - status["height"],
+        members=held,
+        finality=finality(checkpoint, await ledger.policy()),
     )
 
 
+async def _caught_up(seat: Seat, height: int, story: Story) -> dict[str, Any]:
+    """The status of a member's replica once it has executed `height`. Raises CommandFailed."""
+    async with LedgerClient(seat.url, clock=story.clock) as client:
+        for _ in range(int(_CATCH_UP_S / _LOOK_S)):
+            said = await client.status()
+            if said["height"] >= height:
+                return said
+            await asyncio.sleep(_LOOK_S)
+    raise CommandFailed(f"the replica of {seat.label} stays at height {said['height']}, others have {height}")
+
+
+def finality(checkpoint: bytes, policy: bytes) -> Finality:
+    """Who cosigned a checkpoint, checked as a home would. Raises VerificationError below the policy's quorum."""
+    trusted = parse_policy(policy, strict=True)
+    found = verify_checkpoint(checkpoint, trusted)
+    threshold = trusted.groups[0].threshold if trusted.groups else 0
+    return Finality(found.checkpoint.size, tuple(sorted(found.cosigned_at_s)), threshold)
+
+
 async def prove_payments(story: Story, outcome: Outcome) -> int:
-    """Fetches proofs of three homes' payments and verifies each in a process without network or database."""
+    """Fetches proofs of three homes' payments and verifies each against the policy file that the home was given when
+    it joined, in a process without network or database."""
     folder = story.stage.folder / "proofs"
     folder.mkdir(exist_ok=True)
     paid = [each for each in outcome.statements if each["level"] == "SC2" and each["amount_minor"] > 0]
@@ -63,7 +117,8 @@ async def prove_payments(story: Story, outcome: Outcome) -> int:
         )  # fmt: skip
         try:
             shown = await call(
-                ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof", "--policy", f"{base}.policy",
+                ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
+                 "--policy", story.stage.home_folder(statement["name"]) / "policy.txt",
                  "--opening", f"{base}.opening.json"],
                 {},
             )  # fmt: skip
@@ -94,10 +149,18 @@ def show(story: Story, outcome: Outcome) -> None:
             _money(each["penalty_minor"]), _money(each["amount_minor"]), why, style=style,
         )  # fmt: skip
     story.console.print(table)
+    members, final = outcome.members, outcome.finality
+    story.console.print(
+        f"Ledger: {len(members)} {'members' if len(members) > 1 else 'member'} "
+        f"({', '.join(each.label for each in members)}), ordered by {outcome.status['orderer']}; "
+        f"the log of {final.size} entries is final: {len(final.cosigners)} cosignatures, {final.quorum} needed"
+    )
 
 
-def write_summary(story: Story, outcome: Outcome, proofs_verified: int, started: float) -> Path:
-    """var/demo/summary.json, for programs."""
+def write_summary(
+    story: Story, outcome: Outcome, proofs_verified: int, started: float, why_one: str | None = None
+) -> Path:
+    """var/demo/summary.json, for programs. why_one: why the ledger has one member though more were asked for."""
     groups = [each for each in outcome.statements if each["level"] == "SC1"]
     states = {each["contract_id"]: each["status"] for each in outcome.view["contracts"]}
     need = outcome.view["need"]
@@ -154,8 +217,15 @@ def write_summary(story: Story, outcome: Outcome, proofs_verified: int, started:
             "height": outcome.status["height"],
             "transactions": outcome.transactions,
             "checkpoint": outcome.checkpoint,
-            "members": outcome.status["members"],
+            "members": [each.name for each in outcome.members],
             "orderer": outcome.status["orderer"],
+            "why_one_member": why_one,
+            "replicas": {each.label: {"height": each.height, "size": each.size} for each in outcome.members},
+            "final": {
+                "size": outcome.finality.size,
+                "cosigners": outcome.finality.cosigners,
+                "quorum": outcome.finality.quorum,
+            },
         },
         "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip

@@ -1,22 +1,25 @@
-"""Sets the stage: keys, a founded ledger, a VTN with its program, 52 homes that enrol, and the processes of all.
+"""Sets the stage: keys, a ledger of several members, a VTN with its program, 52 homes, and the processes of all.
 
 Founding and enrolment run at the pace of the wall; then everything is stopped and started again under the evening's
-clock, so that a slow machine has the same evening.
+clock, so that a slow machine has the same evening. Homes run in as many crowds as the ledger has members, each crowd
+on a replica of its own.
 
-var/demo/  clock.json  keys/  ledger/  vtn/  profiles/  invitations/  homes/H001 ...  logs/  summary.json
+var/demo/  clock.json  keys/  ledger/  vtn/  profiles/  crowd-1/H001 ...  alone/  logs/  summary.json
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.consortium import AGGREGATOR, AUDITOR, UTILITY, Consortium
 from demo.data.series import EVENT_START_MS, HOLIDAYS, INTERVAL_S, ZONE, load_homes
 from demo.faults import Faults, ForgingProxy, choose
-from demo.processes import CommandFailed, Process, call, call_json, free_port
+from demo.processes import CommandFailed, Process, call, call_json, free_port, last_words
 from runtime.clock import Clock, clock_from_file, write_clock
 
 PROGRAM = "evening-peak"
@@ -45,31 +48,39 @@ class Stage:
     folder: Path
     seed: int
     speed: float
-    ledger_url: str = ""
+    members: int = 1
     vtn_url: str = ""
     faults: Faults = field(init=False)
+    consortium: Consortium = field(init=False)
     utility: str = ""
     aggregator: str = ""
     processes: dict[str, Process] = field(default_factory=dict)
     proxy: ForgingProxy | None = None
+    #: what is waited for just now, for whoever must say why nothing happens
+    doing: str = ""
 
     def __post_init__(self) -> None:
         self.homes = {series.home.home_id: series for series in load_homes()}
-        self.ledger_url = f"http://127.0.0.1:{free_port()}"
         self.vtn_url = f"http://127.0.0.1:{free_port()}"
         self.proxy_url = f"http://127.0.0.1:{free_port()}"
         self.faults = choose(self.seed, sorted(self.homes), self._upper(12), self._upper(4))
         self.environment = {
             "GRIDPACT_CLOCK": str(self.clock_file),
-            "GRIDPACT_LEDGER_URL": self.ledger_url,
-            "DR_LEDGER_DATA_DIR": str(self.folder / "ledger"),
-            "DR_LEDGER_PORT": self.ledger_url.rsplit(":", 1)[1],
             "GRIDPACT_VTN_DATA_DIR": str(self.folder / "vtn"),
             "GRIDPACT_VTN_PORT": self.vtn_url.rsplit(":", 1)[1],
-            "GRIDPACT_VTN_LEDGER_URL": self.ledger_url,
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
         }
+        self.consortium = Consortium(self.folder / "ledger", self.members, self.environment, self.folder / "logs")
+
+    @property
+    def ledger_url(self) -> str:
+        """The aggregator's replica."""
+        return self.consortium.seat(AGGREGATOR).url
+
+    def home_ledger_url(self, home_id: str) -> str:
+        """The replica a home talks to: homes are dealt to the members in turn."""
+        return self.consortium.urls[self._crowd(home_id)]
 
     @property
     def clock_file(self) -> Path:
@@ -86,14 +97,15 @@ class Stage:
 
     def home_folder(self, home_id: str) -> Path:
         """Store, key and proofs of a home."""
-        return self.folder / ("alone" if home_id in self.alone else "homes") / home_id
+        return self.folder / ("alone" if home_id in self.alone else f"crowd-{self._crowd(home_id) + 1}") / home_id
 
     # ---- the order of things
 
     def prepare(self) -> None:
         """An empty folder, profiles of the homes, and a clock at the pace of the wall for enrolment."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("keys", "profiles", "invitations", "homes", "alone", "logs"):
+        crowds = [f"crowd-{place + 1}" for place in range(self.members)]
+        for name in ("keys", "profiles", "invitations", "alone", "logs", *crowds):
             (self.folder / name).mkdir(parents=True)
         for home_id, series in self.homes.items():
             series.write_profile(self.folder / "profiles" / f"{home_id}.json")
@@ -101,30 +113,29 @@ class Stage:
 
     async def begin(self) -> Clock:
         """Starts everything again under the evening's clock, which is returned."""
+        self.doing = "everything to stop"
         await self._stop_all()
         start_ms = max(self._evening_ms(), clock_from_file(self.clock_file).now_ms())
         self.clock_file.unlink()
         clock = write_clock(self.clock_file, epoch_domain_ms=start_ms, speed=self.speed)
+        self.doing = "the ledger, the VTN and the homes to start under the evening's clock"
         await self._start_ledger()
         await self._start_vtn()
         await self._start_homes()
         return clock
 
     async def open_ledger(self) -> None:
-        """Keys of the founding parties, the genesis, and one replica on its embedded PostgreSQL."""
-        utility = await call_json(
-            ["dr-ledger", "keys", "create", self.utility_key, "--role", "utility"], self.environment
-        )
-        auditor_key = self.folder / "keys" / "auditor.key"
-        auditor = await call_json(["dr-ledger", "keys", "create", auditor_key, "--role", "auditor"], self.environment)
-        aggregator = await call_json(["dr-vtn", "init"], self.environment)
-        self.utility, self.aggregator = utility["party"], aggregator["party"]
-        await call(
-            ["dr-ledger", "init", "--utility", utility["public_key"], "--aggregator", aggregator["public_key"],
-             "--auditor", auditor["public_key"]],
-            self.environment,
-        )  # fmt: skip
-        await call(["dr-ledger", "migrate"], self.environment)
+        """Keys of the founding parties, and a replica for each member, founded by `dr-ledger cluster up`."""
+        self.doing = "the ledger to be founded"
+        keys = {}
+        for role in (UTILITY, AUDITOR):
+            path = self.folder / "keys" / f"{role}.key"
+            made = await call_json(["dr-ledger", "keys", "create", path, "--role", role], self.environment)
+            keys[role] = made["public_key"]
+            self.utility = made["party"] if role == UTILITY else self.utility
+        made = await call_json(["dr-vtn", "init"], self.environment)
+        keys[AGGREGATOR], self.aggregator = made["public_key"], made["party"]
+        self.consortium.found(keys)
         await self._start_ledger()
         for party, amount in ((self.utility, UTILITY_FUNDS_MINOR), (self.aggregator, AGGREGATOR_FUNDS_MINOR)):
             await call(
@@ -135,6 +146,7 @@ class Stage:
 
     async def open_vtn(self) -> None:
         """The VTN with its program, and an invitation for every home."""
+        self.doing = "the VTN to open its program"
         await call(["dr-vtn", "migrate"], self.environment)
         await self._start_vtn()
         terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
@@ -148,8 +160,9 @@ class Stage:
             )
 
     async def open_homes(self) -> None:
-        """52 homes: most in one process, three alone; the one that is to be offline only enrols."""
-        self.proxy = ForgingProxy(self.ledger_url)
+        """52 homes: most in crowds, three alone; the one that is to be offline only enrols."""
+        self.doing = "the homes to start"
+        self.proxy = ForgingProxy(self.home_ledger_url(self.faults.forged))
         await self.proxy.start(int(self.proxy_url.rsplit(":", 1)[1]))
         for home_id in self.alone:
             invitation = self.folder / "alone" / f"{home_id}.json"
@@ -159,22 +172,39 @@ class Stage:
                  "--profile", self.folder / "profiles" / f"{home_id}.json"],
                 self.environment,
             )  # fmt: skip
+        for home_id in self.homes:
+            if home_id not in self.alone:
+                folder = self.folder / f"crowd-{self._crowd(home_id) + 1}" / "invitations"
+                folder.mkdir(exist_ok=True)
+                (self.folder / "invitations" / f"{home_id}.json").rename(folder / f"{home_id}.json")
         await self._start_homes()
 
     async def wait_for_homes(self, since_ms: int, timeout_s: float = 90.0) -> list[dict[str, Any]]:
         """Returns the VENs once all that run are in virtual nodes and have reported a reading that ended at `since_ms`
-        or later."""
+        or later. Raises CommandFailed."""
         wanted, ready = len(self.homes) - 1, 0
-        for _ in range(int(timeout_s)):
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
             vens: list[dict[str, Any]] = await call_json(["dr-vtn", "vens", "list"], self.environment)
             ready = sum(1 for ven in vens if ven["virtual_node"] and (ven["reported_ms"] or 0) >= since_ms)
+            self.doing = f"{wanted} homes to be ready; {ready} are"
             if ready >= wanted:
                 return vens
-            for process in self.processes.values():
-                if not process.running:
-                    raise CommandFailed(f"{process.name} ended:\n{process.last_words()}")
+            self.check_alive()
             await asyncio.sleep(0.5)
-        raise CommandFailed(f"only {ready} of {wanted} homes are ready; see {self.folder / 'logs'}")
+        raise CommandFailed(f"only {ready} of {wanted} homes are ready after {timeout_s:.0f} s:\n{self.report()}")
+
+    def check_alive(self) -> None:
+        """Raises CommandFailed if a process ended that nobody stopped or killed."""
+        for process in [*self.processes.values(), self.consortium.process]:
+            if process is not None and process.died:
+                raise CommandFailed(f"{process.name} ended by itself:\n{process.last_words()}")
+
+    def report(self, lines: int = 8) -> str:
+        """The end of every log, of the products and of the ledger's members."""
+        logs = sorted((self.folder / "logs").glob("*.log"))
+        parts = [f"--- {path.name}\n{last_words(path, lines)}" for path in logs]
+        return "\n".join([*parts, self.consortium.report(lines)])
 
     async def start(
         self, name: str, arguments: list[str | Path], ready_url: str | None = None, **environment: str
@@ -194,29 +224,43 @@ class Stage:
             await self.proxy.stop()
 
     async def _start_ledger(self) -> None:
-        await self.start("ledger", ["dr-ledger", "serve"], f"{self.ledger_url}/readyz")
+        await self.consortium.start()
+        self.environment["GRIDPACT_LEDGER_URL"] = self.consortium.seat(UTILITY).url
+        self.environment["DR_LEDGER_DATA_DIR"] = str(self.consortium.seat(AUDITOR).data_dir)
+        self.environment["GRIDPACT_VTN_LEDGER_URL"] = self.ledger_url
+        self.environment["GRIDPACT_VTN_LEDGER_POLICY"] = str(self.consortium.seat(AGGREGATOR).data_dir / "policy.txt")
 
     async def _start_vtn(self) -> None:
         await self.start("vtn", ["dr-vtn", "serve"], f"{self.vtn_url}/readyz")
 
     async def _start_homes(self) -> None:
-        crowd = len(self.homes) - len(self.alone)
-        await self.start(
-            "homes",
-            ["dr-ven", "simulate", "--homes", str(crowd), "--data-dir", self.folder / "homes",
-             "--profiles", self.folder / "profiles", "--invitations", self.folder / "invitations"],
-        )  # fmt: skip
+        for place, url in enumerate(self.consortium.urls):
+            homes = [each for each in self.homes if each not in self.alone and self._crowd(each) == place]
+            folder = self.folder / f"crowd-{place + 1}"
+            await self.start(
+                folder.name,
+                ["dr-ven", "simulate", "--homes", str(len(homes)), "--data-dir", folder,
+                 "--profiles", self.folder / "profiles", "--invitations", folder / "invitations"],
+                GRIDPACT_VEN_LEDGER_URL=url,
+            )  # fmt: skip
         for home_id in self.faults.alone:
             profile = self.folder / "profiles" / f"{home_id}.json"
-            proxied = {"GRIDPACT_VEN_LEDGER_URL": self.proxy_url} if home_id == self.faults.forged else {}
+            url = self.proxy_url if home_id == self.faults.forged else self.home_ledger_url(home_id)
             await self.start(
-                home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile], **proxied
-            )
+                home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile],
+                GRIDPACT_VEN_LEDGER_URL=url,
+            )  # fmt: skip
 
     async def _stop_all(self) -> None:
-        """Homes first, the ledger last."""
-        for process in reversed(self.processes.values()):
-            await process.stop()
+        """Homes first, all at once; then the VTN; the ledger last."""
+        homes = [process for name, process in self.processes.items() if name != "vtn"]
+        await asyncio.gather(*(process.stop() for process in homes))
+        if "vtn" in self.processes:
+            await self.processes["vtn"].stop()
+        await self.consortium.stop()
+
+    def _crowd(self, home_id: str) -> int:
+        return sorted(self.homes).index(home_id) % self.members
 
     def _evening_ms(self) -> int:
         """Domain time at which the evening's clock begins."""

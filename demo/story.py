@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -71,26 +73,37 @@ class Story:
         self.view: dict[str, Any] = {}
         self.names: dict[str, str] = {}
         self.measured = 0
+        self.last_fact = ""
         self._closed = asyncio.Event()
         self._dispatched = asyncio.Event()
         self._told: set[str] = set()
 
-    async def run(self, vens: list[dict[str, Any]], ledger: LedgerClient) -> None:
-        """From the need to its closing."""
+    async def run(self, vens: list[dict[str, Any]], ledger: LedgerClient, *others: Coroutine[None, None, None]) -> None:
+        """From the need to its closing. Whatever fails meanwhile, of it or of `others`, is raised at once."""
         self.names = {ven["party"]: ven["ven_name"] for ven in vens}
         await self._owners_opt_out()
-        watcher = asyncio.create_task(self._watch(ledger))
-        others = [asyncio.create_task(each()) for each in (self._kill_one, self._tell_start, self._tell_rounds)]
-        try:
-            await self._ask(vens)
-            await self._closed.wait()
-        finally:
-            for task in (watcher, *others):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await until(
+            self._closed,
+            self._watch(ledger),
+            self._ask(vens),
+            self._kill_one(),
+            self._tell_start(),
+            self._tell_rounds(),
+            self._look_after(),
+            *others,
+        )
         self.view = await self._need_view()
         self._note_plans(self.view)
+
+    def waits_for(self) -> str:
+        """What has not happened yet, and how the contracts stand as far as was seen."""
+        missing = [f"{step.n} ({TITLES[step.n]})" for step in self.steps.values() if not step.at]
+        states = Counter(each["status"] for each in self.view.get("contracts", ()))
+        return (
+            f"the need {self.need_id} to be closed, at {_local(self.clock.now_ms())}; "
+            f"steps not seen: {', '.join(missing) or 'none'}; contracts: {dict(states) or 'none seen'}; "
+            f"last fact: {self.last_fact or 'none'}"
+        )
 
     # ---- what people do
 
@@ -128,8 +141,10 @@ class Story:
     async def _watch(self, ledger: LedgerClient) -> None:
         cursor = START
         async for record in ledger.follow(cursor):
+            self.last_fact = f"{type(record.fact).__name__} at {_local(record.time_ms)}"
             if isinstance(record.fact, facts.DRSetUp) and not self.steps[4].at:
-                self._note_plans(await self._need_view())
+                with contextlib.suppress(CommandFailed):  # told a little later
+                    self._note_plans(await self._need_view())
                 self._dispatched.set()
             self._note(record)
             if isinstance(record.fact, facts.RequestClosed):
@@ -175,8 +190,16 @@ class Story:
         await self._dispatched.wait()
         while True:
             with contextlib.suppress(CommandFailed):  # the VTN may be down for a moment
-                self._note_plans(await self._need_view())
+                self.view = await self._need_view()
+                self._note_plans(self.view)
             await asyncio.sleep(_LOOK_S)
+
+    async def _look_after(self) -> None:
+        """A process that ends by itself ends the story."""
+        while True:
+            self.stage.check_alive()
+            self.stage.doing = self.waits_for()
+            await asyncio.sleep(1)
 
     def _note_plans(self, view: dict[str, Any]) -> None:
         """Steps 2, 3, 6 and 7 out of what the VTN decided."""
@@ -272,6 +295,21 @@ class Story:
             ][:10]
             total += sum(weekdays) // len(weekdays)
         return total
+
+
+async def until(done: asyncio.Event, *others: Coroutine[None, None, None]) -> None:
+    """Runs `others` until `done` is set; raises the first error of any of them at once."""
+    waiter = asyncio.create_task(done.wait())
+    running: set[asyncio.Task[Any]] = {waiter, *map(asyncio.create_task, others)}
+    try:
+        while not waiter.done():
+            finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _local(at_ms: int) -> str:

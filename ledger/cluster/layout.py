@@ -7,7 +7,8 @@
     members/1/ledger/        the replica's data folder: genesis, log keys, embedded PostgreSQL
     members/1/replica.toml   its settings, for `dr-ledger serve --config`
     members/1/tls/           its certificates
-    members/1/etcd/          its etcd's data, and the password of its user
+    members/1/secrets/       etcd_password of its user, for `dr-ledger serve --secrets-dir`
+    members/1/etcd/          its etcd's data
     logs/                    replica-1.log, etcd-1.log ...
 
 On a single machine all parts are there; on three machines each member has its own part, and the layout is the same.
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ledger.cluster.certificates import Pair
 from ledger.errors import ReplicaError
@@ -30,8 +32,6 @@ CHANNEL = "main"
 ORIGIN = "gridpact.local/main"
 DEFAULT_PORT = 8440
 LOOPBACK = "127.0.0.1"
-#: ports a member takes: clients, peers, etcd's clients, etcd's peers
-PORTS_EACH = 4
 MEMBERS_MAX = 9
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -40,16 +40,24 @@ class ClusterError(ReplicaError):
     """A local consortium that cannot be founded, read, started or stopped."""
 
 
+class Ports(NamedTuple):
+    """Loopback ports of a member: its replica's for clients and for peers, its etcd's for clients and for peers."""
+
+    api: int
+    peer: int
+    etcd: int
+    etcd_peer: int
+
+
 @dataclass(frozen=True)
 class Member:
     """One member of a local consortium. `label` is the last part of its name and names its folder and its etcd."""
 
     name: str
     folder: Path
-    api_port: int
-    peer_port: int
-    etcd_port: int
-    etcd_peer_port: int
+    ports: Ports
+    #: added to an etcd cluster that was there already
+    etcd_joined_later: bool = False
 
     @property
     def label(self) -> str:
@@ -67,8 +75,18 @@ class Member:
 
     @property
     def etcd_dir(self) -> Path:
-        """The etcd's data, and the password of the member's user beside it."""
+        """The etcd's data."""
         return self.folder / "etcd"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Secret settings of the replica, a file each."""
+        return self.folder / "secrets"
+
+    @property
+    def etcd_password_file(self) -> Path:
+        """The password of the member's user in etcd."""
+        return self.secrets_dir / "etcd_password"
 
     @property
     def replica_pair(self) -> Pair:
@@ -78,23 +96,18 @@ class Member:
     def etcd_pair(self) -> Pair:
         return Pair(self.folder / "tls" / "etcd.pem", self.folder / "tls" / "etcd.key")
 
-    @property
-    def api_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.api_port}"
-
 
 @dataclass(frozen=True)
 class Layout:
-    """A local consortium. `orderer` is "etcd" for several members, "local" for one; `tls` covers peers and etcd."""
+    """A local consortium. `orderer` is "etcd" for several members, "local" for one founded alone. `tls` covers peers
+    and etcd. `token` is that of the etcd cluster: none had it before."""
 
     folder: Path
     members: tuple[Member, ...]
+    orderer: str
+    token: str
     tls: bool = True
     api_tls: bool = False
-
-    @property
-    def orderer(self) -> str:
-        return "etcd" if len(self.members) > 1 else "local"
 
     @property
     def page(self) -> Path:
@@ -122,24 +135,29 @@ class Layout:
         return self.folder / "keys"
 
     @property
+    def root_password_file(self) -> Path:
+        """The password of etcd's user who may do everything."""
+        return self.keys_dir / "etcd-root.password"
+
+    @property
     def logs_dir(self) -> Path:
         return self.folder / "logs"
 
     def api_url(self, member: Member) -> str:
         """Where clients reach a member's replica."""
-        return f"{'https' if self.api_tls else 'http'}://{LOOPBACK}:{member.api_port}"
+        return f"{'https' if self.api_tls else 'http'}://{LOOPBACK}:{member.ports.api}"
 
     def peer_url(self, member: Member) -> str:
         """Where the other members reach it."""
-        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.peer_port}"
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.ports.peer}"
 
     def etcd_url(self, member: Member) -> str:
         """The client endpoint of a member's etcd."""
-        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.etcd_port}"
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.ports.etcd}"
 
     def etcd_peer_url(self, member: Member) -> str:
         """Where the other etcds reach it."""
-        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.etcd_peer_port}"
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{member.ports.etcd_peer}"
 
     @classmethod
     def plan(
@@ -151,12 +169,12 @@ class Layout:
             raise ClusterError(
                 f"a consortium has 1 to {MEMBERS_MAX} members whose names end differently, not {', '.join(names)}"
             )
-        ports = _free_ports(PORTS_EACH * len(names)) if port == 0 else list(range(port, port + PORTS_EACH * len(names)))
         members = tuple(
-            Member(name, folder / "members" / label, *ports[PORTS_EACH * place : PORTS_EACH * (place + 1)])
-            for place, (name, label) in enumerate(zip(names, labels, strict=True))
+            Member(name, folder / "members" / label, ports)
+            for name, label, ports in zip(names, labels, _ports(len(names), port), strict=True)
         )
-        return cls(folder, members, tls=tls, api_tls=api_tls)
+        orderer = "etcd" if len(members) > 1 else "local"
+        return cls(folder, members, orderer, f"gridpact-{secrets.token_hex(8)}", tls=tls, api_tls=api_tls)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -170,11 +188,13 @@ class Layout:
                 Member(
                     name=each["name"],
                     folder=folder / "members" / label_of(each["name"]),
-                    **{name: int(each["ports"][name]) for name in _PORT_NAMES},
+                    ports=Ports(**{kind: int(number) for kind, number in each["ports"].items()}),
+                    etcd_joined_later=bool(each["etcd"] and each["etcd"]["joined_later"]),
                 )
                 for each in page["members"]
             )
-            return cls(folder, members, tls=bool(page["tls"]), api_tls=bool(page["api_tls"]))
+            orderer, token = str(page["orderer"]), str(page["etcd_token"])
+            return cls(folder, members, orderer, token, tls=bool(page["tls"]), api_tls=bool(page["api_tls"]))
         except FileNotFoundError:
             raise ClusterError(
                 f"there is no consortium in {folder}: `dr-ledger cluster up --data-dir {folder}` founds one"
@@ -193,6 +213,7 @@ class Layout:
             "channel": CHANNEL,
             "origin": ORIGIN,
             "orderer": self.orderer,
+            "etcd_token": self.token,
             "tls": self.tls,
             "api_tls": self.api_tls,
             "ca": str(self.ca) if self.tls or self.api_tls else None,
@@ -201,7 +222,14 @@ class Layout:
         }
 
     def _member_page(self, member: Member) -> dict[str, Any]:
-        etcd = {"endpoint": self.etcd_url(member), "peer_url": self.etcd_peer_url(member), "user": member.label}
+        etcd = {
+            "endpoint": self.etcd_url(member),
+            "peer_url": self.etcd_peer_url(member),
+            "data_dir": str(member.etcd_dir),
+            "user": member.label,
+            "password_file": str(member.etcd_password_file),
+            "joined_later": member.etcd_joined_later,
+        }
         return {
             "name": member.name,
             "label": member.label,
@@ -209,14 +237,12 @@ class Layout:
             "peer_url": self.peer_url(member),
             "etcd": etcd if self.orderer == "etcd" else None,
             "config": str(member.config),
+            "secrets_dir": str(member.secrets_dir),
             "data_dir": str(member.ledger_dir),
             "policy_file": str(member.ledger_dir / "policy.txt"),
             "log": str(self.logs_dir / f"replica-{member.label}.log"),
-            "ports": {name: getattr(member, name) for name in _PORT_NAMES},
+            "ports": member.ports._asdict(),
         }
-
-
-_PORT_NAMES = ("api_port", "peer_port", "etcd_port", "etcd_peer_port")
 
 
 def label_of(name: str) -> str:
@@ -234,6 +260,13 @@ def write_page(path: Path, page: object) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
     partial.rename(path)
+
+
+def _ports(members: int, first: int) -> list[Ports]:
+    """For each member, from `first` on, or free ones."""
+    width = len(Ports._fields)
+    numbers = _free_ports(members * width) if first == 0 else list(range(first, first + members * width))
+    return [Ports(*numbers[place : place + width]) for place in range(0, len(numbers), width)]
 
 
 def _free_ports(count: int) -> list[int]:

@@ -20,6 +20,7 @@ from contracts.core.parties import Role
 from ledger.client import party_id
 from ledger.cluster.certificates import CERTIFICATE_DAYS, Authority, local_names
 from ledger.cluster.layout import CHANNEL, LOOPBACK, ORIGIN, ClusterError, Layout, Member
+from ledger.cluster.order import found_order
 from ledger.config import LedgerSettings
 from ledger.founding import contracts_root, found
 from runtime.database import upgrade
@@ -57,7 +58,11 @@ async def prepare(layout: Layout, founders: Founders, *, created_ms: int, days: 
         member.folder.mkdir(parents=True, exist_ok=True)
         write_settings(layout, member)
     _found(layout, founders.enrolments(layout.keys_dir), created_ms)
-    await asyncio.gather(*(migrate(member) for member in layout.members))
+    async with asyncio.TaskGroup() as tasks:
+        if layout.orderer == "etcd":
+            tasks.create_task(found_order(layout))
+        for member in layout.members:
+            tasks.create_task(migrate(member))
     layout.write()
     layout.founding_mark.unlink()
 
@@ -80,7 +85,7 @@ def write_settings(layout: Layout, member: Member) -> None:
     settings: dict[str, object] = {
         "data_dir": str(member.ledger_dir),
         "host": LOOPBACK,
-        "port": member.api_port,
+        "port": member.ports.api,
         "log_json": True,
     }
     if layout.api_tls:

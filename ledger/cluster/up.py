@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ledger.cluster import order
+from ledger.cluster.binaries import find_etcd
 from ledger.cluster.layout import ClusterError, Layout, Member
 from ledger.cluster.processes import Supervised, end, held, living
 from runtime.logs import get_logger
@@ -91,6 +93,13 @@ async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[bool]:
 
 async def _start(layout: Layout, started: list[Supervised]) -> None:
     """Starts all; each is in `started` before it begins, so that it is stopped whatever happens."""
+    if layout.orderer == "etcd":
+        program = await asyncio.to_thread(find_etcd)
+        etcds = await asyncio.to_thread(order.supervised, layout, program)
+        for process in etcds:
+            started.append(process)
+            await process.start()
+        await order.wait_for_leader(layout, etcds)
     replicas = [_replica(layout, member) for member in layout.members]
     for process in replicas:
         started.append(process)
@@ -102,6 +111,8 @@ async def _start(layout: Layout, started: list[Supervised]) -> None:
 
 def _replica(layout: Layout, member: Member) -> Supervised:
     command = [*program(), "serve", "--config", str(member.config)]
+    if member.secrets_dir.exists():
+        command += ["--secrets-dir", str(member.secrets_dir)]
     name = f"replica-{member.label}"
     return Supervised(name, command, layout.run_dir, layout.logs_dir / f"{name}.log")
 

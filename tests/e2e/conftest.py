@@ -11,10 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from demo.outcome import SUMMARY
-from demo.play import Disturbance, evening
-from demo.processes import call_json, call_json_lines
+from demo.play import DEADLINE_S, Disturbance, evening
+from demo.processes import CommandFailed, call_json, call_json_lines
 from demo.stage import Stage
 from tests.e2e.arithmetic import Recorded
+
+#: for the questions after an evening
+_ASK_S = 90.0
 
 
 @dataclass
@@ -47,26 +50,53 @@ class Evening:
         return [record["fact"] for record in self.facts if record["fact"]["fact"] == name]
 
 
-async def play(folder: Path, seed: int, speed: float, disturb: Disturbance | None = None, ask: Any = None) -> Evening:
-    """Plays an evening to its end and reads what it left; `ask(stage)` may ask more while everything still runs."""
-    with (folder.parent / f"{folder.name}.txt").open("w") as told:
+async def play(
+    folder: Path,
+    seed: int,
+    speed: float,
+    *,
+    members: int,
+    disturb: Disturbance | None = None,
+    ask: Any = None,
+    deadline_s: float = DEADLINE_S,
+) -> Evening:
+    """Plays an evening to its end and reads what it left; `ask(stage)` may ask more while everything still runs.
+
+    There is no fallback to fewer members. An evening that does not end in time fails with what it waited for, what was
+    told so far and the end of every log."""
+    with (folder.parent / f"{folder.name}.txt").open("w+") as told:
         console = Console(file=told, width=160, force_terminal=False)
-        async with evening(folder, seed, speed, console, disturb) as stage:
-            return Evening(
-                folder=folder,
-                summary=json.loads((folder / SUMMARY).read_text()),
-                facts=await _facts(stage),
-                refusals=await call_json_lines(["dr-ledger", "refusals"], stage.environment),
-                verified=await call_json(["dr-ledger", "verify"], stage.environment),
-                needs=await call_json(["dr-vtn", "needs", "show", "need-demo"], stage.environment),
-                statements=await call_json(["dr-vtn", "statements", "need-demo"], stage.environment),
-                answers=await ask(stage) if ask is not None else {},
-            )
+        try:
+            async with evening(
+                folder, seed, speed, console, members=members, disturb=disturb, deadline_s=deadline_s
+            ) as stage:
+                return await _left(folder, stage, ask)
+        except CommandFailed as error:
+            told.seek(0)
+            raise CommandFailed(f"{error}\n--- told so far\n{told.read()}") from None
 
 
-def play_once(folder: Path, seed: int, speed: float, **more: Any) -> Evening:
+async def _left(folder: Path, stage: Stage, ask: Any) -> Evening:
+    async with asyncio.timeout(_ASK_S):
+        return Evening(
+            folder=folder,
+            summary=json.loads((folder / SUMMARY).read_text()),
+            facts=await _facts(stage),
+            refusals=[
+                each
+                for url in stage.consortium.urls
+                for each in await call_json_lines(["dr-ledger", "refusals", "--url", url], stage.environment)
+            ],
+            verified=await call_json(["dr-ledger", "verify"], stage.environment),
+            needs=await call_json(["dr-vtn", "needs", "show", "need-demo"], stage.environment),
+            statements=await call_json(["dr-vtn", "statements", "need-demo"], stage.environment),
+            answers=await ask(stage) if ask is not None else {},
+        )
+
+
+def play_once(folder: Path, seed: int, speed: float, *, members: int, **more: Any) -> Evening:
     """As `play`, for a fixture of a wider scope than a test's event loop."""
-    return asyncio.run(play(folder, seed, speed, **more))
+    return asyncio.run(play(folder, seed, speed, members=members, **more))
 
 
 async def _facts(stage: Stage) -> list[dict[str, Any]]:

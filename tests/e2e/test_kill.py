@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from demo.consortium import AGGREGATOR
 from demo.data.series import EVENT_END_MS, EVENT_START_MS
 from demo.stage import Stage
 from runtime.clock import Clock
@@ -14,12 +15,13 @@ from tests.e2e.conftest import Evening, play_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SPEED = 120.0
+SPEED = 180.0
 
 
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
-    return play_once(tmp_path_factory.mktemp("killed") / "demo", 3, SPEED, disturb=_kill_ledger_and_vtn)
+    folder = tmp_path_factory.mktemp("killed") / "demo"
+    return play_once(folder, 3, SPEED, members=3, disturb=_kill_members_and_vtn)
 
 
 def test_the_event_ends_settled_and_paid(evening: Evening) -> None:
@@ -47,14 +49,22 @@ def test_the_ledger_verifies_from_the_genesis(evening: Evening) -> None:
     assert evening.verified["height"] >= evening.summary["ledger"]["height"]
 
 
-async def _kill_ledger_and_vtn(stage: Stage, clock: Clock) -> None:
-    """kill -9 of the ledger at one quarter, of the VTN at one half, of both at three quarters; each restarted."""
+def test_every_member_caught_up_and_the_end_is_final(evening: Evening) -> None:
+    ledger = evening.summary["ledger"]
+    assert min(each["height"] for each in ledger["replicas"].values()) >= ledger["height"]
+    assert len(ledger["final"]["cosigners"]) >= 2
+    assert ledger["final"]["size"] >= max(record["index"] for record in evening.facts)
+
+
+async def _kill_members_and_vtn(stage: Stage, clock: Clock) -> None:
+    """kill -9 of the replica that orders blocks at one quarter of the event, of the aggregator's replica and the VTN at
+    one half, and of the one that then orders together with the VTN at three quarters."""
     length_ms = EVENT_END_MS - EVENT_START_MS
-    for quarter, names in ((1, ["ledger"]), (2, ["vtn"]), (3, ["ledger", "vtn"])):
+    for quarter in (1, 2, 3):
         await clock.sleep_until(EVENT_START_MS + quarter * length_ms // 4)
-        for name in names:
-            await stage.processes[name].kill()
-        await asyncio.sleep(1)
-        for name in names:
-            url = stage.ledger_url if name == "ledger" else stage.vtn_url
-            await stage.start(name, [f"dr-{name}", "serve"], f"{url}/readyz")
+        seat = stage.consortium.seat(AGGREGATOR) if quarter == 2 else await stage.consortium.proposer()
+        await stage.consortium.kill(seat)
+        if quarter > 1:
+            await stage.processes["vtn"].kill()
+            await asyncio.sleep(1)
+            await stage.start("vtn", ["dr-vtn", "serve"], f"{stage.vtn_url}/readyz")

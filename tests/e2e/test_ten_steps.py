@@ -36,10 +36,25 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
 SPEED = 240.0
 
 
-@pytest.fixture(scope="module", params=[1, 7])
+#: (seed of the faults, members of the ledger)
+PLAYS = {"three-members": (1, 3), "one-member": (7, 1)}
+
+
+@pytest.fixture(scope="module", params=PLAYS)
 def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evening:
+    seed, members = PLAYS[request.param]
     folder = tmp_path_factory.mktemp("evening") / "demo"
-    return play_once(folder, request.param, SPEED, ask=_try_what_must_not_work)
+    return play_once(folder, seed, SPEED, members=members, ask=_try_what_must_not_work)
+
+
+def test_every_member_executed_the_same_and_the_outcome_is_final(evening: Evening) -> None:
+    """As many replicas as were asked for, in the order that goes with them, and cosignatures of the policy's quorum."""
+    ledger = evening.summary["ledger"]
+    assert (len(ledger["members"]), ledger["orderer"]) in {(3, "etcd"), (1, "local")}
+    assert ledger["why_one_member"] is None
+    closed_at = max(record["height"] for record in evening.facts if record["fact"]["fact"] == "RequestClosed")
+    assert min(each["height"] for each in ledger["replicas"].values()) >= closed_at
+    assert len(ledger["final"]["cosigners"]) >= ledger["final"]["quorum"] == len(ledger["members"]) // 2 + 1
 
 
 def test_step_1_the_need_is_signed_by_the_utility_and_its_budget_in_escrow(evening: Evening) -> None:
@@ -187,7 +202,7 @@ async def _try_what_must_not_work(stage: Stage) -> dict[str, Any]:
     summary = json.loads((stage.folder / "summary.json").read_text())
     group = summary["contracts"]["SC1"][0]["id"]
     utility = PrivateKey.load(stage.utility_key)
-    device = PrivateKey.load(next(stage.folder.glob("homes/*/ven.key")))
+    device = PrivateKey.load(next(stage.folder.glob("crowd-*/*/ven.key")))
     async with LedgerClient(stage.ledger_url, key=utility, party=stage.utility, clock=clock) as as_utility:
         parties = {party.key: key for key, party in await _parties(as_utility)}
         before = await _accounts(as_utility)
