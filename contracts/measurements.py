@@ -51,11 +51,5 @@ def record(state: State, sender: Party, command: RecordMeasurements, time_ms: in
 def readings(state: State, device: str, start_ms: int, interval_s: int, count: int) -> tuple[int | None, ...]:
     """`count` readings from `start_ms` on; None where the device recorded none of this interval length."""
     step = interval_s * MS_PER_S
-    first, last = measurement_key(device, start_ms), measurement_key(device, start_ms + count * step)
-    rows_max = count * interval_s // INTERVAL_S_MIN  # of whatever length, readings start on whole minutes
-    found = {
-        key: row.energy_wh
-        for key, row in state.rows(Measurement, first, last, rows_max)
-        if row.interval_s == interval_s
-    }
-    return tuple(found.get(measurement_key(device, start_ms + n * step)) for n in range(count))
+    found = [state.find(Measurement, measurement_key(device, start_ms + n * step)) for n in range(count)]
+    return tuple(None if row is None or row.interval_s != interval_s else row.energy_wh for row in found)

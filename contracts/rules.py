@@ -35,8 +35,8 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """code: "ok" or a code of errors.CODES; detail: for logs, never in the log. records: the writes, decoded, for a reader
-    that keeps them."""
+    """code: "ok" or a code of errors.CODES; detail: for logs, never in the log. records: the writes,
+    decoded, for a reader that keeps them."""
 
     code: str
     facts: tuple[Fact, ...]

@@ -19,24 +19,25 @@ from typing import Any, Final
 import msgspec
 
 from contracts import rules
-from contracts.core.codec import encode, read
+from contracts.core.codec import encode
 from contracts.core.context import Context
 from contracts.core.errors import CodecError
 from contracts.core.facts import Fact, parties, subject
 from contracts.core.parties import Party, PartyStatus
-from contracts.core.state import Writes
+from contracts.core.state import Records, Writes
 from contracts.rules import Outcome, Tick
 from ledger.log import merkle
-from ledger.log.entry import block_entry, receipt, transaction_entry, tree_root
+from ledger.log.entry import block_entry, tree_root
 from ledger.log.statetree import Plan
 from ledger.log.tiles import MAX_ENTRY_BYTES, TileId
 from ledger.ordering.block import BLOCK_CONTEXT, Block, content_root
 from ledger.ordering.signatures import Verdicts
 from ledger.ordering.transactions import Parsed, parse
-from ledger.store.source import Source, Taken
-from ledger.store.state import BlockState, StateCache, writes_hash
+from ledger.store.source import Key, Source, Taken
+from ledger.store.state import BlockState, Leaf, StateCache
 from ledger.verify import canonical
 from ledger.verify.merkle import leaf_hash
+from ledger.verify.opening import fact_salt
 from runtime.keys import verify
 
 DUPLICATE: Final = "duplicate"
@@ -61,8 +62,7 @@ class Head:
     next_due_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FactRow:
+class FactRow(msgspec.Struct, frozen=True, eq=False):
     """One fact with its place."""
 
     log_index: int
@@ -74,8 +74,7 @@ class FactRow:
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionRow:
+class TransactionRow(msgspec.Struct, frozen=True, eq=False):
     """One transaction with its result. `registered`: its id is taken from now on."""
 
     log_index: int
@@ -89,7 +88,8 @@ class TransactionRow:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """All that a block makes: to be committed as one, or dropped."""
+    """All that a block makes: to be committed as one, or dropped. `leaves`: the hashes of the writes; `records`: the
+    writes, decoded."""
 
     block: Block
     order_revision: int
@@ -99,7 +99,9 @@ class Executed:
     transactions: tuple[TransactionRow, ...]
     facts: tuple[FactRow, ...]
     writes: Writes
-    written_by: Mapping[tuple[str, str], int]
+    leaves: Mapping[Key, Leaf]
+    records: Records
+    written_by: Mapping[Key, int]
     plan: Plan
     tiles: Mapping[TileId, bytes]
     ticked: bool
@@ -194,8 +196,7 @@ class Machine:
         ticked = self._tick(run)
         for parsed in transactions:
             self._transaction(run, parsed)
-        writes = run.state.writes
-        plan = self.cache.plan(writes, source)
+        plan = self.cache.plan_leaves(run.state.leaves, source)
         summary = block_entry(
             channel=self.channel,
             height=header.height,
@@ -228,7 +229,9 @@ class Machine:
             entries=entries,
             transactions=tuple(run.transactions),
             facts=tuple(run.facts),
-            writes=writes,
+            writes=run.state.writes,
+            leaves=run.state.leaves,
+            records=run.state.records,
             written_by=run.written_by,
             plan=plan,
             tiles=appended.tiles,
@@ -237,7 +240,7 @@ class Machine:
 
     def accept(self, executed: Executed) -> None:
         """Follow the commit of what `execute` returned."""
-        self.cache.accept(executed.writes, executed.plan)
+        self.cache.accept(executed.writes, executed.plan, executed.records)
         self.head = executed.head
 
     def _tick(self, run: _Run) -> bool:
@@ -249,7 +252,7 @@ class Machine:
         if not outcome.facts and not outcome.writes:
             return False
         facts = _fact_rows(run.log_index, None, outcome)
-        result = receipt(outcome.code, [row.body for row in facts], self.head.previous, writes_hash(outcome.writes))
+        result = _receipt(run, outcome, self.head.previous, facts)
         entry = canonical.encode(
             {
                 "kind": "tick",
@@ -270,16 +273,15 @@ class Machine:
         elif registered and ((at := (header.sender, header.nonce)) in run.taken.nonces or at in run.nonces):
             outcome = _refused(NONCE_REUSED)
         else:
-            outcome = rules.apply(run.state, parsed.transaction, self._context(run, parsed.id))
+            outcome = rules.apply(run.state, parsed, self._context(run, parsed.id))
         if registered:
             run.ids.add(parsed.id)
             run.nonces.add((header.sender, header.nonce))
         facts = _fact_rows(run.log_index, parsed.id, outcome)
-        result = receipt(outcome.code, [row.body for row in facts], parsed.salt, writes_hash(outcome.writes))
+        result = _receipt(run, outcome, parsed.salt, facts)
         row = TransactionRow(run.log_index, parsed, outcome.code, outcome.detail, registered, result, facts)
-        entry = transaction_entry(msgspec.to_builtins(header), parsed.signature, sha256(result).digest())
         run.transactions.append(row)
-        _take(run, outcome, entry, result, facts)
+        _take(run, outcome, parsed.entry(sha256(result).digest()), result, facts)
 
     def _authentic(self, run: _Run, parsed: Parsed) -> bool:
         """Did an active party of this channel send it in time? Only then may it take an id: else a forger who saw a
@@ -287,8 +289,7 @@ class Machine:
         header = parsed.header
         if header.channel != self.channel or run.block.header.time_ms > header.not_after_ms:
             return False
-        body = run.state.get("party", header.sender)
-        sender = None if body is None else read(body, Party)
+        sender = run.state.find(Party, header.sender)
         return (
             sender is not None
             and sender.status is PartyStatus.ACTIVE
@@ -296,8 +297,8 @@ class Machine:
         )
 
     def _peek_party(self, party: str) -> Party | None:
-        known, body = self.cache.peek("party", party)
-        return read(body, Party) if known and body is not None else None
+        _, body = self.cache.peek("party", party)
+        return None if body is None else self.cache.decoded(("party", party), body, Party)
 
     def _context(self, run: _Run, transaction_id: str) -> Context:
         header = run.block.header
@@ -335,12 +336,23 @@ def _fact_rows(log_index: int, transaction_id: str | None, outcome: Outcome) -> 
     )
 
 
+def _receipt(run: _Run, outcome: Outcome, salt: bytes, facts: Sequence[FactRow]) -> bytes:
+    """The canonical receipt (ledger.log.entry.receipt) of an outcome, whose writes the state takes."""
+    written = run.state.merge(outcome.writes, outcome.records)
+    root = tree_root([fact_salt(salt, row.ordinal) + row.body for row in facts])
+    return b'{"code":"%b","facts":%d,"facts_root":"%b","writes":"%b"}' % (
+        outcome.code.encode(),
+        len(facts),
+        root.hex().encode(),
+        written.hex().encode(),
+    )
+
+
 def _take(run: _Run, outcome: Outcome, entry: bytes, result: bytes, facts: tuple[FactRow, ...]) -> None:
     if len(entry) > MAX_ENTRY_BYTES:
         raise BlockRefused(f"an entry of {len(entry)} bytes")
     for at in outcome.writes:
         run.written_by[at] = run.log_index
-    run.state.merge(outcome.writes)
     run.entries.append(entry)
     run.receipts.append(result)
     run.facts += facts

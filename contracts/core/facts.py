@@ -278,11 +278,14 @@ AnyFact = (
 FACTS: Final[tuple[type[Fact], ...]] = AnyFact.__args__
 
 _PARTY_FIELDS: Final = ("party", "sponsor", "utility", "aggregator", "payer", "payee", "device")
+_PARTIES_OF: Final[dict[type[Fact], tuple[str, ...]]] = {
+    kind: tuple(name for name in _PARTY_FIELDS if name in kind.__struct_fields__) for kind in FACTS
+}
 
 
 def parties(fact: Fact) -> tuple[str, ...]:
     """Ids of the parties a fact concerns, in order, without repeats."""
-    found = [value for name in _PARTY_FIELDS if (value := getattr(fact, name, None)) is not None]
+    found = [value for name in _PARTIES_OF[type(fact)] if (value := getattr(fact, name)) is not None]
     if isinstance(fact, TransferPosted):
         found += [account[6:] for account in (fact.debit, fact.credit) if account.startswith("party/")]
     return tuple(dict.fromkeys(found))

@@ -119,9 +119,12 @@ def _take_sc1(state: State, contract_id: str) -> ContractRecord:
 
 
 def _children(state: State, contract: ContractRecord) -> list[ContractRecord]:
-    first, last = child_key(contract.contract_id, contract.cursor), child_key(contract.contract_id, contract.children)
-    rows = state.rows(ChildRecord, first, last, CASCADE_MAX)
-    return [take_contract(state, row.contract_id) for _, row in rows]
+    last = min(contract.children, contract.cursor + CASCADE_MAX)
+    rows = [
+        state.take(ChildRecord, child_key(contract.contract_id, position), "contract_unknown")
+        for position in range(contract.cursor, last)
+    ]
+    return [take_contract(state, row.contract_id) for row in rows]
 
 
 def _settle_device(state: State, contract: ContractRecord, happened: list[Fact]) -> ContractRecord:

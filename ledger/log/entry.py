@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from ledger.verify import canonical
-from ledger.verify.merkle import leaf_hash
+from ledger.verify.merkle import EMPTY_ROOT, leaf_hash
 from ledger.verify.opening import fact_salt
 
 from . import merkle
@@ -88,7 +88,11 @@ def fact_part(facts: Sequence[bytes], transaction_salt: bytes, index: int) -> di
 
 def tree_root(leaves: Sequence[bytes]) -> bytes:
     """RFC 6962 tree hash over leaf data: the facts root, and the receipts root of a block."""
-    return merkle.append(0, [leaf_hash(leaf) for leaf in leaves], {}).root
+    row = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    while len(row) > 1:
+        pairs = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
+        row = pairs + row[-1:] if len(row) % 2 else pairs  # the odd one rises, as in RFC 6962
+    return row[0] if row else EMPTY_ROOT
 
 
 def digest(canonical_bytes: bytes) -> bytes:

@@ -184,7 +184,7 @@ def _watch(
     calls: Counter[str] = Counter()
     undo = [
         _timed(rules, "apply", lambda reader, item, context: f"contract {_command(item)}", spent, calls),
-        _timed(StateCache, "plan", lambda *_: "plan", spent, calls),
+        _timed(StateCache, "plan_leaves", lambda *_: "plan", spent, calls),
         _timed(StateCache, "load", lambda *_: "load", spent, calls),
         _timed(merkle, "append", lambda *_: "append", spent, calls),
         _timed(machine_module.Machine, "_transaction", lambda *_: "transactions", spent, calls),
