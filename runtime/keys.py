@@ -20,7 +20,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import (
+    crypto_sign,
+    crypto_sign_BYTES,
+    crypto_sign_ed25519_sk_to_curve25519,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+)
 from nacl.exceptions import CryptoError
 
 from runtime.errors import KeyFileError
@@ -112,6 +118,13 @@ class PrivateKey:
     def sign(self, message: bytes) -> bytes:
         """The 64 byte signature of `message`."""
         return self._signer.sign(message)
+
+    def agreement_secret(self) -> bytes:
+        """The X25519 secret that belongs to this Ed25519 key, for whoever encrypts to its public half (HPKE). Raises
+        ValueError for P-256."""
+        if self.algorithm != "ed25519":
+            raise ValueError("only an Ed25519 key has an X25519 form")
+        return crypto_sign_ed25519_sk_to_curve25519(self._seed + self._signer.public)
 
     def __repr__(self) -> str:
         return f"PrivateKey({self.public})"
