@@ -129,6 +129,19 @@ def test_a_quorum_that_rewrites_its_history_is_found_and_not_followed() -> None:
     assert net.main.refused("d0", an_anchor_of(net)) == "anchor_inconsistent"
 
 
+def test_a_path_to_an_honest_continuation_vouches_for_no_other_tree() -> None:
+    net = Net()
+    child = grown(net)
+    honest = an_anchor_of(net)
+    child.log.leaves = [b"another entry" for _ in child.log.leaves]
+    child.log.seal(child.time_ms)
+    child.log.leaves = child.log.leaves[-honest.size :]
+    child.log.sizes.append(honest.size)
+    forked = an_anchor_of(net, consistency=honest.consistency)
+    assert forked.size == honest.size
+    assert net.main.refused("d0", forked) == "proof_invalid"
+
+
 def test_heights_of_anchors_only_grow() -> None:
     net = Net()
     child = grown(net)

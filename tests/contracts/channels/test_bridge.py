@@ -12,7 +12,7 @@ from contracts.core.codec import INTEGER_MAX, read
 from contracts.core.facts import BridgeBurned, BridgeLocked, BridgeMinted, BridgeReleased, TransferPosted
 from contracts.core.parties import Role
 from contracts.core.proofs import FactProof
-from tests.contracts.channels.net import CHILD_MEMBERS, Logged, Net, a_lock
+from tests.contracts.channels.net import CHILD_MEMBERS, Logged, Net, a_lock, an_opening
 from tests.contracts.world import HOUR_MS, World, an_enrol_party, an_enrolment, changed
 
 
@@ -75,6 +75,19 @@ def test_a_burn_in_one_child_is_not_paid_out_of_anothers_escrow() -> None:
     assert net.main.refused("utl", c.BridgeRelease(channel="vn-2", proof=changed(proof, size=size))) == "proof_invalid"
     net.release(proof, "vn-1")
     assert (net.escrow("vn-1"), net.escrow("vn-2")) == (0, 100)
+
+
+def test_a_burn_toward_one_ledger_is_not_paid_by_another_that_opened_the_same_channel() -> None:
+    net = Net()
+    net.mint(net.lock(100))
+    other = Logged("other", CHILD_MEMBERS)
+    other.run("agg", an_opening(net["vn-1"]))
+    other.run("aud", net["vn-1"].log.anchor(None, CHILD_MEMBERS))
+    other.run("utl", a_lock(other, 100))
+    proof = net.burn(100)
+    other.run("aud", net["vn-1"].log.anchor(other.known("vn-1"), CHILD_MEMBERS))
+    assert other.refused("utl", c.BridgeRelease(channel="vn-1", proof=proof)) == "proof_invalid"
+    net.release(proof)
 
 
 def forgeries(proof: FactProof) -> dict[str, FactProof]:
