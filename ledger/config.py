@@ -58,6 +58,12 @@ class LedgerSettings(ProcessSettings):
     block_ms: int = Field(30, ge=0, le=1_000, description="Longest wait for further transactions of a block")
     block_bytes_max: int = Field(128 * 1024, ge=65_536, le=1_024 * 1024, description="Most bytes in a block")
 
+    # ---- the order's window
+    order_margin_blocks: int = Field(256, ge=0, description="Blocks kept in the order although everybody has them")
+    order_window_blocks: int = Field(
+        4_000, ge=100, description="Blocks kept in the order for a member that is away; beyond it others give them"
+    )
+
     # ---- logs
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severity logged")
     log_json: bool | None = Field(None, description="JSON lines; by default unless stderr is a terminal")

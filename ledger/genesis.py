@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from hashlib import sha256
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from contracts import rules
@@ -19,27 +18,28 @@ from contracts.core.codec import digest, encode
 from ledger.errors import Diverged, GenesisInvalid
 from ledger.founding import Founded, contracts_root
 from ledger.log import merkle
+from ledger.log.checkpoint import checkpoint_text
 from ledger.machine import Head
+from ledger.marker import Marker
 from ledger.ordering.signatures import CheckpointSigner
 from ledger.store.state import CheckedTree, StateCache
-from ledger.store.store import Founding, RecordRow, Store, Stored
+from ledger.store.store import FinalRow, Founding, RecordRow, Store, Stored
 from ledger.verify import VerificationError, canonical
 from ledger.verify.merkle import EMPTY_ROOT
 from ledger.verify.policy import NO_QUORUM, Policy, parse_policy, verify_checkpoint
 from ledger.verify.state import bucket_of, key_hash
 
-MARKER: Final = "signed"
-"""File in the data folder: this member has signed checkpoints of this genesis, so an empty database is a lost one."""
-
 _BUCKET_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 
 class Loaded(NamedTuple):
-    """A verified height: where the log stands, the state's tree and caches, the newest checkpoint."""
+    """A verified height: where the log stands, the state's tree and caches, this member's note of it (unsigned where it
+    must not sign), and the newest final checkpoint that was kept."""
 
     head: Head
     cache: StateCache
     checkpoint: bytes
+    final: FinalRow | None
 
 
 def members(policy: bytes) -> dict[str, str]:
@@ -47,25 +47,23 @@ def members(policy: bytes) -> dict[str, str]:
     return {key.name: f"ed25519:{key.public.hex()}" for _, key in parse_policy(policy).witnesses}
 
 
-async def create(store: Store, founded: Founded, signer: CheckpointSigner, time_s: int, marker: Path | None) -> None:
-    """Stores height 0. Raises GenesisExists, and GenesisInvalid where a database was lost."""
-    genesis = encode(founded.genesis)
-    if marker is not None and marker.exists():  # noqa: ASYNC240  # one file, once
+async def create(
+    store: Store, founded: Founded, signer: CheckpointSigner, time_s: int, marker: Marker, *, alone: bool
+) -> None:
+    """Stores height 0. Raises GenesisExists, and GenesisInvalid where a database was lost that nobody else has.
+
+    A member among others that lost its database begins anew: it takes all blocks from them, and its marker keeps it
+    from signing anything before it has passed what it signed."""
+    if marker.exists and alone:
         raise GenesisInvalid(
-            f"the database is empty, but this member has signed checkpoints of this ledger ({marker} says so): "
-            "restore the database; a new one would contradict what was signed"
+            "the database is empty, but this member has signed checkpoints of this ledger: restore the database; "
+            "a new one would contradict what was signed"
         )
-    records = rules.genesis(founded.genesis)
     note = signer.note(0, EMPTY_ROOT, time_s)
+    if marker.exists:
+        note = checkpoint_text(founded.genesis.origin, 0, EMPTY_ROOT).encode()
+    records, genesis = rules.genesis(founded.genesis), encode(founded.genesis)
     await store.create(Founding(genesis=genesis, policy=founded.policy, records=records, checkpoint=note))
-    mark(marker, genesis)
-
-
-def mark(marker: Path | None, genesis: bytes) -> None:
-    """Leaves the marker (again: a crash may have come between the database and the file)."""
-    if marker is not None and not marker.exists():
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(digest(genesis) + "\n", encoding="ascii")
 
 
 async def load(store: Store, founded: Founded) -> Loaded:
@@ -76,13 +74,13 @@ async def load(store: Store, founded: Founded) -> Loaded:
     check_contracts(founded)
     summary = _check_summary(stored)
     head = _head(stored, founded, summary)
-    _check_checkpoint(stored, head)
+    _check_checkpoint(stored, head, founded.genesis.origin)
     cache, next_due_ms = await _state(store)
     if summary is not None and cache.tree.root.hex() != summary["state_root"]:
         raise Diverged(f"the records do not give the state root of block {head.height}: run `dr-ledger verify`")
     if summary is None and cache.tree.root != genesis_root(founded):
         raise Diverged("the records are not those of the genesis: run `dr-ledger verify`")
-    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint)
+    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, _checked_final(stored, head))
 
 
 def check_contracts(founded: Founded) -> None:
@@ -128,7 +126,9 @@ def _head(stored: Stored, founded: Founded, summary: Mapping[str, object] | None
     return Head(block.height, block.time_ms, block.summary_hash, block.size, root, stored.edge, None)
 
 
-def _check_checkpoint(stored: Stored, head: Head) -> None:
+def _check_checkpoint(stored: Stored, head: Head, origin: str) -> None:
+    if stored.checkpoint == checkpoint_text(origin, head.size, head.root).encode():
+        return  # nothing was signed: below what this member had signed before its database was restored
     policy = parse_policy(stored.policy)
     own = Policy(policy.logs, policy.witnesses, (), NO_QUORUM)  # the others have not cosigned the newest one yet
     try:
@@ -137,6 +137,17 @@ def _check_checkpoint(stored: Stored, head: Head) -> None:
         raise Diverged(f"the checkpoint of block {head.height} is not signed by us: {error}") from None
     if (checkpoint.size, checkpoint.root) != (head.size, head.root):
         raise Diverged(f"the checkpoint of block {head.height} is of another tree: run `dr-ledger verify`")
+
+
+def _checked_final(stored: Stored, head: Head) -> FinalRow | None:
+    """Kept so that a restart forgets nothing final; one that does not verify is forgotten, and made anew."""
+    if stored.final is None or stored.final.size > head.size:
+        return None
+    try:
+        checkpoint = verify_checkpoint(stored.final.note, parse_policy(stored.policy)).checkpoint
+    except VerificationError:
+        return None
+    return stored.final if checkpoint.size == stored.final.size else None
 
 
 async def _state(store: Store) -> tuple[StateCache, int | None]:

@@ -62,29 +62,23 @@ class FileMarker:
     def __init__(self, path: Path, genesis_digest: str) -> None:
         self._path = path
         self._digest = genesis_digest
-        self._file: int | None = None
         self.exists = path.exists()
         self.size, self.root = self._read() if self.exists else (0, b"")
 
     def record(self, size: int, root: bytes) -> None:
-        known = self._file is not None and (size, root) == (self.size, self.root)
-        if known or (self.exists and size < self.size):
+        if self.root and (size < self.size or (size, root) == (self.size, self.root)):
             return
-        new = self._file is None and not self._path.exists()
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.pwrite(self._file, self._render(size, root), 0)
-        os.fdatasync(self._file)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = not self._path.exists()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(handle, self._render(size, root), 0)
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
         if new:
             _sync_folder(self._path.parent)
         self.exists, self.size, self.root = True, size, root
-
-    def close(self) -> None:
-        """Give the file back."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
     def _render(self, size: int, root: bytes) -> bytes:
         text = f"{self._digest} {size:0{_SIZE_DIGITS}d} {root.hex()}"

@@ -1,12 +1,13 @@
-"""One replica: order, execute, commit, answer.
+"""One replica of a consortium: forward or order, execute, commit, cosign, answer.
 
-    submit ─▶ ingress checks ─▶ pool ─▶ proposer ─▶ orderer ─▶ follower ─▶ machine ─▶ store (one transaction)
-       ▲                                 one block in flight       │                      │ committed
-       └──────────────────────── results, first ones for ids known already ◀──────────────┘
+    submit ─▶ ingress ─▶ pool ─▶ proposing ─▶ orderer ─▶ following ─▶ machine ─▶ store (one transaction)
+       ▲                           │ not the proposer: forwarded        │ committed, with our note
+       ├──── first results ◀───────┼────────────────────────────────────┤
+       └──── final ◀── attestations ◀── exchange ◀──▶ peers ────────────┘ the notes of all members
 
-Nothing is answered before the commit. A block that does not fit, or a table that was edited, halts the replica for
-good (Diverged): it never skips and never repairs. PostgreSQL's absence only delays: writes are refused meanwhile
-(OrderingUnavailable), and afterwards the replica loads its height again and goes on with the block at hand.
+Nothing is answered before the commit of this replica. A block that does not fit, a table that was edited, or a quorum
+that signed another tree halts the replica for good (Diverged): it never skips and never repairs. PostgreSQL's absence
+only delays; without a majority of the order's cluster, writes are refused and reads go on.
 """
 
 from __future__ import annotations
@@ -16,41 +17,48 @@ import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Self
 
-import msgspec
-
+from contracts.core.codec import digest
 from ledger import genesis
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged, OrderingUnavailable, StoreUnavailable
 from ledger.founding import Founded
-from ledger.machine import BlockRefused, Executed, Machine, fact_json
-from ledger.ordering.block import TRANSACTIONS_MAX, Block, BlockInvalid, make_block, parse_block, render_block
+from ledger.marker import FileMarker, Marker
+from ledger.ordering.following import Following
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
-from ledger.ordering.orderer import Conflict, Fenced, Ordered, Orderer, Unknown
+from ledger.ordering.orderer import Orderer
 from ledger.ordering.pool import Pool, TransactionResult
+from ledger.ordering.progress import Progress
+from ledger.ordering.proposing import BACKOFF_S, Proposing
 from ledger.ordering.signatures import CheckpointSigner, Verdicts
+from ledger.replication.alarm import Alarms
+from ledger.replication.attestation import Attestations, FinalCheckpoint
+from ledger.replication.exchange import Exchange
+from ledger.replication.forwarding import Forwarding
+from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
-from ledger.replication.peers import NoPeers, Peers
+from ledger.replication.peers import BlockReceipts, GivenBlock, NoPeers, Peers, PeerStatus
+from ledger.replication.transfer import Transfer
+from ledger.replication.trimming import Trimming
 from ledger.serving import Serving, first_result
-from ledger.store.source import Source
-from ledger.store.state import StateTampered
-from ledger.store.store import RefusalRow, ResultRow, Store
+from ledger.store.refusals import Refusals
+from ledger.store.store import ResultRow, Store
+from ledger.verify.policy import parse_policy
 from runtime.clock import Clock
 from runtime.logs import get_logger
 
 _log = get_logger("ledger.replica")
 
-REFUSALS_KEPT: Final = 1_000
-_REFUSALS_EVERY_S: Final = 0.5
-_BACKOFF_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
-_STALLED_S: Final = 1.0
-_AHEAD_MAX_MS: Final = 5_000
-_IN_THREAD_MIN: Final = 16
+_CONFIRMED_S: Final = 0.7
+
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Replica(Serving):
     """Use it as an asynchronous context: entering founds an empty database or loads and verifies the one there is.
 
-    Entering raises GenesisInvalid, Diverged, OrderingUnavailable (another replica runs on this database).
+    peers: the other members (none: this one is alone). offload: where work for another thread goes. marker: the largest
+    tree ever signed (a file in the data folder). Entering raises GenesisInvalid, Diverged, StoreUnavailable,
+    OrderingUnavailable (another replica runs on this database, or the order is not ours).
     """
 
     def __init__(
@@ -62,39 +70,66 @@ class Replica(Serving):
         orderer: Orderer,
         peers: Peers | None = None,
         offload: Offload = in_thread,
+        marker: Marker | None = None,
     ) -> None:
-        channel = founded.genesis.channel
-        super().__init__(store, founded)
+        channel, origin, policy = founded.genesis.channel, founded.genesis.origin, parse_policy(founded.policy)
+        progress = Progress(channel)
+        self.peers: Peers = peers or NoPeers()
+        self._evidence_dir = settings.data_dir / "evidence"
+        self._alarms = Alarms(
+            progress=progress, store=store, peers=self.peers, origin=origin, policy=policy, halt=self._halt,
+            keep=self._keep_evidence,
+        )  # fmt: skip
+        attestations = Attestations(origin, founded.member, policy, self._alarms.contradicted)
+        super().__init__(store, founded, progress, attestations)
         self._settings = settings
         self._clock = clock
         self._orderer = orderer
-        self._peers = peers or NoPeers()
-        self._offload = offload
-        self._signer = CheckpointSigner(founded.genesis.origin, founded.log_key, founded.member, founded.cosigner_key)
-        self._verdicts = Verdicts()
+        self._marker = marker or FileMarker(settings.data_dir / "signed", digest(founded.genesis))
+        self._signer = CheckpointSigner(origin, founded.log_key, founded.member, founded.cosigner_key)
+        verdicts = Verdicts()
         self._pool = Pool(settings.queue_max)
-        self._ingress = Ingress(channel, self._verdicts, self._party, offload)
+        self._ingress = Ingress(channel, verdicts, self._party, offload)
+        self._refusals = Refusals(store)
+        self._exchange = Exchange(attestations, self.peers, self._marker, store, offload, origin, progress.wake)
+        self._forwarding = Forwarding(self._pool, orderer, self.peers)
+        self._transfer = Transfer(progress, self.peers, lambda: attestations.policy)
+        self._trimming = Trimming(orderer, attestations, settings.order_margin_blocks, settings.order_window_blocks)
+        self._proposing = Proposing(
+            progress=progress, pool=self._pool, store=store, orderer=orderer, forwarding=self._forwarding,
+            signer=self._signer, clock=clock, settings=settings,
+        )  # fmt: skip
+        self._following = Following(
+            progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
+            marker=self._marker, verdicts=verdicts, clock=clock, offload=offload,
+            committed=self._exchange.committed, catch_up=self._catch_up,
+        )  # fmt: skip
+        self.reception = ReplicaReception(
+            member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,
+            store=store, clock=clock, attestations=attestations, exchange=self._exchange, refused=self._note_refusal,
+        )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
-        self._refused: list[RefusalRow] = []
-        self._unavailable: str | None = None
-        self._applied = asyncio.Event()
-        self._block_s = 0.0
+        self._leaving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._orderer.check()  # the lock first: nobody else moves the height that is loaded now
+        if not self.peers.names:
+            await self._orderer.check()  # the lock first: nobody else moves the height that is loaded now
         try:
-            marker = self._settings.data_dir / genesis.MARKER
             if await self._store.is_empty():
-                await genesis.create(self._store, self._founded, self._signer, self._clock.wall_ms() // 1000, marker)
-            await self._load()
-            genesis.mark(marker, msgspec.json.encode(self._founded.genesis, order="sorted"))
-            await self._orderer.start(self.head.height)
+                time_s = self._clock.wall_ms() // 1000
+                alone = not self.peers.names
+                await genesis.create(self._store, self._founded, self._signer, time_s, self._marker, alone=alone)
+            loaded = await self._following.load()
+            if loaded.final is not None:
+                final = loaded.final
+                self._exchange.restore(FinalCheckpoint(final.size, final.height, final.note))
+            await self._exchange.committed(loaded.head, loaded.checkpoint)
+            await self._start()
         except BaseException:
-            await self._store.close()
             await self._orderer.stop()
+            await self._store.close()
+            await self.peers.close()
             raise
-        jobs = (self._follow, self._propose, self._keep_refusals)
-        self._tasks = [asyncio.create_task(self._guard(job)) for job in jobs]
         _log.info("replica serves", channel=self.channel, height=self.head.height, size=self.head.size)
         return self
 
@@ -105,252 +140,205 @@ class Replica(Serving):
         self._pool.close()
         await self._orderer.stop()
         with contextlib.suppress(StoreUnavailable):
-            await self._flush_refusals()
+            await self._refusals.flush()
+        await self.peers.close()
         await self._store.close()
 
     async def submit(self, transactions: Sequence[bytes]) -> list[TransactionResult]:
         """One result each, in order: after this replica's own commit, or "unknown" after `answer_timeout_s`.
 
-        Raises QueueFull, OrderingUnavailable, Diverged; whatever is sent raises nothing."""
-        self._require_sound()
-        if self._unavailable is not None:
-            raise OrderingUnavailable(self._unavailable)
+        Raises QueueFull, OrderingUnavailable (CatchingUp), Diverged, and then nothing was taken; whatever is sent
+        raises nothing."""
+        self._progress.require_writable()
         try:
             judged = await self._ingress.judge(transactions, self._clock.now_ms())
             refused = await self._refusals_of(judged)
         except StoreUnavailable as error:
             raise OrderingUnavailable(str(error)) from error
         accepted = [each.parsed for each in judged if each.parsed is not None and not each.code]
-        self._require_sound()
+        if accepted:
+            await self._proposing.confirm(_CONFIRMED_S)
+        self._progress.require_writable()
         answers = dict(zip(accepted, self._pool.add(accepted), strict=True)) if accepted else {}
         if answers:
-            await asyncio.wait(answers.values(), timeout=self._settings.answer_timeout_s)
+            await self._answered(list(answers.values()))
+            self._withdraw([parsed.id for parsed, answer in answers.items() if not answer.done()], len(answers))
         results = []
         for position, each in enumerate(judged):
             answer = answers.get(each.parsed) if each.parsed is not None else None
             if answer is None:
                 results.append(refused[position])
-            elif answer.done():
+            elif answer.done() and not answer.cancelled():
                 results.append(answer.result())
             else:
                 results.append(TransactionResult(each.parsed.id if each.parsed else None, "unknown", "unknown"))
         return results
 
+    async def finality(self, size: int) -> bool:
+        """Waits until a quorum cosigned a checkpoint of at least `size` leaves; False after `answer_timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.answer_timeout_s), self.subscribe() as changed:
+                while self.final_size < size:
+                    self._require_sound()
+                    changed.clear()
+                    await changed.wait()
+        return self.final_size >= size
+
+    async def current(self) -> None:
+        """Returns when everything is executed here that was ordered, by whomever, before the call: a read after it is
+        linearizable. Raises OrderingUnavailable without a majority of the order, or where it takes too long."""
+        self._require_sound()
+        try:
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                tip = await self._orderer.tip()
+                await self._progress.reached(tip)
+        except TimeoutError:
+            raise OrderingUnavailable("this replica is too far behind the order: read another one") from None
+
     async def refusals(self, limit: int) -> list[dict[str, Any]]:
         """Transactions refused before they were ordered, newest first; at most 1,000 are kept."""
-        await self._flush_refusals()
-        return await self._store.refusals(limit)
+        return await self._refusals.newest(limit)
 
     def status(self) -> dict[str, Any]:
-        """height, size, time_ms, members, orderer, proposer, queue, state (serving, waiting or diverged)."""
-        state = "diverged" if self._fault else "waiting" if self._unavailable else "serving"
-        head = self.head
+        """height, size, time_ms, final_height, final_size, members, replicas (one row a member: name, height, size, lag
+        in blocks, reachable), orderer, order, proposer, queue, alarms, and the state: serving, waiting, catching-up or
+        diverged."""
+        progress, head = self._progress, self.head
+        state = "waiting" if progress.unavailable else "serving" if progress.target is None else "catching-up"
         return {
             "channel": self.channel,
+            "member": self._founded.member,
             "height": head.height,
             "size": head.size,
             "time_ms": head.time_ms,
-            "members": sorted(genesis.members(self._founded.policy)),
+            "final_height": self.final_height,
+            "final_size": self.final_size,
+            "members": sorted(key.name for _, key in self._attestations.policy.witnesses),
+            "replicas": self._replicas(),
             "orderer": self._orderer.name,
-            "proposer": self._founded.member,
+            "order": self._orderer.state(),
+            "proposer": self._orderer.proposer,
             "queue": len(self._pool),
+            "forwarded": self._forwarding.sent,
             "next_due_ms": head.next_due_ms,
-            "state": state,
+            "alarms": self._alarms.as_rows(),
+            "state": "diverged" if progress.fault else state,
         }
 
     async def check_orderer(self) -> None:
         """Return if writes are possible now, else raise OrderingUnavailable."""
-        if self._unavailable is not None:
-            raise OrderingUnavailable(self._unavailable)
+        if self._progress.unavailable is not None:
+            raise OrderingUnavailable(self._progress.unavailable)
         await self._orderer.check()
 
     async def check_log(self) -> None:
-        """Return unless the replica halted. Raises Diverged."""
-        self._require_sound()
+        """Return unless the replica halted or is behind the order it found. Raises Diverged, CatchingUp."""
+        self._progress.require_current()
 
-    # ---- loading
+    # ---- what peers ask (ledger.replication.peers.Reception)
 
-    async def _load(self) -> None:
-        loaded = await genesis.load(self._store, self._founded)
-        self._machine = Machine(
-            channel=self.channel,
-            members=genesis.members(self._founded.policy),
-            contracts_root=self._founded.genesis.contracts_root,
-            head=loaded.head,
-            cache=loaded.cache,
-            verdicts=self._verdicts,
-        )
-        self._publish(loaded.head, loaded.checkpoint)
+    async def take_transactions(self, contents: Sequence[bytes]) -> int:
+        """See Reception."""
+        return await self.reception.take_transactions(contents)
 
-    async def _guard(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def take_cosignatures(self, notes: Sequence[bytes]) -> None:
+        """See Reception."""
+        await self.reception.take_cosignatures(notes)
+
+    async def give_blocks(self, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        """See Reception."""
+        return await self.reception.give_blocks(from_height, limit, size)
+
+    async def give_receipts(self, height: int) -> BlockReceipts | None:
+        """See Reception."""
+        return await self.reception.give_receipts(height)
+
+    def peer_status(self) -> PeerStatus:
+        """See Reception."""
+        return self.reception.peer_status()
+
+    # ---- running
+
+    async def _start(self) -> None:
+        jobs: list[Job] = [self._follow, self._refusals.run, *self._exchange.jobs()]
+        if self.peers.names:
+            jobs += [self._forwarding.watch, self._trimming.run]
+        if self._orderer.name == "local":
+            await self._orderer.start(self.head.height)
+            self._progress.aim(self.head.height)
+        jobs += [self._proposing.run, self._proposing.watch]
+        self._tasks = [asyncio.create_task(self._guard(job)) for job in jobs]
+        self._tasks.append(asyncio.create_task(self._guard(self._alarms.run)))
+
+    async def _follow(self) -> None:
+        """The order may be away when a replica starts: reads are served all the same."""
+        for attempt in range(1_000_000):
+            if self._progress.target is None:
+                break
+            try:
+                await self._orderer.start(self.head.height)
+                self._progress.aim(await self._orderer.tip())
+                self._progress.unavailable = None
+                break
+            except OrderingUnavailable as error:
+                self._progress.unavailable = str(error)
+                _log.warning("waiting for the order", channel=self.channel, error=str(error))
+                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+        await self._following.run()
+
+    async def _catch_up(self, height: int) -> None:
+        self._progress.aim(max(height, self._progress.target or 0))
+        await self._transfer.catch_up(height, self._following.apply)
+
+    async def _guard(self, job: Job) -> None:
         try:
             await job()
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            fault = error if isinstance(error, Diverged) else Diverged(f"the replica halted: {error!r}")
-            _log.error("replica halted", channel=self.channel, height=self.head.height, error=str(fault))
-            self._fault = fault
-            self._pool.close(fault)
-            self._applied.set()
-            self._wake()
+            _log.debug("a job ended", exc_info=True)
+            self._halt(error if isinstance(error, Diverged) else Diverged(f"the replica halted: {error!r}"))
 
-    # ---- order
+    def _halt(self, fault: Diverged) -> None:
+        """For good: nothing is ordered, executed or signed any more, and everybody who waits is told."""
+        _log.error("replica halted", channel=self.channel, height=self.head.height, error=str(fault))
+        self._progress.halt(fault)
+        self._exchange.halted = True
+        self._pool.close(self._progress.fault)
+        if self._orderer.name != "local" and self._leaving is None:
+            self._leaving = asyncio.create_task(self._orderer.stop())  # another member proposes
+        for task in self._tasks[:-1]:  # the last one looks for the cause
+            if task is not asyncio.current_task():
+                task.cancel()
 
-    async def _propose(self) -> None:
-        """One block at a time: what arrives while a block is under way makes the next."""
-        count = 0
-        while True:
-            await self._work()
-            wait_s = min(self._settings.block_ms / 1000, self._block_s) if count > 1 else 0.0
-            await self._pool.gather(count, wait_s)
-            taken = self._pool.take(self._settings.block_bytes_max, TRANSACTIONS_MAX)
-            count = len(taken)
-            try:
-                old = await self._store.known([ticket.parsed.id for ticket in taken]) if taken else frozenset()
-                known = await self._store.results(list(old))
-            except StoreUnavailable as error:
-                await self._await_store(error)
-                self._pool.put_back()
-                continue
-            for result in known.values():
-                self._pool.resolve(first_result(result))
-            contents = [ticket.parsed.content for ticket in taken if ticket.parsed.id not in known]
-            if contents or self._is_due():
-                await self._order(contents)
+    def _keep_evidence(self, name: str, content: bytes) -> None:
+        path = self._evidence_dir / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.replace(path)
 
-    async def _work(self) -> None:
-        """Returns when transactions wait or a deadline is due; an idle ledger makes no blocks."""
-        while not self._pool.arrived.is_set() and not self._is_due():
-            due_ms = self.head.next_due_ms
-            waits = [asyncio.create_task(self._pool.arrived.wait())]
-            if due_ms is not None:
-                waits.append(asyncio.create_task(self._clock.sleep_until(due_ms)))  # type: ignore[arg-type]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in waits:
-                    task.cancel()
+    # ---- answering
 
-    def _is_due(self) -> bool:
-        due_ms = self.head.next_due_ms
-        return due_ms is not None and self._clock.now_ms() >= due_ms
+    async def _answered(self, answers: list[asyncio.Future[TransactionResult]]) -> None:
+        """Returns when all are, when nothing can be ordered any more, or after `answer_timeout_s`."""
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.create_task(asyncio.wait(answers)),
+            asyncio.create_task(self._progress.stopped.wait()),
+        ]
+        try:
+            timeout_s = self._settings.answer_timeout_s
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
 
-    async def _order(self, contents: list[bytes]) -> None:
-        head = self.head
-        block = make_block(
-            channel=self.channel,
-            height=head.height + 1,
-            previous=head.previous,
-            time_ms=max(self._clock.now_ms(), head.time_ms + 1),
-            proposer=self._founded.member,
-            contents=contents,
-            sign=self._signer.sign_block,
-        )
-        loop = asyncio.get_running_loop()
-        data, started = render_block(block), loop.time()
-        for attempt in range(1_000_000):
-            try:
-                outcome = await self._orderer.propose(block.header.height, data)
-            except OrderingUnavailable as error:
-                self._unavailable = str(error)
-                outcome = Unknown(str(error))
-            if not isinstance(outcome, Unknown):
-                break
-            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-        self._unavailable = None
-        while self.head.height < block.header.height and not isinstance(outcome, Fenced):
-            self._applied.clear()
-            await self._applied.wait()
-            self._require_sound()
-        if isinstance(outcome, Conflict | Fenced):
-            self._pool.put_back()
-        self._block_s = loop.time() - started
-        if not contents and self.head.next_due_ms == head.next_due_ms:
-            _log.warning("a due deadline made no progress", height=self.head.height, due_ms=head.next_due_ms)
-            await asyncio.sleep(_STALLED_S)
-
-    # ---- execute, commit, answer
-
-    async def _follow(self) -> None:
-        async for ordered in self._orderer.watch(self.head.height + 1):
-            await self._apply(ordered)
-
-    async def _apply(self, ordered: Ordered) -> None:
-        while True:
-            try:
-                block = parse_block(ordered.data)
-                self._machine.check(block)
-                executed, note = await self._commit(block, ordered.revision)
-                break
-            except (BlockInvalid, BlockRefused, StateTampered) as error:
-                raise Diverged(f"block {ordered.height}: {error}") from error
-            except StoreUnavailable as error:
-                await self._await_store(error)
-                if self.head.height >= ordered.height:  # the commit had come through after all
-                    await self._answer_from_store()
-                    self._applied.set()
-                    return
-        self._machine.accept(executed)
-        self._publish(executed.head, note)
-        for row in executed.transactions:
-            facts = [fact_json(fact.fact) for fact in row.facts]
-            status = "committed" if row.code == "ok" else "refused"
-            if row.registered:
-                self._pool.resolve(
-                    TransactionResult(row.parsed.id, status, row.code, executed.head.height, row.log_index, facts)
-                )
-        if self._pool.in_flight():
-            await self._answer_from_store(last=executed)
-        self._applied.set()
-
-    async def _commit(self, block: Block, revision: int) -> tuple[Executed, bytes]:
-        transactions = self._machine.read(block, self._pool.by_content())
-        triples = self._machine.signatures(transactions)
-        if len(triples) >= _IN_THREAD_MIN:
-            await self._offload(self._verdicts.ahead, triples)
-        notes: list[bytes] = []
-
-        def work(source: Source) -> tuple[Executed, bytes]:
-            executed = self._machine.execute(block, revision, transactions, source)
-            ahead_ms = executed.head.time_ms - self._clock.now_ms()
-            vouched = ahead_ms <= _AHEAD_MAX_MS * max(self._clock.speed, 1.0)
-            time_s = self._clock.wall_ms() // 1000
-            notes.append(self._signer.note(executed.head.size, executed.head.root, time_s, cosigned=vouched))
-            return executed, notes[-1]
-
-        return await self._store.apply(work), notes[-1]
-
-    async def _answer_from_store(self, last: Executed | None = None) -> None:
-        """Results of what is in flight and was executed earlier, by this replica or another. What a block refused
-        without taking its id (its sender was revoked or its time was over meanwhile) is answered with that code."""
-        known = await self._store.results(list(self._pool.in_flight()))
-        for result in known.values():
-            self._pool.resolve(first_result(result))
-        if last is not None:
-            for row in last.transactions:
-                self._pool.resolve(
-                    TransactionResult(row.parsed.id, "refused", row.code, last.head.height, row.log_index)
-                )
-        else:
-            self._pool.put_back()
-
-    async def _await_store(self, error: BaseException) -> None:
-        """Returns when PostgreSQL answers again and the height was loaded from it."""
-        for attempt in range(1_000_000):
-            self._unavailable = str(error)
-            _log.warning("waiting for postgres", height=self.head.height, error=str(error))
-            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-            try:
-                await self._orderer.check()
-                await self._load()
-            except (StoreUnavailable, OrderingUnavailable) as again:
-                error = again
-                continue
-            self._unavailable = None
-            return
-
-    # ---- refusals before the order
+    def _withdraw(self, pending: list[str], asked: int) -> None:
+        """Where nothing can be ordered, what nobody was told of is refused instead of left in a queue."""
+        reason = self._progress.unavailable
+        if reason is not None and pending and len(self._pool.withdraw(pending)) == asked:
+            raise OrderingUnavailable(reason)
 
     async def _refusals_of(self, judged: Sequence[Judged]) -> dict[int, TransactionResult]:
         """By position; an authentic transaction that was executed in its time gets its first result instead."""
@@ -364,25 +352,38 @@ class Replica(Serving):
                 results[position] = first_result(first)
                 continue
             results[position] = TransactionResult(each.parsed.id if each.parsed else None, "refused", each.code)
-            self._refused.append(each.refusal(self._clock.wall_ms()))
-        del self._refused[:-REFUSALS_KEPT]
+            self._note_refusal(each)
         return results
 
-    async def _keep_refusals(self) -> None:
-        while True:
-            await asyncio.sleep(_REFUSALS_EVERY_S)
-            with contextlib.suppress(StoreUnavailable):
-                await self._flush_refusals()
+    def _note_refusal(self, judged: Judged) -> None:
+        self._refusals.add(judged.refusal(self._clock.wall_ms()))
 
-    async def _flush_refusals(self) -> None:
-        rows, self._refused = self._refused, []
-        if rows:
-            try:
-                await self._store.add_refusals(rows, REFUSALS_KEPT)
-            except StoreUnavailable:
-                self._refused = [*rows, *self._refused][-REFUSALS_KEPT:]
-                raise
+    def _replicas(self) -> list[dict[str, Any]]:
+        """One row a member: what it cosigned of our log, or said of itself, whichever is newer."""
+        rows = []
+        cosigned = self._attestations.cosigned()
+        for name in sorted({self._founded.member, *self.peers.names}):
+            contact = self._exchange.contacts.get(name)
+            size, height = cosigned.get(name, (0, 0))
+            heard = contact.heard if contact is not None else None
+            if contact is None:
+                size, height = self.head.size, self.head.height
+            elif heard is not None and heard.height > height:
+                size, height = heard.size, heard.height
+            rows.append(
+                {
+                    "name": name,
+                    "height": height,
+                    "size": size,
+                    "cosigned_size": cosigned.get(name, (0, 0))[0],
+                    "lag": max(0, self.head.height - height),
+                    "reachable": True if contact is None else contact.reachable,
+                    "proposer": name == self._orderer.proposer,
+                    "error": "" if contact is None else contact.error,
+                }
+            )
+        return rows
 
     async def _party(self, party: str) -> bytes | None:
-        known, body = self._machine.cache.peek("party", party)
+        known, body = self._following.machine.cache.peek("party", party)
         return body if known else (await self._store.record("party", party))[0]

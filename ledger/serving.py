@@ -1,22 +1,27 @@
-"""What a replica shows of committed blocks: results, records, facts, tiles, proofs. Reads need no order and no lock."""
+"""What a replica shows of committed blocks: results, records, facts, tiles, and proofs under the final checkpoint.
+
+Reads need no order and no lock. A record or a result is shown once it is committed here; a proof, once a quorum has
+cosigned a checkpoint that covers it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
 
-from ledger.errors import Diverged
+from ledger.errors import NotFinalYet
 from ledger.founding import Founded
 from ledger.log import merkle
 from ledger.log.entry import fact_part
 from ledger.log.proof import transaction_part, write_opening, write_proof
 from ledger.log.tiles import HASH_BYTES, TILE_WIDTH, TileId, encode_bundle
-from ledger.machine import Head, Machine
+from ledger.machine import Head
 from ledger.ordering.pool import TransactionResult
+from ledger.ordering.progress import Progress
+from ledger.replication.attestation import Attestations
 from ledger.store.store import ResultRow, Store
 
 
@@ -38,19 +43,31 @@ class FactRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Serving:
     """The reading half of a replica. Every method may raise Diverged once the replica has halted."""
 
-    def __init__(self, store: Store, founded: Founded) -> None:
+    def __init__(self, store: Store, founded: Founded, progress: Progress, attestations: Attestations) -> None:
         self.channel = founded.genesis.channel
         self._store = store
         self._founded = founded
-        self._machine: Machine
-        self._fault: Diverged | None = None
-        self._published: tuple[Head, bytes]
-        self._subscribers: set[asyncio.Event] = set()
+        self._progress = progress
+        self._attestations = attestations
 
     @property
     def head(self) -> Head:
         """The newest committed block."""
-        return self._published[0]
+        return self._progress.head
+
+    @property
+    def final_size(self) -> int:
+        """Leaves below this are under a checkpoint that a quorum cosigned."""
+        return self._attestations.final.size
+
+    @property
+    def final_height(self) -> int:
+        """The last final block."""
+        return self._attestations.final.height
+
+    def attested(self, index: int) -> int:
+        """How many members cosigned a checkpoint that covers this leaf."""
+        return self._attestations.attested(index)
 
     async def transaction(self, transaction_id: str) -> TransactionResult | None:
         """The first result of a transaction, None where none was executed."""
@@ -89,19 +106,14 @@ class Serving:
             for row in rows
         ]
 
-    @contextlib.asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the height grows (or the replica halts); whoever waits for it clears it."""
-        event = asyncio.Event()
-        self._subscribers.add(event)
-        try:
-            yield event
-        finally:
-            self._subscribers.discard(event)
+    def subscribe(self) -> AbstractAsyncContextManager[asyncio.Event]:
+        """An event that is set whenever the height or the final height grows (or the replica halts); whoever waits for
+        it clears it."""
+        return self._progress.subscribe()
 
     async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None:
         """The `.tlog-proof` and the opening of a transaction (salt and command) or of one of its facts (nothing else);
-        None where there is no such transaction or fact, or its body was erased."""
+        None where there is no such transaction or fact, or its body was erased. Raises NotFinalYet."""
         self._require_sound()
         found = (await self._store.results([transaction_id])).get(transaction_id)
         if found is None or (fact_index is not None and not 0 <= fact_index < len(found.facts)):
@@ -116,9 +128,12 @@ class Serving:
         return proof, write_opening(entry, receipt=found.receipt, fact=fact_part(found.facts, salt, fact_index))
 
     async def checkpoint(self) -> bytes:
-        """The newest checkpoint, signed and cosigned by this member."""
+        """The newest checkpoint that a quorum cosigned. Raises NotFinalYet while there is none."""
         self._require_sound()
-        return self._published[1]
+        final = self._attestations.final
+        if not final.note:
+            raise NotFinalYet("no checkpoint has a quorum of cosignatures yet: the other members do not answer")
+        return final.note
 
     async def tile(self, level: int, number: int, width: int) -> bytes | None:
         """The first `width` hashes of a tile, None where the log has not that many."""
@@ -138,24 +153,19 @@ class Serving:
         return self._founded.policy
 
     async def _included(self, index: int) -> tuple[bytes, bytes]:
-        """The entry and its proof under the newest checkpoint."""
-        head, note = self._published
-        ranges = merkle.inclusion_ranges(index, head.size)
+        """The entry and its proof under the final checkpoint. Raises NotFinalYet."""
+        final = self._attestations.final
+        if index >= final.size:
+            raise NotFinalYet(
+                f"leaf {index} is committed and cosigned by {self.attested(index)} members, which is no quorum yet"
+            )
+        ranges = merkle.inclusion_ranges(index, final.size)
         tiles = await self._store.tiles(merkle.range_tiles(ranges))
         (entry,) = await self._store.entries(index, 1)
-        return entry, write_proof(index, merkle.prove(ranges, tiles), note)
+        return entry, write_proof(index, merkle.prove(ranges, tiles), final.note)
 
     def _require_sound(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-
-    def _publish(self, head: Head, checkpoint: bytes) -> None:
-        self._published = (head, checkpoint)
-        self._wake()
-
-    def _wake(self) -> None:
-        for event in self._subscribers:
-            event.set()
+        self._progress.require_sound()
 
 
 def first_result(row: ResultRow) -> TransactionResult:

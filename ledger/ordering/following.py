@@ -123,6 +123,7 @@ class Following:
                     return
         self.machine.accept(executed)
         await self._committed(executed.head, note)
+        self._progress.require_sound()  # what the others signed may have told that this block differs
         self._progress.publish(executed.head)
         await self._answer(executed)
 
@@ -183,7 +184,6 @@ class Following:
         """Returns when the store answers again and the height was loaded from it."""
         for attempt in range(1_000_000):
             self._progress.unavailable = str(error)
-            self._progress.wake()
             _log.warning("waiting for the store", height=self._progress.head.height, error=str(error))
             await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
             try:

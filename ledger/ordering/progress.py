@@ -16,16 +16,37 @@ from ledger.machine import Head
 class Progress:
     """One for each replica; not for several event loops.
 
-    unavailable: why nothing can be ordered at the moment. target: the height to be reached before the replica serves
-    writes, None once it has been."""
+    target: the height to be reached before the replica serves writes, 0 while it is not known, None once it has been.
+    stopped: set while nothing can be ordered."""
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.head: Head
         self.fault: Diverged | None = None
-        self.unavailable: str | None = None
         self.target: int | None = 0
+        self.stopped = asyncio.Event()
+        self._unavailable: str | None = None
         self._subscribers: set[asyncio.Event] = set()
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why nothing can be ordered at the moment."""
+        return self._unavailable
+
+    @unavailable.setter
+    def unavailable(self, reason: str | None) -> None:
+        changed = (reason is None) != (self._unavailable is None)
+        self._unavailable = reason
+        if reason is None:
+            self.stopped.clear()
+        else:
+            self.stopped.set()
+        if changed:
+            self.wake()
+
+    def aim(self, height: int) -> None:
+        """The order is known to reach this height."""
+        self.target = None if self.head.height >= height else height
 
     def publish(self, head: Head) -> None:
         """The block is committed, or loaded."""

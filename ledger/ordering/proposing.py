@@ -55,6 +55,7 @@ class Proposing:
         self._clock = clock
         self._settings = settings
         self._block_s = 0.0
+        self._sure_s = -1e9
 
     async def run(self) -> None:
         """One block at a time: what arrives while a block is under way makes the next."""
@@ -74,15 +75,18 @@ class Proposing:
             if contents or self._is_due():
                 await self._order(contents)
 
-    async def confirm(self) -> None:
-        """Return if proposals are possible now, else raise OrderingUnavailable; nobody waits in a queue for nothing."""
+    async def confirm(self, within_s: float = 0.0) -> None:
+        """Return if proposals are possible, or were within the last seconds, else raise OrderingUnavailable: so nobody
+        waits in a queue for nothing."""
+        if asyncio.get_running_loop().time() - self._sure_s < within_s:
+            return
         try:
             await self._orderer.check()
         except OrderingUnavailable as error:
             self._progress.unavailable = str(error)
-            self._progress.wake()
             raise
         self._progress.unavailable = None
+        self._sure_s = asyncio.get_running_loop().time()
 
     async def watch(self) -> None:
         """While something waits or nothing can be ordered, asks whether that changed."""
@@ -164,10 +168,10 @@ class Proposing:
                 outcome = await self._orderer.propose(height, data)
             except OrderingUnavailable as error:
                 self._progress.unavailable = str(error)
-                self._progress.wake()
                 outcome = Unknown(str(error))
             if not isinstance(outcome, Unknown):
                 self._progress.unavailable = None
+                self._sure_s = asyncio.get_running_loop().time()
                 return outcome
             if self._progress.head.height >= height:  # a block of this height came by `watch`, ours or another
                 return Conflict()

@@ -31,7 +31,6 @@ class FinalCheckpoint:
 
     size: int
     height: int
-    root: bytes
     note: bytes
 
 
@@ -87,7 +86,7 @@ class Attestations:
         self._trees: OrderedDict[int, _Tree] = OrderedDict()
         self._ahead: dict[str, OrderedDict[int, _Signed]] = {}
         self._cosigned: dict[str, tuple[int, int]] = {}
-        self.final = FinalCheckpoint(0, 0, b"", b"")
+        self.final = FinalCheckpoint(0, 0, b"")
         self.use(policy)
 
     def use(self, policy: Policy) -> None:
@@ -213,7 +212,7 @@ class Attestations:
         else:
             log_line = next(iter(tree.log_lines.values()))
             note = render_note(tree.text, [log_line, *(tree.lines[name] for name in sorted(tree.lines))])
-        self.final = FinalCheckpoint(size, tree.height, tree.root, note)
+        self.final = FinalCheckpoint(size, tree.height, note)
 
     def _is_quorum(self, members: Iterable[str]) -> bool:
         return self.policy.quorum_met({self._names[name] for name in members if name in self._names})

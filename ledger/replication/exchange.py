@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from ledger.errors import PeerUnavailable, QueueFull, StoreUnavailable
+from ledger.errors import ReplicaError, StoreUnavailable
 from ledger.log.checkpoint import checkpoint_text
 from ledger.machine import Head
 from ledger.marker import Marker
@@ -52,7 +52,7 @@ class Contact:
 
 
 class Exchange:
-    """One replica's."""
+    """One replica's. grown: called when more may have become final. halted: no signature leaves any more."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Exchange:
         store: Store,
         offload: Offload,
         origin: str,
+        grown: Callable[[], None],
     ) -> None:
         self._attestations = attestations
         self._peers = peers
@@ -69,10 +70,12 @@ class Exchange:
         self._store = store
         self._offload = offload
         self._origin = origin
+        self._told = grown
         self._mine: list[tuple[int, bytes, bytes]] = []
         self._due = asyncio.Event()
         self._grown = asyncio.Event()
-        self._stored = 0
+        self._stored = self._newest = 0
+        self.halted = False
         self.contacts = {name: Contact() for name in peers.names}
 
     def restore(self, final: FinalCheckpoint) -> None:
@@ -83,18 +86,19 @@ class Exchange:
     async def committed(self, head: Head, note: bytes) -> None:
         """A block is committed with our note of it. Where our signature is a quorum it is final on return."""
         self._attestations.executed(head.size, head.height, head.root)
+        self._newest = head.size
         if note != checkpoint_text(self._origin, head.size, head.root).encode():  # signed, then
             self._mine.append((head.size, head.root, note))
         if not self.contacts:
             await self.release()
         else:
             self._due.set()
-            self._grown.set()
+            self._settle()
 
     async def release(self) -> None:
-        """Let our signatures go: the marker first."""
+        """Let our signatures go: the marker first. None goes once the replica has halted."""
         mine, self._mine = self._mine, []
-        if not mine:
+        if not mine or self.halted:
             return
         size, root, _ = mine[-1]
         await self._offload(self._marker.record, size, root)
@@ -102,7 +106,7 @@ class Exchange:
             self._attestations.take(note)
             for contact in self.contacts.values():
                 contact.put(size, note)
-        self._grown.set()
+        self._settle()
 
     def hear(self, notes: Sequence[bytes]) -> int:
         """Count what peers signed; forged and foreign notes are dropped. How many were of use."""
@@ -112,12 +116,18 @@ class Exchange:
                 used += self._attestations.take(note)
             except VerificationError as error:
                 _log.warning("a note was dropped", code=error.code, error=str(error)[:200])
-        self._grown.set()
+        self._settle()
         return used
 
     def jobs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs for as long as the replica does: releases, keeps what became final, visits each peer."""
         return [self._releasing, self._keeping, *(partial(self._visit, name) for name in self.contacts)]
+
+    def _settle(self) -> None:
+        """Whoever waits for finality looks again."""
+        if self._attestations.final.size > self._stored:
+            self._grown.set()
+            self._told()
 
     async def _releasing(self) -> None:
         while True:
@@ -127,12 +137,12 @@ class Exchange:
             await asyncio.sleep(EVERY_S)
 
     async def _keeping(self) -> None:
-        """The final checkpoint outlives a restart; where one member is the quorum its block row does."""
+        """The final checkpoint outlives a restart; where one member is the quorum its block's row does, if it signed."""
         while True:
             await self._grown.wait()
             self._grown.clear()
             final = self._attestations.final
-            if final.size > self._stored and not self._attestations.alone():
+            if final.size > self._stored and not (self._attestations.alone() and final.size == self._newest):
                 try:
                     await self._store.save_final(FinalRow(final.size, final.height, final.note))
                     self._stored = final.size
@@ -148,7 +158,7 @@ class Exchange:
             try:
                 if contact.reachable is not True or not contact.queue:
                     self._heard(contact, await self._peers.status(name))
-                while contact.queue:
+                while contact.queue and not self.halted:
                     contact.filled.clear()
                     notes = dict(contact.queue)
                     await self._peers.cosign(name, list(notes.values()))
@@ -157,7 +167,7 @@ class Exchange:
                     await asyncio.sleep(EVERY_S)
                 failures = 0
                 await self._filled(contact)
-            except (PeerUnavailable, QueueFull) as error:
+            except ReplicaError as error:
                 if contact.reachable is not False:
                     _log.warning("a member does not answer", member=name, error=str(error))
                 contact.reachable, contact.error = False, str(error)

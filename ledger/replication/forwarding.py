@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from ledger.errors import NotProposer, PeerUnavailable, QueueFull
+from ledger.errors import NotProposer, PeerUnavailable, QueueFull, ReplicaError
 from ledger.ordering.orderer import Orderer
 from ledger.ordering.pool import Pool, Ticket
 from ledger.replication.peers import Peers
@@ -45,7 +45,7 @@ class Forwarding:
         except QueueFull as error:
             self._pool.recall(only=tickets)
             await asyncio.sleep(min(error.retry_after_s, AGAIN_S))
-        except PeerUnavailable as error:
+        except ReplicaError as error:
             if not isinstance(error, NotProposer) and proposer is not None and not self._orderer.leads:
                 _log.info("not forwarded", proposer=proposer, transactions=len(tickets), error=str(error))
             self._pool.recall(only=tickets)

@@ -30,7 +30,8 @@ class GivenBlock:
 
 
 class TransactionReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member made of one transaction: write-set hash and receipt hash, hex."""
+    """What a member made of one transaction (id empty: of the deadlines that fell due): write-set hash and receipt
+    hash, hex."""
 
     id: str
     code: str

@@ -1,0 +1,156 @@
+"""When a member signs another tree than ours: say so, find the block and transaction, keep what proves it.
+
+    contradiction ─▶ a quorum signed that tree? ─yes─▶ we are the ones who differ: halt, sign nothing more
+                          │
+                          ├─▶ the receipts of both sides, bisected: first block, first transaction, in what they differ
+                          └─▶ the key signed our tree as well? ─▶ evidence, a file of its own
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from ledger.errors import Diverged, PeerUnavailable, StoreUnavailable
+from ledger.ordering.progress import Progress
+from ledger.replication.attestation import Contradiction
+from ledger.replication.divergence import Divergence, block_receipts, first_divergence
+from ledger.replication.evidence import SignedNotes
+from ledger.replication.peers import BlockReceipts, Peers
+from ledger.store.store import Store
+from ledger.verify import VerificationError
+from ledger.verify.policy import Policy
+from runtime.logs import get_logger
+
+_log = get_logger("ledger.alarm")
+
+KEPT: Final = 64
+_ASK_S: Final = 10.0
+
+KeepEvidence = Callable[[str, bytes], None]
+"""name, content: makes a file durable"""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """`what`: the first difference, where it could be found; `evidence`: names of the files that prove a double
+    signature."""
+
+    member: str
+    size: int
+    height: int
+    what: str
+    evidence: tuple[str, ...]
+
+
+class Alarms:
+    """One replica's; the newest KEPT are remembered. halt: stops the replica for good."""
+
+    def __init__(
+        self,
+        *,
+        progress: Progress,
+        store: Store,
+        peers: Peers,
+        origin: str,
+        policy: Policy,
+        halt: Callable[[Diverged], None],
+        keep: KeepEvidence,
+    ) -> None:
+        self._progress = progress
+        self._store = store
+        self._peers = peers
+        self._halt = halt
+        self._keep = keep
+        self._notes = SignedNotes(origin, [*policy.logs, *(key for _, key in policy.witnesses)])
+        self._open: deque[Contradiction] = deque(maxlen=KEPT)
+        self._rung = asyncio.Event()
+        self.raised: deque[Alarm] = deque(maxlen=KEPT)
+
+    def contradicted(self, found: Contradiction) -> None:
+        """For ledger.replication.attestation: at once what cannot wait, the rest by `run`."""
+        _log.error("a member signed another tree", member=found.member, size=found.size, height=found.height)
+        if found.outvoted:
+            self._halt(Diverged(f"block {found.height}: a quorum signed another tree of {found.size} leaves than ours"))
+        self._open.append(found)
+        self._rung.set()
+
+    async def run(self) -> None:
+        """For ever; goes on when the replica has halted, because then it is most wanted."""
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            while self._open:
+                await self._investigate(self._open.popleft())
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """For the status, newest first."""
+        return [asdict(alarm) for alarm in reversed(self.raised)]
+
+    async def _investigate(self, found: Contradiction) -> None:
+        difference: Divergence | None = None
+        with suppress(PeerUnavailable, StoreUnavailable, LookupError, TimeoutError):
+            async with asyncio.timeout(_ASK_S):
+                ours = _Ours(self._store, self._progress)
+                difference = await first_divergence(ours, _Theirs(self._peers, found.member))
+        what = str(difference) if difference is not None else f"block {found.height}: another tree was signed"
+        evidence: tuple[str, ...] = ()
+        with suppress(StoreUnavailable, VerificationError):
+            evidence = await self._prove(found)
+        alarm = Alarm(found.member, found.size, found.height, what, evidence)
+        self.raised.append(alarm)
+        _log.error("divergence", **asdict(alarm))
+        if found.outvoted:
+            self._halt(Diverged(f"this replica differs from a quorum of the members, of them {found.member}: {what}"))
+
+    async def _prove(self, found: Contradiction) -> tuple[str, ...]:
+        """Files that show that a key signed both trees, where it did."""
+        files: list[bytes] = []
+        if found.ours:
+            files += self._notes.observe(found.ours, ours=True).evidence
+        observed = self._notes.observe(found.theirs, ours=False)
+        files += observed.evidence
+        for pair in observed.pairs:
+            tiles = await self._store.tiles(pair.tiles())
+            with suppress(VerificationError, KeyError):
+                files.append(pair.prove(tiles))
+        names = []
+        for content in files:
+            names.append(f"equivocation-{sha256(content).hexdigest()[:16]}.json")
+            self._keep(names[-1], content)
+        return tuple(names)
+
+
+class _Ours:
+    def __init__(self, store: Store, progress: Progress) -> None:
+        self._store = store
+        self._progress = progress
+
+    async def height(self) -> int:
+        return self._progress.head.height
+
+    async def receipts(self, height: int) -> BlockReceipts | None:
+        return await own_receipts(self._store, height)
+
+
+class _Theirs:
+    def __init__(self, peers: Peers, member: str) -> None:
+        self._peers = peers
+        self._member = member
+
+    async def height(self) -> int:
+        return (await self._peers.status(self._member)).height
+
+    async def receipts(self, height: int) -> BlockReceipts | None:
+        return await self._peers.receipts(self._member, height)
+
+
+async def own_receipts(store: Store, height: int) -> BlockReceipts | None:
+    """What this replica made of a block, as its tables say now."""
+    leaves = await store.leaves(height)
+    return None if leaves is None else block_receipts(height, leaves.entries, leaves.receipts)
