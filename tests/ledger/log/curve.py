@@ -1,4 +1,4 @@
-"""Signatures that only a crafting signer makes, on which Ed25519 libraries are known to disagree (RFC 8032 arithmetic)."""
+"""Signatures that only a crafting signer makes, on which Ed25519 libraries disagree (RFC 8032 arithmetic)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def crafted() -> dict[str, tuple[bytes, bytes]]:
     """(note, policy) by what is wrong with them; `sound` is not."""
     low = torsion()
     key, shifted = times(BASE, SECRET), add(times(BASE, SECRET), low)
-    made = {
+    return {
         "sound": sign(key, times(BASE, NONCE), NONCE),
         "nonce of mixed order": sign(key, add(times(BASE, NONCE), low), NONCE),
         "key of mixed order": sign(shifted, times(BASE, NONCE), NONCE),
@@ -32,7 +32,6 @@ def crafted() -> dict[str, tuple[bytes, bytes]]:
         "key not reduced": sign((0, 1), times(BASE, NONCE), NONCE, secret=0, key_bytes=(P + 1).to_bytes(32, "little")),
         "key off the curve": sign(key, times(BASE, NONCE), NONCE, key_bytes=off_curve()),
     }
-    return made
 
 
 def sign(

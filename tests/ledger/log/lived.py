@@ -1,4 +1,4 @@
-"""The log that the shared vectors are made of: every kind of entry, one of each file a verifier reads, keys from seeds."""
+"""The log that the shared vectors are made of: each kind of entry, one of each file a verifier reads, fixed keys."""
 
 from __future__ import annotations
 

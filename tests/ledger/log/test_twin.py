@@ -46,7 +46,7 @@ def test_the_twin_gives_the_same_verdicts_where_a_browser_has_no_ed25519(tmp_pat
     document = json.loads(vectors.FILE.read_text())
     crafted = [case for case in document["cases"] if str(case["files"].get("note", "")).startswith("note ")]
     assert len(crafted) == 10
-    document["cases"] = crafted + [case for case in document["cases"][: len(vectors.SOUND)]]
+    document["cases"] = crafted + document["cases"][: len(vectors.SOUND)]
     file = tmp_path / "some.json"
     file.write_text(json.dumps(document))
     assert_same(document, twin(file, "computed"))
