@@ -114,10 +114,10 @@ def unknown_is_failure() -> Iterator[None]:
 def skipped_on_reconnect() -> Iterator[None]:
     original = Link.watch
 
-    def late(self: Link, first: str, last: str, revision: int) -> Watch:
-        watch = original(self, first, last, revision)
-        if "/block/" in first and self.__dict__.setdefault("opened", 0):
-            watch._place = min(watch._place + 1, len(self.etcd.history) + 1)
+    def late(self: Link, first: bytes, last: bytes, revision: int, server: int = 0) -> Watch:
+        watch = original(self, first, last, revision, server)
+        if b"/block/" in first and self.__dict__.setdefault("opened", 0):
+            watch.place = min(watch.place + 1, len(self.etcd.history) + 1)
         self.__dict__["opened"] = 1
         return watch
 

@@ -94,8 +94,8 @@ class Cluster:
 
     def leader(self) -> Member | None:
         """Who holds the lease, if it runs."""
-        holder = self.etcd.get(f"/gridpact/{CHANNEL}/proposer")
-        name = None if holder is None or holder.value is None else holder.value.decode()
+        holder = self.etcd.get(f"/gridpact/{CHANNEL}/proposer".encode())
+        name = None if holder is None else holder.value.decode()
         return next((member for member in self.members if member.name == name and member.up), None)
 
     # ---- life and death

@@ -46,7 +46,7 @@ class Saboteur:
         self._healing.clear()
         self._doomed.clear()
         cluster = self.cluster
-        cluster.etcd.regain()
+        cluster.etcd.elect()
         cluster.network.cut.clear()
         for member in cluster.members:
             member.wanted = True
@@ -187,16 +187,16 @@ class Saboteur:
 
     def leader_loss(self) -> bool:
         """A new leader within a second; streams break."""
-        self.cluster.etcd.lose_majority()
+        self.cluster.etcd.lose_leader()
         for member in self.cluster.members:
             if self.random.random() < 0.5:
                 member.link.break_watches()
-        self._for(self._between(0.1, 1.2), self.cluster.etcd.regain)
+        self._for(self._between(0.1, 1.2), self.cluster.etcd.elect)
         return True
 
     def majority_loss(self) -> bool:
-        self.cluster.etcd.lose_majority()
-        self._for(self._between(1.0, 6.0), self.cluster.etcd.regain)
+        self.cluster.etcd.lose_leader()
+        self._for(self._between(1.0, 6.0), self.cluster.etcd.elect)
         return True
 
     def order_cut(self) -> bool:

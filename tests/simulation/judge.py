@@ -61,7 +61,7 @@ class Judge:
         self.finals: dict[str, int] = {}
         self._signed: dict[tuple[str, int], bytes] = {}
         self._accounts: dict[str, Account] = {}
-        self._ordered: dict[str, bytes] = {}
+        self._ordered: dict[bytes, bytes] = {}
         self._hash = hashlib.sha256()
         self._cluster: Cluster
 
@@ -94,16 +94,17 @@ class Judge:
     # ---- the order
 
     def _put(self, new: KeyValue, old: KeyValue | None) -> None:
-        if "/block/" not in new.key:
+        prefix, found, _ = new.key.rpartition(b"/block/")
+        if not found:
             return
-        data = new.value or b""
+        data = new.value
         if self._ordered.setdefault(new.key, data) != data or old is not None:
-            self.broken(f"{new.key} was ordered twice")
-        holder = self._cluster.etcd.get(new.key.rpartition("/block/")[0] + "/proposer")
-        name = "nobody" if holder is None or holder.value is None else holder.value.decode()
+            self.broken(f"{new.key!r} was ordered twice")
+        holder = self._cluster.etcd.get(prefix + b"/proposer")
+        name = "nobody" if holder is None else holder.value.decode()
         proposer = msgspec.json.decode(data[4 : 4 + int.from_bytes(data[:4], "big")])["proposer"]
         if proposer != name:
-            self.broken(f"{proposer} ordered {new.key} while {name} held the lease")
+            self.broken(f"{proposer} ordered {new.key!r} while {name} held the lease")
 
     # ---- commits
 
@@ -115,7 +116,7 @@ class Judge:
         self.note(f"commit {member.name} {head.height} size {head.size} {head.root.hex()[:8]}")
         if first is mine:
             self.roots[head.size] = head.root
-            key = f"/gridpact/main/block/{head.height:016d}"
+            key = b"/gridpact/main/block/%016d" % head.height
             if self._ordered.get(key) != data:
                 self.broken(f"{member.name} committed a block {head.height} that was not ordered")
             self._weigh(executed)

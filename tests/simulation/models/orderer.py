@@ -10,9 +10,10 @@ from typing import Any
 
 from ledger.errors import OrderingUnavailable, OrderTampered, OrderTrimmed
 from ledger.ordering.orderer import Committed, Conflict, Fenced, Ordered, Proposed, Unknown
-from tests.simulation.models.etcd import Compacted, KeyValue, Link, NoAnswer, WatchBroken
+from tests.simulation.models.etcd import Compacted, KeyValue, Link, NoAnswer, Refused, WatchBroken
 
 LEASE_S = 3.0
+DEADLINE_S = 0.25
 _RETRY_S = 0.1
 
 
@@ -27,13 +28,13 @@ class MemoryOrderer:
         self._member = member
         self._lease_s = lease_s
         prefix = f"/gridpact/{channel}"
-        self._blocks = f"{prefix}/block/"
-        self._proposer_key = f"{prefix}/proposer"
-        self._trimmed_key = f"{prefix}/trimmed"
+        self._blocks = f"{prefix}/block/".encode()
+        self._proposer_key = f"{prefix}/proposer".encode()
+        self._trimmed_key = f"{prefix}/trimmed".encode()
         self._lease: int | None = None
         self._held_revision = 0
         self._proposer: str | None = None
-        self._answered = True
+        self._attempted: tuple[int, bytes, set[int]] = (0, b"", set())
         self._changes: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -55,6 +56,7 @@ class MemoryOrderer:
         if tip < height:
             raise OrderingUnavailable(f"the order ends at block {tip}, below our {height}: it is another one")
         if not self._tasks:
+            self._heard(await self._call(self._end_former))
             self._tasks = [asyncio.create_task(self._campaign()), asyncio.create_task(self._see_proposer())]
 
     async def stop(self) -> None:
@@ -73,23 +75,38 @@ class MemoryOrderer:
         await self.tip()
 
     async def propose(self, height: int, data: bytes) -> Proposed:
-        if self._lease is None or not self.leads:
+        if self._attempted[:2] != (height, data):
+            self._attempted = (height, data, set())
+        fences, held = self._attempted[2], self._held_revision
+        if not held and not fences:
             return Fenced(self._proposer)
-        etcd, key, held = self._link.etcd, self._key(height), self._held_revision
-
-        def create() -> Proposed:
-            existing, holder = etcd.get(key), etcd.get(self._proposer_key)
-            if existing is not None:
-                return Committed(existing.create_revision) if existing.value == data else Conflict()
-            if not self._fence_holds(holder, held):
-                return Fenced(None if holder is None else (holder.value or b"").decode())
-            return Committed(etcd.put(key, data).create_revision)
-
         try:
-            return await self._link.call(create)
+            outcome: Proposed = await self._link.call(lambda: self._create(height, data, held, fences), DEADLINE_S)
         except NoAnswer:
-            self._answered = False
+            if held:
+                fences.add(held)
             return Unknown("the order does not answer in time")
+        except Refused as error:
+            if fences:
+                return Unknown(str(error))
+            raise OrderingUnavailable(str(error)) from None
+        return outcome
+
+    def _create(self, height: int, data: bytes, held: int, fences: set[int]) -> Proposed:
+        """At the servers, as one."""
+        etcd, key = self._link.etcd, self._key(height)
+        existing, holder = etcd.get(key), etcd.get(self._proposer_key)
+        if existing is not None:
+            return Committed(existing.create_revision) if existing.value == data else Conflict()
+        if height < self._trimmed():
+            return Conflict()
+        if not self._fence_holds(holder, held):
+            if holder is not None and holder.create_revision in fences:
+                return Unknown("an earlier attempt may still be ordered")
+            return Fenced(None if holder is None else holder.value.decode())
+        if height != self._trimmed() and etcd.get(self._key(height - 1)) is None:
+            raise Refused(f"block {height} cannot follow: there is no block {height - 1}")
+        return Committed(etcd.put(key, data).create_revision)
 
     async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
         height = from_height
@@ -151,7 +168,7 @@ class MemoryOrderer:
     def state(self) -> dict[str, Any]:
         etcd = self._link.etcd
         return {
-            "endpoint": "memory", "leader": "memory" if etcd.majority else None, "members": 3, "db_bytes": 0,
+            "endpoint": "memory", "leader": "memory" if etcd.leads else None, "members": 3, "db_bytes": 0,
             "alarms": [], "proposer": self._proposer, "lease": self.leads,
         }  # fmt: skip
 
@@ -169,9 +186,19 @@ class MemoryOrderer:
                     elif not self.leads and (held := await self._call(lambda: self._take(lease))):  # noqa: B023
                         self._set(self._member, held)
                     # where it holds the lease it renews it, where not it looks whether the key is free
-                    await asyncio.sleep(self._lease_s / 3)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._lease_s / 3):
+                            await self.changed()
             except OrderingUnavailable:
                 await asyncio.sleep(_RETRY_S)
+
+    def _end_former(self) -> KeyValue | None:
+        """A lease that an earlier process of this member left is of no use to anybody."""
+        holder = self._link.etcd.get(self._proposer_key)
+        if holder is not None and holder.value == self._member.encode():
+            self._link.etcd.revoke(holder.lease)
+            return None
+        return holder
 
     def _take(self, lease: int) -> int:
         etcd = self._link.etcd
@@ -189,7 +216,7 @@ class MemoryOrderer:
             try:
                 holder = await self._call(lambda: (etcd.get(self._proposer_key), etcd.revision))
                 self._heard(holder[0])
-                watch = self._link.watch(self._proposer_key, self._proposer_key + "\0", holder[1] + 1)
+                watch = self._link.watch(self._proposer_key, self._proposer_key + b"\0", holder[1] + 1)
                 try:
                     while True:
                         self._heard((await watch.next())[-1])
@@ -199,10 +226,10 @@ class MemoryOrderer:
                 await asyncio.sleep(_RETRY_S)
 
     def _heard(self, holder: KeyValue | None) -> None:
-        if holder is None or holder.value is None:
-            self._set(None, 0)
-        elif self._held_revision and holder.create_revision < self._held_revision:
+        if self._held_revision and holder is not None and holder.mod_revision < self._held_revision:
             return  # news from before our own
+        if holder is None or holder.deleted:
+            self._set(None, 0)
         else:
             mine = holder.lease == self._lease and self._lease is not None
             self._set(holder.value.decode(), holder.create_revision if mine else 0)
@@ -219,29 +246,29 @@ class MemoryOrderer:
     # ---- keys
 
     @property
-    def _end(self) -> str:
-        return self._blocks + "~"
+    def _end(self) -> bytes:
+        return self._blocks + b"~"
 
-    def _key(self, height: int) -> str:
-        return f"{self._blocks}{height:016d}"
+    def _key(self, height: int) -> bytes:
+        return self._blocks + b"%016d" % height
 
     def _height(self, found: KeyValue) -> int:
-        return int(found.key.rpartition("/")[2])
+        return int(found.key.rpartition(b"/")[2])
 
     def _trimmed(self) -> int:
         found = self._link.etcd.get(self._trimmed_key)
-        return 1 if found is None or found.value is None else int(found.value)
+        return 1 if found is None else int(found.value)
 
     def _judged(self, found: KeyValue, height: int) -> Ordered:
         if self._height(found) != height:
             raise OrderTampered(f"block {height} is not in the order, block {self._height(found)} is")
-        if found.create_revision != found.mod_revision or found.value is None:
+        if found.create_revision != found.mod_revision:
             raise OrderTampered(f"block {height} was overwritten in the order")
         return Ordered(height, found.value, found.create_revision)
 
     def _event(self, event: KeyValue, height: int) -> Ordered | None:
         at = self._height(event)
-        if event.value is None:
+        if event.deleted:
             if at >= self._trimmed():
                 raise OrderTampered(f"block {at} was deleted from the order")
             return None
@@ -251,9 +278,7 @@ class MemoryOrderer:
 
     async def _call(self, operation: Any) -> Any:
         try:
-            answer = await self._link.call(operation)
-        except NoAnswer:
-            self._answered = False
+            answer = await self._link.call(operation, DEADLINE_S)
+        except (NoAnswer, Refused):
             raise OrderingUnavailable("the order does not answer: no majority, or no way to it") from None
-        self._answered = True
         return answer
