@@ -51,6 +51,7 @@ class Connection:
         self._token: str | None = None
         self._authenticating = asyncio.Lock()
         self._cluster = settings.cluster
+        self._down = False
 
     @property
     def endpoint(self) -> str:
@@ -74,19 +75,24 @@ class Connection:
         return await self.persist(lambda each_s: self.once(method, request, answer, each_s), deadline_s)
 
     async def persist(self, attempt: Callable[[float], Awaitable[_Answer]], deadline_s: float | None = None) -> _Answer:
-        """Repeat an attempt that raises Unanswered until it succeeds or the patience is over. The attempt gets its
-        deadline, which grows once every endpoint was asked in vain: a busy machine is slow everywhere."""
+        """Repeat an attempt that raises Unanswered until it succeeds or the patience is over; while the cluster is
+        known to be down, ask each endpoint once. The attempt gets its deadline, which grows once every endpoint was
+        asked in vain: a busy machine is slow everywhere."""
         deadline_s = deadline_s or self._settings.deadline_s
         loop = asyncio.get_running_loop()
         end = loop.time() + max(self._settings.patience_s, deadline_s * 2)
         failures: list[Unanswered] = []
         while True:
-            rounds = len(failures) // len(self._endpoints)
+            rounds = len(failures) // len(self._endpoints) + self._down
             try:
-                return await attempt(min(deadline_s * (1 + rounds), max(_PAUSE_S, end - loop.time())))
+                answer = await attempt(min(deadline_s * (1 + rounds), max(_PAUSE_S, end - loop.time())))
             except Unanswered as failure:
                 failures.append(failure)
-            if loop.time() + _PAUSE_S >= end:
+            else:
+                self._down = False
+                return answer
+            if loop.time() + _PAUSE_S >= end or (self._down and len(failures) >= len(self._endpoints)):
+                self._down = True
                 raise explain(failures, self._endpoints)
             if len(failures) % len(self._endpoints) == 0:
                 await asyncio.sleep(_PAUSE_S)
@@ -129,6 +135,8 @@ class Connection:
 
     def check_cluster(self, header: Any, endpoint: str) -> None:
         """Raises WrongCluster."""
+        if not header.cluster_id:
+            return  # answers about alarms have none
         found = f"{header.cluster_id:x}"
         if self._cluster is None:
             self._cluster = found

@@ -80,7 +80,7 @@ def explain(failures: Sequence[Unanswered], endpoints: Sequence[str]) -> Orderin
             f"majority to agree ({seen}). Start the missing etcd members; reads go on, nothing acknowledged is lost"
         )
     hint = "start etcd, or correct the endpoints"
-    if "handshake" in seen.lower() or "certificate" in seen.lower():
+    if any(word in seen.lower() for word in ("handshake", "certificate", "ssl", "tsi_")):
         hint = "check that ca, certificate and key belong together and have not expired"
     return EtcdUnreachable(f"no etcd endpoint answers ({seen}): {hint}")
 

@@ -161,7 +161,7 @@ class EtcdOrderer:
         ]
         if not fence:  # nothing may be ordered: only what became of earlier attempts is asked
             answer = await self._client.read(*in_the_way)
-            return self._judge(attempted, fence, answer.revision, answer.found, deadline_s)
+            return self._judge(attempted, fence, answer.revision, answer.found)
         try:
             answer = await self._client.txn(
                 conditions, [put(keys.block(height), attempted.data)], in_the_way, deadline_s
@@ -172,11 +172,12 @@ class EtcdOrderer:
             raise
         if answer.succeeded:
             return Committed(answer.revision)
-        return self._judge(attempted, fence, answer.revision, answer.found, deadline_s)
+        if self._origin != height and not answer.found[1].kvs and line_of(answer.found[2]) == height:
+            self._origin = height  # nothing is kept: another condition says that it is the next
+            return await self._attempt(attempted, deadline_s)
+        return self._judge(attempted, fence, answer.revision, answer.found)
 
-    def _judge(
-        self, attempted: _Attempted, fence: int, revision: int, found: tuple[Found, ...], deadline_s: float
-    ) -> Proposed:
+    def _judge(self, attempted: _Attempted, fence: int, revision: int, found: tuple[Found, ...]) -> Proposed:
         block, before, line, proposer = found
         holder = proposer.kvs[0] if proposer.kvs else None
         if block.kvs:
@@ -190,12 +191,8 @@ class EtcdOrderer:
             if held not in attempted.fences:
                 return Fenced(holder.value.decode(errors="replace") if holder is not None else None)
             return Unknown("an earlier attempt of this replica may still be ordered until its lease ends")
-        if not before.kvs:
-            if attempted.height != line_of(line):
-                raise OrderBehind(
-                    f"block {attempted.height} cannot follow: the order has no block {attempted.height - 1}"
-                )
-            self._origin = attempted.height
+        if not before.kvs and attempted.height != line_of(line):
+            raise OrderBehind(f"block {attempted.height} cannot follow: the order has no block {attempted.height - 1}")
         raise Unanswered(self._client.connection.endpoint, "the order changed meanwhile", sent=False, alive=True)
 
     async def _look(self) -> None:
