@@ -143,7 +143,7 @@ class Consortium:
 async def etcd_missing(environment: Mapping[str, str]) -> str | None:
     """Why several members cannot be had on this machine; None if they can."""
     try:
-        await call_json(["dr-ledger", "cluster", "etcd"], environment)
+        await call_json(["dr-ledger", "etcd", "find"], environment)
     except CommandFailed as error:
         return str(error).partition("\n")[2] or str(error)
     return None

@@ -1,0 +1,135 @@
+"""`dr-ledger cluster`: a consortium on one machine, for trying things out, for demonstrations and measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contracts.core.parties import Role
+from ledger.cli.consortium import certificates
+from ledger.cli.keys import read_public
+from ledger.cli.options import Json
+from ledger.cli.output import UsageError, show, show_rows
+from ledger.cluster.layout import DEFAULT_PORT, Layout
+from runtime import logs, service
+from runtime.clock import clock_from_file
+
+app = typer.Typer(no_args_is_help=True, help="A consortium on one machine: several members, each with all it needs.")
+app.add_typer(certificates.app, name="certificates")
+
+DEFAULT_DIR = Path("var/cluster")
+DEFAULT_MEMBERS = 3
+Folder = Annotated[Path, typer.Option("--data-dir", help="Folder of the consortium.")]
+Keys = list[str] | None
+
+
+@app.command()
+def up(
+    members: Annotated[
+        int | None, typer.Option("--members", min=1, max=9, help="Number of members, 3 by default; one needs no etcd.")
+    ] = None,
+    name: Annotated[
+        Keys,
+        typer.Option("--name", help="Name of a member, like member.example/agg; once for each, instead of --members."),
+    ] = None,
+    data_dir: Folder = DEFAULT_DIR,
+    tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Mutual TLS between members and towards etcd.")] = True,
+    api_tls: Annotated[bool, typer.Option("--api-tls/--no-api-tls", help="HTTPS for clients as well.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_000, help="First of four ports for each member; 0 takes free ones.")
+    ] = DEFAULT_PORT,
+    utility: Annotated[
+        Keys, typer.Option("--utility", help="Public key of a utility; made here if none is given.")
+    ] = None,
+    aggregator: Annotated[
+        Keys, typer.Option("--aggregator", help="Public key of an aggregator; made here if none is given.")
+    ] = None,
+    auditor: Annotated[
+        Keys, typer.Option("--auditor", help="Public key of an auditor; made here if none is given.")
+    ] = None,
+    clock_file: Annotated[
+        Path | None,
+        typer.Option("--clock-file", envvar="GRIDPACT_CLOCK", help="Epoch and speed of the domain clock."),
+    ] = None,
+) -> None:
+    """Found a consortium in the folder, or continue the one that is there, and run it until Ctrl-C or SIGTERM.
+
+    A process that dies is started again. Programs read what they need from cluster.json in the folder."""
+    from ledger.cluster import up as running  # SQL drivers are loaded by the commands that need them
+    from ledger.cluster.preparation import Founders, prepare
+
+    logs.configure("dr-ledger", level="warning")
+    data_dir = data_dir.resolve()
+    names = name or [f"member.gridpact.local/{place + 1}" for place in range(members or DEFAULT_MEMBERS)]
+    texts = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor}
+    founders = Founders({role: [read_public(text) for text in given or ()] for role, given in texts.items()})
+
+    async def work() -> None:
+        if (data_dir / "cluster.json").exists():
+            layout = Layout.read(data_dir)
+            if members is not None and members != len(layout.members):
+                raise UsageError(
+                    f"{data_dir} holds a consortium of {len(layout.members)}: its number changes by "
+                    "`dr-ledger members add` and `remove`; leave out --members to continue it"
+                )
+        else:
+            layout = Layout.plan(data_dir, names, tls=tls, api_tls=api_tls, port=port)
+            await prepare(layout, founders, created_ms=clock_from_file(clock_file).now_ms())
+        await running.up(layout, announce=lambda: _announce(layout))
+
+    service.run(work())
+
+
+@app.command()
+def status(data_dir: Folder = DEFAULT_DIR, json: Json = False) -> None:
+    """Show each member: addresses, process ids, height, and what it waits for."""
+    from ledger.cluster.up import states
+
+    layout = Layout.read(data_dir.resolve())
+    found = states(layout)
+    if json:
+        show({"data_dir": str(layout.folder), "orderer": layout.orderer, "members": found}, as_json=True)
+        return
+    show_rows([_status_row(each) for each in found], as_json=False)
+
+
+@app.command()
+def down(data_dir: Folder = DEFAULT_DIR) -> None:
+    """Stop a consortium that runs, or what is left of one whose `cluster up` was killed. Nothing is removed."""
+    from ledger.cluster.up import down as stop
+
+    ended = stop(Layout.read(data_dir.resolve()))
+    typer.echo(f"Stopped: {', '.join(ended)}" if ended else "Nothing of it was running.")
+
+
+def _announce(layout: Layout) -> None:
+    page = layout.as_page()
+    rows = [("member", "clients", "peers", "etcd", "policy file")]
+    rows += [
+        (
+            each["name"],
+            each["api_url"],
+            each["peer_url"],
+            (each["etcd"] or {}).get("endpoint", "-"),
+            each["policy_file"],
+        )
+        for each in page["members"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo(f"dr-ledger cluster ready: {len(layout.members)} members, order by {page['orderer']}; {layout.page}")
+
+
+def _status_row(each: dict[str, Any]) -> dict[str, Any]:
+    said = each["status"] or {}
+    return {
+        "name": each["name"],
+        "api_url": each["api_url"],
+        "replica": each["replica_pid"] or "down",
+        "etcd": each["etcd_pid"] or ("down" if each["etcd"] else "-"),
+        "height": said.get("height"),
+        "waits for": "; ".join(each["not_ready"]) or "ready",
+    }
