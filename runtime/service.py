@@ -24,6 +24,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from runtime.connections import HEAD_S, BoundedSite, spoke
 from runtime.errors import GridpactError, InsecureAddress
 from runtime.logs import get_logger
 
@@ -97,6 +98,7 @@ STOPPING = web.AppKey("stopping", asyncio.Event)
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem whose `reference` is also in the log; an unexpected one shows no more."""
+    spoke(request)
     try:
         return await handler(request)
     except ProblemError as error:
@@ -130,11 +132,11 @@ async def serve(
     Prints one line with the address to stdout when it answers; port 0 takes a free one. Raises InsecureAddress.
     """
     refuse_plain_http(host, ssl)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, keepalive_timeout=HEAD_S)
     with _stop_signal() as stop:
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, ssl_context=ssl).start()
+            await BoundedSite(runner, host, port, ssl_context=ssl).start()
             print(f"{name} ready at {address(runner, host, ssl)}", flush=True)
             await stop.wait()
         finally:
