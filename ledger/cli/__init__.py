@@ -12,7 +12,8 @@ from collections.abc import Callable
 import typer
 
 from contracts.core.errors import CodecError
-from ledger.cli import cluster, evidence, keys, operations, reading, replica, sending
+from ledger.cli import evidence, keys, operations, reading, replica, sending
+from ledger.cli.consortium import cluster, etcd, members
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -33,6 +34,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     operations.backup_key,
     operations.restore,
     operations.export,
+    operations.proxy,
     sending.issue,
     sending.transfer,
     sending.request_reduction,
@@ -45,6 +47,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(members.app, name="members")
+app.add_typer(etcd.app, name="etcd")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reading.app, name="show")

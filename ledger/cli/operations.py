@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -28,7 +29,7 @@ from ledger.client import LedgerClient
 from ledger.client.transport import Transport
 from ledger.config import LedgerSettings
 from runtime import logs, service
-from runtime.tls import client_context
+from runtime.tls import Certificate, client_context, server_context
 
 if TYPE_CHECKING:  # SQL drivers are loaded by the commands that need them
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -153,6 +154,50 @@ def export(
     place = {"origin": made.verified.origin, "size": made.verified.size, "cosigned_by": made.verified.cosigned_by}
     show(shown | place, as_json=json)
     typer.echo(f"Check it anywhere: python -m ledger.verify {output} --policy policy.txt", err=True)
+
+
+def proxy(
+    upstream: Annotated[
+        list[str], typer.Option("--upstream", help="Address of a replica; repeatable, or several with commas.")
+    ],
+    listen: Annotated[str, typer.Option("--listen", help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8450",
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="PEM chain of the certificate.")] = None,
+    certificate_key: Annotated[Path | None, typer.Option("--certificate-key", help="Its PEM private key.")] = None,
+    ca: Ca = None,
+    requests_max: Annotated[
+        int, typer.Option("--requests-max", min=1, max=10_000, help="Most requests and streams at once; then HTTP 503.")
+    ] = 500,
+) -> None:
+    """Forward transactions and reads to replicas until SIGTERM or Ctrl-C; it holds no key and keeps nothing."""
+    from ledger.operations.proxy import build
+
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"--listen {listen}: write HOST:PORT, for example 127.0.0.1:8450")
+    if (certificate is None) != (certificate_key is None):
+        raise UsageError("--certificate and --certificate-key belong together")
+    replicas = [url for given in upstream for url in given.split(",") if url]
+    for url in replicas:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"--upstream {url}: write https://HOST:PORT")
+        if parts.scheme == "http":
+            service.refuse_plain_http(parts.hostname, None)
+    if not replicas:
+        raise UsageError("--upstream names no replica")
+    tls = None
+    if certificate is not None and certificate_key is not None:
+        tls = server_context([Certificate(certificate, certificate_key)])
+    service.refuse_plain_http(host, tls)
+    logs.configure("dr-ledger proxy")
+    trust = client_context(ca) if any(url.startswith("https:") for url in replicas) else None
+
+    async def work() -> None:
+        app = build(replicas, ssl=trust, requests_max=requests_max)
+        await service.serve(app, host, int(port), tls, name="dr-ledger proxy")
+
+    service.run(work())
 
 
 def _settings(
