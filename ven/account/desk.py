@@ -28,7 +28,7 @@ REPORTED_FROM_NOTE = "reported_from"
 _LATE_READINGS_MS = 7 * 86_400_000  # readings may still be recorded so long after the metering deadline
 _LOOK_BACK_MS = 50 * 86_400_000  # more than any baseline preset looks back
 #: refused before it was ordered: it was damaged on its way, what is stored here is good and is sent again
-_DAMAGED = ("bad_signature", "body_invalid", "commitment_mismatch")
+_DAMAGED = ("bad_signature", "body_invalid", "commitment_mismatch", "form_invalid")
 #: refusals that say nothing about the readings: they are sealed again
 _TRY_AGAIN = ("measurement_future", "transaction_expired")
 

@@ -254,7 +254,7 @@ def test_a_day_under_contract_is_left_out_of_the_next_baseline(home):
     assert (home.state("sc2-2"), home.state("sc2-3")) == (ContractState.REJECTING, ContractState.ACCEPTING)
 
 
-@pytest.mark.parametrize("code", ["bad_signature", "body_invalid", "commitment_mismatch"])
+@pytest.mark.parametrize("code", ["bad_signature", "body_invalid", "commitment_mismatch", "form_invalid"])
 def test_what_was_damaged_on_its_way_is_sent_until_it_arrives_whole(home, code):
     home.accepts()
     home.store.meter.add(900, [(START_MS, 300)])
