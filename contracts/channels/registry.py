@@ -125,6 +125,7 @@ def anchor_checkpoint(state: State, command: AnchorCheckpoint, context: Context)
     return [
         CheckpointAnchored(
             channel=channel.channel,
+            origin=channel.origin,
             size=command.size,
             root=command.root,
             height=summary.height,

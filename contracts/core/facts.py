@@ -205,6 +205,7 @@ class CheckpointAnchored(Fact, frozen=True, kw_only=True):
     """A checkpoint of another channel counts here: everything in it can be proved."""
 
     channel: Id
+    origin: Text
     size: Count
     root: Hash
     height: Count

@@ -34,6 +34,8 @@ class VerificationError(Exception):
     evidence_malformed      bytes that are no evidence of equivocation
     evidence_key_unknown    the accused key is none of the policy
     evidence_mismatch       the two checkpoints do not contradict each other
+    disclosure_malformed    bytes that are no disclosure of another channel
+    anchor_mismatch         the disclosure's first proof is of no anchored checkpoint, or of another channel's
     """
 
     def __init__(self, code: str, message: str) -> None:

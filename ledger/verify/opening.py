@@ -17,7 +17,7 @@ one proof of absence fits many keys and a changed key would go unnoticed).
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
@@ -156,25 +156,32 @@ def verify_proof(
     if strict and parsed.extra not in (None, opening):
         raise VerificationError("proof_extra", "the extra line of the proof is not the opening")
     attestation = verify_checkpoint(parsed.checkpoint, parse_policy(policy, strict=strict), strict=strict)
+    return verify_leaf(attestation, parsed.index, parsed.hashes, opening, sender_key=sender_key)
+
+
+def verify_leaf(
+    attestation: Attestation, index: int, hashes: Sequence[bytes], opening: bytes, *, sender_key: str | None = None
+) -> Verified:
+    """As `verify_proof`, under a checkpoint that was verified before (or that another log vouches for)."""
     opened = _read_opening(opening)
     entry = opened["entry"]
     checkpoint = attestation.checkpoint
     leaf = leaf_hash(canonical.encode(entry))
-    verify_inclusion(leaf, parsed.index, checkpoint.size, parsed.hashes, checkpoint.root)
+    verify_inclusion(leaf, index, checkpoint.size, hashes, checkpoint.root)
     if checkpoint.origin.rpartition("/")[2] != entry["channel"]:
         raise VerificationError("channel_mismatch", f"{entry['channel']!r} is not the channel of {checkpoint.origin!r}")
     if entry["kind"] == "block":
         record = _check_record(opened.get("record"), entry)
-        return Verified(parsed.index, attestation, entry, None, None, None, record, False)
+        return Verified(index, attestation, entry, None, None, None, record, False)
     if entry["kind"] == "tick":
         settled = _require(entry["receipt"], _RECEIPT)
         fact = _check_fact(opened.get("fact"), settled, None)
-        return Verified(parsed.index, attestation, entry, settled, fact, None, None, False)
+        return Verified(index, attestation, entry, settled, fact, None, None, False)
     sender_verified = _check_sender(entry, sender_key)
     receipt = _check_receipt(opened.get("receipt"), entry)
     salt, body = _check_transaction(opened.get("transaction"), entry)
     fact = _check_fact(opened.get("fact"), receipt, salt)
-    return Verified(parsed.index, attestation, entry, receipt, fact, body, None, sender_verified)
+    return Verified(index, attestation, entry, receipt, fact, body, None, sender_verified)
 
 
 def verify_payment(proof: bytes, policy: bytes, opening: bytes, *, strict: bool = True) -> Payment:

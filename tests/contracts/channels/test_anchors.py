@@ -65,8 +65,9 @@ def test_a_quorum_of_the_childs_members_anchors_its_checkpoint() -> None:
     (fact,) = net.main.run("d0", command)
     root = child.log.root(child.log.size)
     assert fact == CheckpointAnchored(
-        channel="vn-1", size=child.log.size, root=root, height=child.log.height, time_ms=child.time_ms
-    )
+        channel="vn-1", origin="test/vn-1", size=child.log.size, root=root, height=child.log.height,
+        time_ms=child.time_ms,
+    )  # fmt: skip
     known = net.main.known("vn-1")
     assert (known.size, known.root, known.height) == (child.log.size, root, child.log.height)
     kept = read(net.main.records["anchor", anchor_key("vn-1", child.log.size)], AnchorRecord)
