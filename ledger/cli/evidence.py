@@ -58,7 +58,7 @@ def diverge(
     """Find the first block, and in it the first transaction, in which the own tables differ from a peer's (exit 8)."""
     from ledger.founding import load  # SQL drivers are loaded by the commands that need them
     from ledger.replication.divergence import first_difference, first_divergence
-    from ledger.replication.sides import HttpSide, StoredSide
+    from ledger.replication.network.sides import HttpSide, StoredSide
     from ledger.store.history import History
     from runtime.database import check_schema, create_engine
     from runtime.postgres import postgres
