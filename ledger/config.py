@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ledger.ordering.etcd.settings import EtcdSettings
 from runtime.clock import Clock, clock_from_file
 from runtime.settings import ProcessSettings
 from runtime.tls import Certificate, server_context
@@ -19,7 +20,7 @@ _CLOCK_VARIABLE = "GRIDPACT_CLOCK"
 
 
 class LedgerSettings(ProcessSettings):
-    """One replica of one channel."""
+    """One replica: of one channel, and of those in the folder `channels`."""
 
     model_config = SettingsConfigDict(env_prefix="DR_LEDGER_")
 
@@ -43,6 +44,31 @@ class LedgerSettings(ProcessSettings):
     certificate: Path | None = Field(None, description="PEM chain of the server's certificate")
     certificate_key: Path | None = Field(None, description="PEM private key of the certificate")
     client_ca: Path | None = Field(None, description="PEM authorities; with it clients must show a certificate")
+
+    # ---- the other members
+    peer_host: str = Field("127.0.0.1", description="Address to listen on for the other members")
+    peer_port: int = Field(8441, ge=0, le=65_535, description="Port for the other members; 0 takes a free one")
+    peer_certificate: Path | None = Field(
+        None, description="PEM chain that names this member to the others, as server and as client"
+    )
+    peer_certificate_key: Path | None = Field(None, description="PEM private key of it")
+    peer_ca: Path | None = Field(None, description="PEM authorities for the certificates of members")
+    keys_dir: Path | None = Field(None, description="Folder of log.key and cosigner.key; by default the data folder")
+
+    # ---- the order
+    etcd_endpoints: str = Field(
+        "", description="URLs of the etcd cluster, comma-separated, one's own first; empty: a ledger of one member"
+    )
+    etcd_ca: Path | None = Field(None, description="PEM authorities for etcd's certificates")
+    etcd_certificate: Path | None = Field(None, description="PEM chain that names this member to etcd")
+    etcd_certificate_key: Path | None = Field(None, description="PEM private key of it")
+    etcd_user: str | None = Field(None, description="User of etcd, where the certificate does not name one")
+    etcd_password: SecretStr | None = Field(None, description="Password of that user")
+    etcd_cluster: str | None = Field(
+        None, description="Id of the only etcd cluster to accept, hexadecimal; by default the first that answers"
+    )
+    etcd_lease_s: int = Field(3, ge=1, le=60, description="Seconds a dead proposer keeps the others from proposing")
+    etcd_deadline_s: float = Field(0.25, gt=0, le=5, description="Seconds for an attempt at one endpoint")
 
     # ---- limits
     request_bytes_max: int = Field(4 * 1024 * 1024, ge=65_536, description="Largest request body in bytes")
@@ -74,6 +100,11 @@ class LedgerSettings(ProcessSettings):
             raise ValueError("certificate and certificate_key belong together")
         if self.client_ca is not None and self.certificate is None:
             raise ValueError("client_ca needs a certificate")
+        given = (self.peer_certificate, self.peer_certificate_key, self.peer_ca)
+        if any(given) and not all(given):
+            raise ValueError("peer_certificate, peer_certificate_key and peer_ca belong together")
+        if (self.etcd_certificate is None) != (self.etcd_certificate_key is None):
+            raise ValueError("etcd_certificate and etcd_certificate_key belong together")
         return self
 
     @classmethod
@@ -101,6 +132,51 @@ class LedgerSettings(ProcessSettings):
             return None
         return server_context([Certificate(self.certificate, self.certificate_key)], self.client_ca)
 
+    def peer_certificates(self) -> Certificate | None:
+        """How this member shows itself to the others; None: over plain HTTP, which loopback alone allows."""
+        if self.peer_certificate is None or self.peer_certificate_key is None:
+            return None
+        return Certificate(self.peer_certificate, self.peer_certificate_key)
+
+    def etcd(self, channel: str, member: str) -> EtcdSettings | None:
+        """How to reach the order of a channel; None for a ledger of one member."""
+        endpoints = [each.strip() for each in self.etcd_endpoints.split(",") if each.strip()]
+        if not endpoints:
+            return None
+        return EtcdSettings(
+            endpoints=endpoints,
+            channel=channel,
+            member=member,
+            ca=self.etcd_ca,
+            certificate=self.etcd_certificate,
+            certificate_key=self.etcd_certificate_key,
+            user=self.etcd_user,
+            password=self.etcd_password.get_secret_value() if self.etcd_password is not None else None,
+            lease_s=self.etcd_lease_s,
+            deadline_s=self.etcd_deadline_s,
+            cluster=self.etcd_cluster,
+        )
+
+    def of_channel(self, channel: str) -> Self:
+        """The settings of a further channel of this process: a folder of its own, the keys of the first."""
+        folder = self.data_dir / "channels" / channel
+        return self.model_copy(update={"data_dir": folder, "keys_dir": self.keys_dir or self.data_dir})
+
+    @property
+    def channels_dir(self) -> Path:
+        """A folder for each further channel."""
+        return self.data_dir / "channels"
+
+    @property
+    def members_file(self) -> Path:
+        """The founding members, with their keys and addresses."""
+        return self.data_dir / "members.json"
+
+    @property
+    def member_file(self) -> Path:
+        """This member, as the founders need it."""
+        return (self.keys_dir or self.data_dir) / "member.json"
+
     @property
     def genesis_file(self) -> Path:
         """What the founding members agreed on."""
@@ -109,12 +185,12 @@ class LedgerSettings(ProcessSettings):
     @property
     def log_key_file(self) -> Path:
         """Signs checkpoints under the log's name."""
-        return self.data_dir / "log.key"
+        return (self.keys_dir or self.data_dir) / "log.key"
 
     @property
     def cosigner_key_file(self) -> Path:
         """Cosigns checkpoints under the member's own name."""
-        return self.data_dir / "cosigner.key"
+        return (self.keys_dir or self.data_dir) / "cosigner.key"
 
     @property
     def policy_file(self) -> Path:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Self
 
 from contracts.core.codec import digest
@@ -266,25 +266,44 @@ class Replica(Serving):
         if self._orderer.name == "local":
             await self._orderer.start(self.head.height)
             self._progress.aim(self.head.height)
+        else:
+            jobs.append(self._stand)
         jobs += [self._proposing.run, self._proposing.watch]
         self._tasks = [asyncio.create_task(self._guard(job)) for job in jobs]
         self._tasks.append(asyncio.create_task(self._guard(self._alarms.run)))
 
     async def _follow(self) -> None:
         """The order may be away when a replica starts: reads are served all the same."""
+        if self._progress.target is not None:
+            await self._patiently(self._find_tip)
+        await self._following.run()
+
+    async def _stand(self) -> None:
+        """Runs for proposer once everything is executed that was ordered before this replica started."""
+        async with self.subscribe() as changed:
+            while self._progress.target is not None:
+                changed.clear()
+                await changed.wait()
+        await self._patiently(lambda: self._orderer.start(self.head.height))
+        _log.info("replica is current", channel=self.channel, height=self.head.height)
+
+    async def _find_tip(self) -> None:
+        tip = await self._orderer.tip()
+        if tip < self.head.height:
+            await self._orderer.start(self.head.height)  # says why an order that ends below us is not ours
+        self._progress.aim(tip)
+        self._progress.wake()
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1_000_000):
-            if self._progress.target is None:
-                break
             try:
-                await self._orderer.start(self.head.height)
-                self._progress.aim(await self._orderer.tip())
+                await step()
                 self._progress.unavailable = None
-                break
+                return
             except OrderingUnavailable as error:
                 self._progress.unavailable = str(error)
                 _log.warning("waiting for the order", channel=self.channel, error=str(error))
                 await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
-        await self._following.run()
 
     async def _catch_up(self, height: int) -> None:
         self._progress.aim(max(height, self._progress.target or 0))
