@@ -12,6 +12,7 @@ GridpactError                    everything a process can explain to its operato
 │   └── WrongDataVersion         the data folder belongs to another major version
 ├── SchemaError                  the migrations cannot be found or run
 │   └── StaleSchema              the database is not at the version this program needs
+├── Attention                    a dependency can be used, and somebody should look at it before it cannot
 └── ProblemError                 (runtime.service) an answer of the HTTP interface
 """
 
@@ -84,3 +85,7 @@ class SchemaError(GridpactError):
 
 class StaleSchema(SchemaError):
     """The database is not at the schema version of this program; the message names the command to run."""
+
+
+class Attention(GridpactError):
+    """Raised by a readiness check: the service is ready, and `/readyz` shows the message as a warning."""

@@ -17,7 +17,7 @@ import signal
 import ssl as ssl_module
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from runtime.connections import HEAD_S, BoundedSite, spoke
-from runtime.errors import GridpactError, InsecureAddress
+from runtime.errors import Attention, GridpactError, InsecureAddress
 from runtime.logs import get_logger
 
 T = TypeVar("T")
@@ -73,6 +73,18 @@ class ProblemError(GridpactError):
         self.retry_after = retry_after
 
 
+class Finding(NamedTuple):
+    """Why a dependency cannot be used, or what to look at although it can."""
+
+    reason: str | None = None
+    warning: str | None = None
+
+    def shown(self) -> dict[str, object]:
+        """As `/readyz` shows it."""
+        texts = {"reason": self.reason, "warning": self.warning}
+        return {"ready": self.reason is None} | {name: text for name, text in texts.items() if text}
+
+
 class Readiness:
     """The named dependencies without which the service cannot answer."""
 
@@ -80,13 +92,18 @@ class Readiness:
         self._checks: dict[str, Check] = {}
 
     def register(self, name: str, check: Check) -> None:
-        """Add a dependency: `check` returns when it can be used and raises when not (two seconds are allowed)."""
+        """Add a dependency: `check` returns when it can be used and raises when not (two seconds are allowed), or
+        raises Attention where it can be used but somebody should look at it."""
         self._checks[name] = check
 
     async def report(self) -> dict[str, str | None]:
         """For each dependency None, or why it cannot be used."""
-        reasons = await asyncio.gather(*(_reason(name, check) for name, check in self._checks.items()))
-        return dict(zip(self._checks, reasons, strict=True))
+        return {name: finding.reason for name, finding in (await self.findings()).items()}
+
+    async def findings(self) -> dict[str, Finding]:
+        """What each dependency's check says."""
+        found = await asyncio.gather(*(_finding(name, check) for name, check in self._checks.items()))
+        return dict(zip(self._checks, found, strict=True))
 
 
 READINESS = web.AppKey("readiness", Readiness)
@@ -188,11 +205,9 @@ async def _healthz(_: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    reasons = await request.app[READINESS].report()
-    ready = not any(reasons.values())
-    dependencies = {
-        name: {"ready": reason is None} | ({"reason": reason} if reason else {}) for name, reason in reasons.items()
-    }
+    findings = await request.app[READINESS].findings()
+    ready = all(finding.reason is None for finding in findings.values())
+    dependencies = {name: finding.shown() for name, finding in findings.items()}
     return web.json_response({"ready": ready, "dependencies": dependencies}, status=200 if ready else 503)
 
 
@@ -204,18 +219,20 @@ async def _announce_stop(app: web.Application) -> None:
     app[STOPPING].set()
 
 
-async def _reason(name: str, check: Check) -> str | None:
+async def _finding(name: str, check: Check) -> Finding:
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await check()
     except TimeoutError:
-        return f"no answer in {_CHECK_TIMEOUT_S:g} s"
+        return Finding(f"no answer in {_CHECK_TIMEOUT_S:g} s")
+    except Attention as error:
+        return Finding(warning=str(error))
     except GridpactError as error:
-        return str(error)
+        return Finding(str(error))
     except Exception as error:
         _log.warning("dependency not ready", dependency=name, error=repr(error))
-        return type(error).__name__
-    return None
+        return Finding(type(error).__name__)
+    return Finding()
 
 
 def _problem(

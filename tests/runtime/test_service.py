@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from runtime.errors import InsecureAddress, PostgresError
+from runtime.errors import Attention, InsecureAddress, PostgresError
 from runtime.service import READINESS, REGISTRY, STOPPING, ProblemError, new_app, refuse_plain_http, run, serve
 
 PROCESS = """
@@ -145,6 +145,17 @@ async def test_readiness_names_each_dependency_and_why_it_is_not_ready(client, m
             "disk": {"ready": False, "reason": "no answer in 0.1 s"},
         },
     }
+
+
+async def test_a_warning_is_shown_and_the_service_stays_ready(client):
+    async def ends_soon() -> None:
+        raise Attention("the certificate ends on 2026-12-01: renew it")
+
+    client.app[READINESS].register("certificate", ends_soon)
+    answer = await client.get("/readyz")
+    assert answer.status == 200
+    warned = {"ready": True, "warning": "the certificate ends on 2026-12-01: renew it"}
+    assert await answer.json() == {"ready": True, "dependencies": {"certificate": warned}}
 
 
 async def test_metrics_are_those_of_this_app_alone(client):
