@@ -52,13 +52,14 @@ class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a member stands. `note`: its newest signed checkpoint; `final`: the newest that a quorum cosigned; either
-    is empty where there is none."""
+    is empty where there is none. `wall_ms`: its machine's clock when it answered, 0 where it does not say."""
 
     member: str
     height: int
     size: int
     note: str
     final: str
+    wall_ms: int = 0
 
 
 class Reception(Protocol):

@@ -105,6 +105,7 @@ class ReplicaReception:
             size=head.size,
             note=(note or b"").decode(),
             final=self._attestations.final.note.decode(),
+            wall_ms=self._clock.wall_ms(),
         )
 
 
