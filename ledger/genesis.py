@@ -161,9 +161,8 @@ async def _state(store: Store) -> tuple[StateCache, int | None]:
                 due.append(int(row.key.split("/")[0]))
     buckets = {bucket: b"".join(sorted(leaves)) for bucket, leaves in leaves_of.items()}
     cache = StateCache(CheckedTree(buckets.items()))
-    empty = [bucket for bucket in range(1 << 16) if bucket not in buckets]
     if sum(map(len, buckets.values())) <= _BUCKET_BYTES_KEPT:
-        cache.fill_buckets(buckets | dict.fromkeys(empty, b""))
+        cache.fill_buckets(buckets)
     return cache, min(due, default=None)
 
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
+from itertools import chain
 from typing import Protocol
 
 from ledger.verify.merkle import node_hash
@@ -48,7 +50,7 @@ class StateTree:
 
     def __init__(self, buckets: Iterable[tuple[int, bytes]] = ()) -> None:
         """Build from the stored rows (bucket, leaves); absent buckets are empty."""
-        nodes = self._nodes = list(_empty_nodes())
+        nodes = self._nodes = list(_empty_tree())
         changed = set()
         for bucket, leaves in buckets:
             nodes[BUCKETS + bucket] = bucket_hash(leaves)
@@ -126,11 +128,11 @@ def _merge(old: bytes, changes: Mapping[bytes, bytes | None]) -> bytes:
     return b"".join(leaves)
 
 
-def _empty_nodes() -> Iterator[bytes]:
+@cache
+def _empty_tree() -> tuple[bytes, ...]:
     """The heap of an empty tree; slot 0 is not used."""
     hashes = [bucket_hash(b"")]
     for _ in range(DEPTH):
         hashes.append(node_hash(hashes[-1], hashes[-1]))
-    yield b""
-    for depth in range(DEPTH + 1):
-        yield from [hashes[DEPTH - depth]] * (1 << depth)
+    levels = ([hashes[DEPTH - depth]] * (1 << depth) for depth in range(DEPTH + 1))
+    return (b"", *chain.from_iterable(levels))

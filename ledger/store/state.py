@@ -34,6 +34,7 @@ HELD_MAX: Final = 262_144
 
 _HASH: Final = 32
 _NO_VALUE: Final = bytes(_HASH)
+_EMPTY_BUCKET: Final = bucket_hash(b"")
 _LAST: Final = "\U0010ffff"
 
 R = TypeVar("R", bound=Record)
@@ -58,6 +59,10 @@ class CheckedTree(StateTree):
     def holds(self, bucket: int, leaves: bytes) -> bool:
         """Is this the row under the root?"""
         return bucket_hash(leaves) == self._nodes[BUCKETS + bucket]
+
+    def is_empty(self, bucket: int) -> bool:
+        """Has it no leaves under the root?"""
+        return self._nodes[BUCKETS + bucket] == _EMPTY_BUCKET
 
     def plan_leaves(self, leaves: Iterable[Leaf], reader: BucketReader) -> Plan:
         """As `plan`, of leaves. Buckets that come out as they were are not part of the plan."""
@@ -136,7 +141,7 @@ class StateCache:
             self._records.move_to_end(at)
             return True, self._records[at]
         hashed = hash_of(kind, key)
-        leaves = self._buckets.get(bucket_of(hashed))
+        leaves = self._leaves(bucket_of(hashed))
         if leaves is not None and find_leaf(leaves, hashed) is None:
             return True, None
         return False, None
@@ -177,7 +182,7 @@ class StateCache:
 
     def buckets(self, numbers: Iterable[int], source: Source) -> Mapping[int, bytes]:
         """The leaves of these buckets. Raises StateTampered."""
-        known = {number: leaves for number in numbers if (leaves := self._buckets.get(number)) is not None}
+        known = {number: leaves for number in numbers if (leaves := self._leaves(number)) is not None}
         missing = sorted(number for number in numbers if number not in known)
         if missing:
             loaded = source.buckets(missing)
@@ -220,6 +225,11 @@ class StateCache:
                     self._held[at[0]] = None
         if records:
             self._decoded.update((at, record) for at, record in records.items() if at in self._records)
+
+    def _leaves(self, number: int) -> bytes | None:
+        """A row that is known without a query: kept, or empty by the tree, as most of a small ledger are."""
+        leaves = self._buckets.get(number)
+        return b"" if leaves is None and self.tree.is_empty(number) else leaves
 
     def _remember(self, at: Key, body: bytes | None) -> None:
         self._records[at] = body
