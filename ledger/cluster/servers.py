@@ -115,6 +115,7 @@ class EtcdServers:
         self.servers = tuple(servers)
         self._token = token
         self._program = program
+        self._joining: set[str] = set()
         self._running: dict[str, _Running] = {}
 
     @classmethod
@@ -155,6 +156,12 @@ class EtcdServers:
             self._program = await asyncio.to_thread(find_etcd)
         command = await asyncio.to_thread(self._command, name, self._program)
         self._running[name] = self._spawn(name, command)
+
+    async def join(self, server: EtcdServer) -> None:
+        """Start a server whose peer URL the cluster has added as a member."""
+        self.servers = (*self.servers, server)
+        self._joining.add(server.name)
+        await self.launch(server.name)
 
     def kill(self, name: str) -> None:
         """kill -9; the data stays."""
@@ -212,7 +219,8 @@ class EtcdServers:
         return next(server for server in self.servers if server.name == name)
 
     def _command(self, name: str, program: Path) -> list[str]:
-        return self._server(name).command(program, self.servers, token=self._token)
+        joining = name in self._joining
+        return self._server(name).command(program, self.servers, token=self._token, joining=joining)
 
     def _spawn(self, name: str, command: list[str]) -> _Running:
         server = self._server(name)

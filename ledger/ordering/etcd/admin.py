@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ledger.ordering.etcd import messages
 from ledger.ordering.etcd.connection import Connection
+from ledger.ordering.etcd.errors import Unanswered, explain
 from ledger.ordering.etcd.messages import message
 
 _SLOW_S: Final = 10.0
@@ -146,7 +147,10 @@ class EtcdAdmin:
         return await self._connection.until_answered(method, message(request), answer)
 
     async def _change(self, method: str, request: Any, answer: str) -> Any:
-        return await self._connection.once(method, request, answer, _SLOW_S)
+        try:
+            return await self._connection.once(method, request, answer, _SLOW_S)
+        except Unanswered as failure:
+            raise explain([failure], [failure.endpoint]) from None
 
 
 def after(prefix: bytes) -> bytes:

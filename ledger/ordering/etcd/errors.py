@@ -124,6 +124,11 @@ def _by_text(details: str, endpoint: str) -> Exception | None:
         return no_space(f" at {endpoint}")
     if "invalid auth token" in text or "revision of auth store is old" in text or "revision in header is old" in text:
         return TokenStale(details)
+    if "unhealthy cluster" in text:
+        return EtcdRefused(
+            f"etcd at {endpoint} refuses: it changes its members once all members have been in touch for 5 s. Try "
+            "again, or start those that are missing"
+        )
     if "lease not found" in text:
         return LeaseGone(details)
     if "permission denied" in text:

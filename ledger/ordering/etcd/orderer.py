@@ -162,14 +162,18 @@ class EtcdOrderer:
         if not fence:  # nothing may be ordered: only what became of earlier attempts is asked
             answer = await self._client.read(*in_the_way)
             return self._judge(attempted, fence, answer.revision, answer.found)
+        known = fence in attempted.fences
+        attempted.fences.add(fence)  # before it is sent: whoever is cancelled meanwhile does not know either
         try:
             answer = await self._client.txn(
                 conditions, [put(keys.block(height), attempted.data)], in_the_way, deadline_s
             )
-        except Unanswered as failure:
-            if failure.sent:
-                attempted.fences.add(fence)
+        except (Unanswered, OrderingUnavailable) as failure:
+            if not known and not (isinstance(failure, Unanswered) and failure.sent):
+                attempted.fences.discard(fence)
             raise
+        if not known:
+            attempted.fences.discard(fence)
         if answer.succeeded:
             return Committed(answer.revision)
         if self._origin != height and not answer.found[1].kvs and line_of(answer.found[2]) == height:
@@ -198,16 +202,18 @@ class EtcdOrderer:
     async def _look(self) -> None:
         """Keep `state` and the alarms fresh."""
         while True:
-            with contextlib.suppress(OrderingUnavailable, Unanswered):
-                members = {member.id: member.name for member in await self._admin.members()}
+            names: dict[int, str] = {}
+            with contextlib.suppress(OrderingUnavailable):
+                names = {member.id: member.name for member in await self._admin.members()}
+                self._state["members"] = sorted(names.values())
+            with contextlib.suppress(OrderingUnavailable):
                 status = await self._admin.status()
-                alarms = await self._admin.alarms()
-                self._state = {
-                    "members": sorted(members.values()),
-                    "leader": members.get(status.leader),
+                self._state |= {
+                    "leader": names.get(status.leader),
                     "version": status.version,
                     "db_bytes": status.db_bytes,
                     "db_used_bytes": status.db_used_bytes,
-                    "alarms": sorted({alarm.name for alarm in alarms}),
                 }
+            with contextlib.suppress(OrderingUnavailable):
+                self._state["alarms"] = sorted({alarm.name for alarm in await self._admin.alarms()})
             await asyncio.sleep(_STATE_S)
