@@ -114,7 +114,7 @@ class _Connection(asyncio.Protocol):
         self._body: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
         if not self._places.admit(self):
             transport.write(_BUSY)
             transport.close()
