@@ -22,7 +22,7 @@ from ledger.cluster.certificates import CERTIFICATE_DAYS, Authority, local_names
 from ledger.cluster.layout import CHANNEL, LOOPBACK, ORIGIN, ClusterError, Layout, Member
 from ledger.cluster.order import found_order
 from ledger.config import LedgerSettings
-from ledger.founding import contracts_root, found
+from ledger.founding import consortium, contracts_root, create_member, found, found_consortium
 from runtime.database import upgrade
 from runtime.keys import PrivateKey
 from runtime.postgres import postgres
@@ -93,14 +93,38 @@ def write_settings(layout: Layout, member: Member) -> None:
             "certificate": str(member.replica_pair.chain),
             "certificate_key": str(member.replica_pair.key),
         }
+    if layout.orderer == "etcd":
+        settings |= _shared_order(layout, member)
     lines = [f"# The replica of {member.name}: dr-ledger serve --config {member.config}"]
     lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     member.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _shared_order(layout: Layout, member: Member) -> dict[str, object]:
+    """Settings of a member that orders with others: how it is reached by them, and how it reaches etcd."""
+    own_first = [member, *(each for each in layout.members if each.label != member.label)]
+    settings: dict[str, object] = {
+        "peer_host": LOOPBACK,
+        "peer_port": member.ports.peer,
+        "etcd_endpoints": ",".join(layout.etcd_url(each) for each in own_first),
+        "etcd_user": member.label,
+    }
+    if layout.tls:
+        settings |= {
+            "peer_certificate": str(member.replica_pair.chain),
+            "peer_certificate_key": str(member.replica_pair.key),
+            "peer_ca": str(layout.ca),
+            "etcd_ca": str(layout.ca),
+            "etcd_certificate": str(member.etcd_pair.chain),
+            "etcd_certificate_key": str(member.etcd_pair.key),
+        }
+    return settings
+
+
 def settings_of(member: Member) -> LedgerSettings:
     """The settings the member's replica is served with. Raises SettingsError."""
-    return LedgerSettings.load(config=member.config)
+    secrets_dir = member.secrets_dir if member.secrets_dir.exists() else None
+    return LedgerSettings.load(config=member.config, secrets_dir=secrets_dir)
 
 
 async def migrate(member: Member) -> None:
@@ -111,16 +135,33 @@ async def migrate(member: Member) -> None:
 
 
 def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> None:
-    [member] = layout.members
-    found(
-        settings_of(member),
+    """Keys for each member, and the same genesis and policy in the folder of each."""
+    if layout.orderer == "local":
+        [alone] = layout.members
+        found(
+            settings_of(alone),
+            parties=parties,
+            channel=CHANNEL,
+            origin=ORIGIN,
+            member=alone.name,
+            contracts_root=contracts_root(),
+            created_ms=created_ms,
+        )
+        return
+    made = [
+        create_member(settings_of(member), name=member.name, peer_url=layout.peer_url(member), origin=ORIGIN)
+        for member in layout.members
+    ]
+    agreed, policy = consortium(
+        made,
         parties=parties,
         channel=CHANNEL,
         origin=ORIGIN,
-        member=member.name,
         contracts_root=contracts_root(),
         created_ms=created_ms,
     )
+    for member in layout.members:
+        found_consortium(settings_of(member), agreed, policy)
 
 
 def _clear(layout: Layout) -> None:
