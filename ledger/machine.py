@@ -297,8 +297,8 @@ class Machine:
         )
 
     def _peek_party(self, party: str) -> Party | None:
-        _, body = self.cache.peek("party", party)
-        return None if body is None else self.cache.decoded(("party", party), body, Party)
+        known = self.cache.known("party", party)
+        return None if known is None else known.decoded(Party)
 
     def _context(self, run: _Run, transaction_id: str) -> Context:
         header = run.block.header
