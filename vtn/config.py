@@ -83,7 +83,7 @@ class VtnSettings(ProcessSettings):
         1.0, gt=0, description="Wall seconds between two looks of the aggregator when nothing wakes it"
     )
     virtual_node_homes_min: int = Field(
-        20, ge=2, description="Homes of one area before they become a virtual node; fewer cannot be measured"
+        20, ge=1, description="Homes of one area before they become a virtual node; few are measured badly"
     )
     virtual_node_float_minor: int = Field(
         2_000, ge=0, description="Minor units the aggregator keeps free on each virtual node's account for deposits"
