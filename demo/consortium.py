@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from demo.processes import CommandFailed, Process, call_json, last_words
+from runtime.tls import client_context
 
 UTILITY, AGGREGATOR, AUDITOR = "utility", "aggregator", "auditor"
 #: who runs a replica, for each number of members
@@ -43,8 +45,11 @@ class Seat:
 class Consortium:
     """Founds, starts, stops and kills. `members` is 1 (ordered by the replica itself), 2 or 3 (ordered by etcd)."""
 
-    def __init__(self, folder: Path, members: int, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self, folder: Path, members: int, environment: Mapping[str, str], logs: Path, *, api_tls: bool = False
+    ) -> None:
         self.folder = folder
+        self.api_tls = api_tls
         self.labels = SEATS[members]
         self.process: Process | None = None
         self._environment = environment
@@ -61,7 +66,18 @@ class Consortium:
         names = [part for label in self.labels for part in ("--name", f"member.gridpact.local/{label}")]
         self.process = Process(
             "ledger",
-            ["dr-ledger", "cluster", "up", "--data-dir", self.folder, "--port", "0", *names, *self._founders],
+            [
+                "dr-ledger",
+                "cluster",
+                "up",
+                "--data-dir",
+                self.folder,
+                "--port",
+                "0",
+                *names,
+                *self._founders,
+                *(["--api-tls"] if self.api_tls else []),
+            ],
             self._environment,
             self._logs,
         )
@@ -75,9 +91,14 @@ class Consortium:
             await asyncio.sleep(_LOOK_S)
         for seat in self.seats:
             try:
-                await self.process.wait_ready(f"{seat.url}/readyz")
+                await self.process.wait_ready(f"{seat.url}/readyz", tls=self.tls)
             except CommandFailed as error:
                 raise CommandFailed(f"{error}\n{self.report()}") from None
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How clients check a replica; None: over plain HTTP on loopback."""
+        return client_context(self.folder / "ca" / "ca.pem") if self.api_tls else None
 
     async def stop(self) -> None:
         """Stops every member in order."""
@@ -113,7 +134,7 @@ class Consortium:
         """The member that orders blocks now. Raises CommandFailed if nobody does for a while."""
         for _ in range(50):
             for seat in self.seats:
-                name = (await _status(seat.url)).get("proposer")
+                name = (await self._status(seat.url)).get("proposer")
                 found = [each for each in self.seats if name in (each.name, each.label)]
                 if found:
                     return found[0]
@@ -131,13 +152,25 @@ class Consortium:
         """Returns when these members (all of them) are ready. Raises CommandFailed."""
         assert self.process is not None
         for seat in seats if seats is not None else self.seats:
-            await self.process.wait_ready(f"{seat.url}/readyz")
+            await self.process.wait_ready(f"{seat.url}/readyz", tls=self.tls)
 
     def report(self, lines: int = 8) -> str:
         """The end of every member's log."""
         return "\n".join(
             f"--- {path.name}\n{last_words(path, lines)}" for path in sorted((self.folder / "logs").glob("*.log"))
         )
+
+    async def _status(self, url: str) -> dict[str, Any]:
+        """What a replica says of itself; empty while it does not answer."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            connector = aiohttp.TCPConnector(ssl=self.tls if self.tls is not None else True)
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2)) as session,
+                session.get(f"{url}/v1/channels/main/status") as answer,
+            ):
+                found: dict[str, Any] = await answer.json()
+                return found
+        return {}
 
 
 async def etcd_missing(environment: Mapping[str, str]) -> str | None:
@@ -147,14 +180,3 @@ async def etcd_missing(environment: Mapping[str, str]) -> str | None:
     except CommandFailed as error:
         return str(error).partition("\n")[2] or str(error)
     return None
-
-
-async def _status(url: str) -> dict[str, Any]:
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
-            session.get(f"{url}/v1/channels/main/status") as answer,
-        ):
-            found: dict[str, Any] = await answer.json()
-            return found
-    return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,9 +12,9 @@ from rich.console import Console
 from demo import outcome
 from demo.consortium import etcd_missing
 from demo.data.series import INTERVAL_S
-from demo.processes import CommandFailed
 from demo.stage import Stage
 from demo.story import Story
+from demo.until import within
 from ledger.client import LedgerClient
 from runtime.clock import Clock
 
@@ -52,7 +51,7 @@ async def evening(
         f"[bold]Gridpact[/bold]: 52 homes, a ledger of {told}, one evening at {speed:g} times speed, seed {seed}"
     )
     try:
-        async with _within(deadline_s, stage):
+        async with within(deadline_s, stage):
             await _play(stage, console, disturb, started, why_one)
         yield stage
     finally:
@@ -82,17 +81,3 @@ async def _play(
     proofs = await outcome.prove_payments(story, result)
     path = outcome.write_summary(story, result, proofs, started, why_one)
     console.print(f"\n[bold]{path}[/bold] after {time.monotonic() - started:.0f} s")
-
-
-@contextlib.asynccontextmanager
-async def _within(deadline_s: float, stage: Stage) -> AsyncIterator[None]:
-    """Gives up after `deadline_s`, saying what was waited for."""
-    try:
-        async with asyncio.timeout(deadline_s) as limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise CommandFailed(
-            f"not over after {deadline_s:.0f} s; it waited for {stage.doing}\n{stage.report()}"
-        ) from None

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -60,10 +61,11 @@ class Process:
                 env={**os.environ, **self._environment}, start_new_session=True,
             )  # fmt: skip
 
-    async def wait_ready(self, url: str, timeout_s: float = 60.0) -> None:
+    async def wait_ready(self, url: str, timeout_s: float = 60.0, tls: ssl.SSLContext | None = None) -> None:
         """Returns when `url` answers 200. Raises CommandFailed when the process ends or the time is over."""
         deadline, said = time.monotonic() + timeout_s, "no answer"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as session:
+        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=3)) as session:
             while time.monotonic() < deadline:
                 if not self.running:
                     raise CommandFailed(f"{self.name} ended at its start:\n{self.last_words()}")

@@ -21,6 +21,7 @@ from contracts.core import facts
 from demo.data.series import EVENT_END_MS, EVENT_START_MS, ZONE
 from demo.processes import CommandFailed, call, call_json
 from demo.stage import Stage
+from demo.until import until
 from ledger.client import START, FactRecord, LedgerClient
 from runtime.clock import Clock
 
@@ -295,21 +296,6 @@ class Story:
             ][:10]
             total += sum(weekdays) // len(weekdays)
         return total
-
-
-async def until(done: asyncio.Event, *others: Coroutine[None, None, None]) -> None:
-    """Runs `others` until `done` is set; raises the first error of any of them at once."""
-    waiter = asyncio.create_task(done.wait())
-    running: set[asyncio.Task[Any]] = {waiter, *map(asyncio.create_task, others)}
-    try:
-        while not waiter.done():
-            finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in finished:
-                task.result()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _local(at_ms: int) -> str:

@@ -1,0 +1,193 @@
+"""Plays one reduction on the testbed: setup, one hour of event, settlement, proofs, summary.json."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+
+from contracts.core import facts
+from demo.consortium import AGGREGATOR, etcd_missing
+from demo.delta.testbed import INTERVAL_S, SITES, ZONE, Testbed
+from demo.outcome import Finality, finality
+from demo.processes import call, call_json
+from demo.until import until, within
+from ledger.client import START, LedgerClient
+from runtime.clock import Clock
+
+NEED_ID = "need-testbed"
+#: of the 3.5 kWh that both devices can shed in an hour
+TARGET_WH = 2_500
+PRICE_MINOR_PER_MWH = 200_000
+EVENT_S = 3600
+#: domain time between the need and the start of the event
+LEAD_S = 30 * 60
+#: a working day, mid-morning; both loads are constant, so that the day makes no difference
+BEGIN = datetime(2026, 3, 18, 10, 0, tzinfo=ZoneInfo(ZONE))
+DEADLINE_S = 180.0
+
+
+async def reduction(
+    folder: Path, speed: float, console: Console, *, members: int = 2, fallback: bool = False
+) -> dict[str, Any]:
+    """Plays it and returns what summary.json holds. folder: absolute; emptied. With `fallback` one member where etcd
+    cannot be had. Raises CommandFailed: something ended or took too long; the message says what was waited for."""
+    started = time.monotonic()
+    why_one = await etcd_missing({}) if members > 1 and fallback else None
+    if why_one is not None:
+        console.print(f"[yellow]One member instead of {members}, because there is no etcd:[/yellow] {why_one}")
+    testbed = Testbed(folder, speed, 1 if why_one is not None else members)
+    clock = testbed.prepare(int(BEGIN.timestamp() * 1000))
+    try:
+        async with within(DEADLINE_S, testbed):
+            summary = await _play(testbed, clock, console)
+    finally:
+        await testbed.close()
+    summary["ledger"]["why_one_member"] = why_one
+    summary["seconds"] = round(time.monotonic() - started, 1)
+    path = folder / "summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    console.print(f"\n[bold]{path}[/bold] after {summary['seconds']:.0f} s")
+    return summary
+
+
+async def _play(testbed: Testbed, clock: Clock, console: Console) -> dict[str, Any]:
+    def say(text: str) -> None:
+        console.print(f"[dim]{_local(clock.now_ms())}[/dim]  {text}")
+
+    await testbed.open_ledger()
+    labels = testbed.consortium.labels
+    say(f"{len(labels)} replicas ({', '.join(labels)}), one authority: {testbed.ca}")
+    await testbed.open_vtn()
+    vens = await testbed.open_sites()
+    for site in SITES:
+        [ven] = [each for each in vens if each["ven_name"] == site.name]
+        say(f"{site.name}: {site.device}, in virtual node {ven['virtual_node']}")
+    start_ms = _next_interval(clock.now_ms() + LEAD_S * 1000)
+    await call(
+        ["dr-ledger", "request-reduction", *testbed.utility_options, "--need-id", NEED_ID,
+         "--start", _iso(start_ms), "--end", _iso(start_ms + EVENT_S * 1000),
+         "--target-kwh", f"{TARGET_WH / 1000:.3f}", "--price-minor-per-mwh", str(PRICE_MINOR_PER_MWH)],
+        testbed.environment,
+    )  # fmt: skip
+    say(f"the utility needs {TARGET_WH / 1000:.1f} kWh less from {_local(start_ms)} on, for an hour")
+    url = testbed.consortium.seat(AGGREGATOR).url
+    async with LedgerClient(url, clock=clock, ssl=testbed.ledger_tls()) as ledger:
+        await _follow(testbed, ledger, say)
+        status = await ledger.status()
+        final = finality(await ledger.checkpoint(), await ledger.policy())
+    statements = await call_json(["dr-vtn", "statements", NEED_ID], testbed.environment)
+    proofs = await _prove(testbed, statements, say)
+    view = await call_json(["dr-vtn", "needs", "show", NEED_ID], testbed.environment)
+    return _summary(testbed, start_ms, vens, statements, view, status, final, proofs)
+
+
+async def _follow(testbed: Testbed, ledger: LedgerClient, say: Any) -> None:
+    """Tells what the ledger records until the need is closed."""
+    closed = asyncio.Event()
+
+    async def watch() -> None:
+        async for record in ledger.follow(START):
+            match record.fact:
+                case facts.DRSetUp() as fact:
+                    say(f"SetupDR {fact.contract_id}: {sum(fact.terms.obligation_wh) / 1000:.1f} kWh")
+                case facts.ReductionAccepted() as fact:
+                    say(f"AcceptReduction {fact.contract_id}")
+                case facts.DRSettled() as fact:
+                    say(f"SettleDR {fact.contract_id}: {fact.delivered_wh / 1000:.2f} kWh, {fact.outcome}")
+                case facts.DRCompleted() as fact:
+                    say(f"DRCompletion {fact.contract_id}: {fact.amount_minor / 100:.2f}")
+                case facts.RequestClosed():
+                    closed.set()
+                case _:
+                    pass
+            testbed.doing = f"{NEED_ID} to be closed; last fact: {type(record.fact).__name__}"
+
+    async def look_after() -> None:
+        while True:
+            testbed.check_alive()
+            await asyncio.sleep(1)
+
+    await until(closed, watch(), look_after())
+
+
+async def _prove(testbed: Testbed, statements: list[dict[str, Any]], say: Any) -> list[str]:
+    """Names of the sites whose payment was verified offline, against the policy file each was given when it joined."""
+    folder, proved = testbed.folder / "proofs", []
+    folder.mkdir(exist_ok=True)
+    for each in statements:
+        if each["level"] != "SC2" or each["amount_minor"] <= 0 or each["name"] in proved:
+            continue
+        base = folder / each["name"]
+        url = testbed.consortium.seat(AGGREGATOR).url
+        await call(
+            ["dr-ledger", "proof", "--transaction", each["transaction_id"], "--fact", str(each["fact"]),
+             "--output", base, "--url", url, "--ca", testbed.ca],
+            testbed.environment,
+        )  # fmt: skip
+        await call(
+            ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
+             "--policy", testbed.folder / each["name"] / "policy.txt", "--opening", f"{base}.opening.json"],
+            {},
+        )  # fmt: skip
+        proved.append(each["name"])
+        say(f"{each['name']}: payment of {each['amount_minor'] / 100:.2f} proved offline")
+    return proved
+
+
+def _summary(
+    testbed: Testbed,
+    start_ms: int,
+    vens: list[dict[str, Any]],
+    statements: list[dict[str, Any]],
+    view: dict[str, Any],
+    status: dict[str, Any],
+    final: Finality,
+    proofs: list[str],
+) -> dict[str, Any]:
+    escrow = view["escrow"]
+    return {
+        "event": {
+            "id": NEED_ID,
+            "start": _iso(start_ms),
+            "end": _iso(start_ms + EVENT_S * 1000),
+            "obligation_wh": TARGET_WH,
+        },
+        "sites": {
+            each["ven_name"]: {"ven_id": each["ven_id"], "virtual_node": each["virtual_node"]} for each in vens
+        },
+        "contracts": [
+            {name: each[name] for name in ("level", "contract_id", "name", "status", "outcome", "obligation_wh",
+                                           "delivered_wh", "paid_wh", "amount_minor", "penalty_minor")}
+            for each in statements
+        ],
+        "escrow_left_minor": escrow["credits_posted"] - escrow["debits_posted"],
+        "proofs_verified": proofs,
+        "authority": str(testbed.ca),
+        "ledger": {
+            "members": [seat.name for seat in testbed.consortium.seats],
+            "orderer": status["orderer"],
+            "height": status["height"],
+            "final": {"size": final.size, "cosigners": final.cosigners, "quorum": final.quorum},
+        },
+    }  # fmt: skip
+
+
+def _next_interval(at_ms: int) -> int:
+    return -(-at_ms // (INTERVAL_S * 1000)) * INTERVAL_S * 1000
+
+
+def _local(at_ms: int) -> str:
+    return (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).astimezone(ZoneInfo(ZONE)).strftime("%H:%M")
+    )
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
