@@ -6,7 +6,9 @@ GridpactError
 │   ├── BackupKeyWrong    sealed for other keys than the one that was given
 │   └── RestoreRefused    the file is whole, and does not belong where it is to be restored
 ├── ExportRefused         there is nothing to export, or no proof of it (exit code 9)
-└── NoUpstream            no replica behind a proxy can be reached
+├── NoUpstream            no replica behind a proxy can be reached
+├── ClockBehind           this machine's clock is behind the log's newest block
+└── CertificateEnded      a certificate that this process shows or trusts is no longer valid
 """
 
 from __future__ import annotations
@@ -40,3 +42,11 @@ class ExportRefused(GridpactError):
 
 class NoUpstream(GridpactError):
     """Every replica behind the proxy is away."""
+
+
+class ClockBehind(GridpactError):
+    """Until it has caught up, this member signs nothing."""
+
+
+class CertificateEnded(GridpactError):
+    """Connections that need it fail."""

@@ -1,0 +1,125 @@
+"""What a member looks at every few seconds, so that probes of `/readyz` and `/metrics` are cheap and wait for nobody.
+
+every EVERY_S:  PostgreSQL (latency), schema, tip of the order, clocks of the other members
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger.errors import PeerUnavailable, ReplicaError
+from ledger.replica import Replica
+from runtime.clock import Clock
+from runtime.database import check_schema
+from runtime.errors import GridpactError
+
+T = TypeVar("T")
+
+EVERY_S: Final = 5.0
+STORE_ERRORS: Final = (SQLAlchemyError, psycopg.Error, OSError)
+"""What PostgreSQL's absence, or trouble in it, looks like to a query without meaning."""
+
+_ASK_S: Final = 2.0
+_SCHEMA_EVERY: Final = 12
+
+
+@dataclass(slots=True)
+class Observation:
+    """The newest look. store_s: seconds a query of PostgreSQL took, None: it does not answer. schema: why the tables
+    cannot be used. tip: by channel the highest ordered block, where the order tells. ahead_s: by member how far its
+    clock is ahead of ours, where that is sure."""
+
+    store_s: float | None = None
+    store_error: str = ""
+    schema: str | None = None
+    tip: dict[str, int] = field(default_factory=dict)
+    ahead_s: dict[str, float] = field(default_factory=dict)
+
+
+class Observer:
+    """One for a process; `run` it for as long as the replicas run."""
+
+    def __init__(self, engine: AsyncEngine, replicas: Callable[[], list[Replica]], clock: Clock) -> None:
+        self._engine = engine
+        self._replicas = replicas
+        self._clock = clock
+        self._looks = 0
+        self.seen = Observation()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_S)
+
+    async def look(self) -> None:
+        """Asks everybody at once; whoever does not answer in two seconds is not waited for."""
+        found = Observation(schema=self.seen.schema)
+        await asyncio.gather(self._store(found), *(self._order(found, each) for each in self._replicas()))
+        peers = {name: each for each in self._replicas() for name in each.peers.names}
+        await asyncio.gather(*(self._peer(found, each, name) for name, each in peers.items()))
+        self.seen = found
+        self._looks += 1
+
+    async def ping(self) -> float:
+        """Seconds a query takes. Raises what the driver raises."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        return loop.time() - started
+
+    async def _store(self, found: Observation) -> None:
+        try:
+            async with asyncio.timeout(_ASK_S):
+                found.store_s = await self.ping()
+            if self._looks % _SCHEMA_EVERY == 0:
+                found.schema = await self._schema()
+        except TimeoutError:
+            found.store_error = f"no answer in {_ASK_S:g} s"
+        except STORE_ERRORS as error:
+            found.store_error = first_line(error)
+
+    async def _schema(self) -> str | None:
+        try:
+            await check_schema(self._engine, "ledger")
+        except GridpactError as error:
+            return str(error)
+        return None
+
+    async def _order(self, found: Observation, replica: Replica) -> None:
+        with contextlib.suppress(ReplicaError, TimeoutError):
+            found.tip[replica.channel] = await _within(replica.tip())
+
+    async def _peer(self, found: Observation, replica: Replica, name: str) -> None:
+        """Its clock lies between what it said and what it said plus the time the answer took."""
+        before_ms = self._clock.wall_ms()
+        with contextlib.suppress(PeerUnavailable, TimeoutError):
+            status = await _within(replica.peers.status(name))
+            after_ms = self._clock.wall_ms()
+            if status.wall_ms > after_ms:
+                found.ahead_s[name] = (status.wall_ms - after_ms) / 1000
+            elif 0 < status.wall_ms < before_ms:
+                found.ahead_s[name] = (status.wall_ms - before_ms) / 1000
+            elif status.wall_ms:
+                found.ahead_s[name] = 0.0
+
+
+async def _within(question: Awaitable[T]) -> T:
+    async with asyncio.timeout(_ASK_S):
+        return await question
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without the statement and the links that SQLAlchemy adds."""
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip() or type(original).__name__).partition("\n")[0][:300]
