@@ -44,7 +44,8 @@ def load(settings: LedgerSettings) -> Founded:
         trusted = parse_policy(policy, strict=True)
     except FileNotFoundError as error:
         raise GenesisInvalid(
-            f"there is no ledger in {settings.data_dir} ({error.filename} is missing): "
+            _incomplete(settings)
+            or f"there is no ledger in {settings.data_dir} ({error.filename} is missing): "
             "found one with `dr-ledger init --utility FILE.pub --aggregator FILE.pub`, join one with `dr-ledger join`, "
             "or name its folder: --data-dir"
         ) from None
@@ -78,9 +79,32 @@ def refuse_existing(settings: LedgerSettings, *, keys: bool = True) -> None:
     found = [path for path in files if path.exists()]
     if found:
         raise GenesisExists(
-            f"{found[0]} exists: a ledger is founded once and never over another. Start it with "
+            _incomplete(settings)
+            or f"{found[0]} exists: a ledger is founded once and never over another. Start it with "
             f"`dr-ledger serve --data-dir {settings.data_dir}`, or found a new one in another folder"
         )
+
+
+def _incomplete(settings: LedgerSettings) -> str | None:
+    """What to do where a part of a ledger is missing: the same, whichever command met it. None where all or nothing
+    is there."""
+    agreed = (settings.genesis_file, settings.policy_file)
+    missing = [path.name for path in agreed if not path.exists()]
+    left = [path.name for path in (*agreed, settings.postgres_dir) if path.exists()]
+    if missing and left:
+        return (
+            f"a part of the ledger in {settings.data_dir} was lost: {' and '.join(missing)} missing, "
+            f"{', '.join(left)} there. Found nothing here. Copy the file from another member (it is the same for all, "
+            "and no secret) or from a copy of this folder, or take a backup into another folder with "
+            "`dr-ledger restore`"
+        )
+    keys = [path for path in (settings.log_key_file, settings.cosigner_key_file) if path.exists()]
+    if missing and keys:
+        return (
+            f"{keys[0]} is there, and no ledger yet: a new member takes the founders' files with `dr-ledger join`, one "
+            "that lost its folder takes a backup with `dr-ledger restore`; a new ledger is founded in another folder"
+        )
+    return None
 
 
 def write(settings: LedgerSettings, agreed: Genesis, policy: bytes) -> None:
