@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from grpc import aio
 
 from ledger.ordering.etcd import messages
 from ledger.ordering.etcd.connection import Connection
-from ledger.ordering.etcd.errors import Compacted, EtcdRefused, LeaseGone, Unanswered
+from ledger.ordering.etcd.errors import NO_ANSWER, Compacted, EtcdRefused, LeaseGone, Unanswered
 from ledger.ordering.etcd.messages import message
 from ledger.ordering.etcd.settings import EtcdSettings
+
+_KEEP_ALIVE_S: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ class EtcdClient:
 
     def __init__(self, settings: EtcdSettings) -> None:
         self.connection = Connection(settings)
-        self._deadline_s = settings.deadline_s
 
     async def close(self) -> None:
         await self.connection.close()
@@ -196,12 +197,12 @@ class EtcdClient:
             "/etcdserverpb.Lease/LeaseKeepAlive", "LeaseKeepAliveRequest", "LeaseKeepAliveResponse", metadata
         )
         try:
-            async with asyncio.timeout(self._deadline_s * 2):
+            async with asyncio.timeout(_KEEP_ALIVE_S):
                 await call.write(message("LeaseKeepAliveRequest", ID=lease))
                 answer = await call.read()
         except TimeoutError:
             connection.hop(endpoint)
-            raise Unanswered(endpoint, "no answer in time", sent=True, alive=False) from None
+            raise Unanswered(endpoint, NO_ANSWER, sent=True, alive=False) from None
         except aio.AioRpcError as error:
             raise connection.stream_failed(error, endpoint) from None
         except asyncio.InvalidStateError:

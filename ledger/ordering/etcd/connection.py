@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import grpc
 from grpc import aio
 
-from ledger.ordering.etcd.errors import EtcdRefused, TokenStale, Unanswered, WrongCluster, explain, judge
+from ledger.ordering.etcd.errors import NO_ANSWER, EtcdRefused, TokenStale, Unanswered, WrongCluster, explain, judge
 from ledger.ordering.etcd.messages import message, message_class
 from ledger.ordering.etcd.settings import EtcdSettings
 
@@ -76,16 +76,18 @@ class Connection:
 
     async def persist(self, attempt: Callable[[float], Awaitable[_Answer]], deadline_s: float | None = None) -> _Answer:
         """Repeat an attempt that raises Unanswered until it succeeds or the patience is over; while the cluster is
-        known to be down, ask each endpoint once. The attempt gets its deadline, which grows once every endpoint was
-        asked in vain: a busy machine is slow everywhere."""
+        known to be down, ask each endpoint once. The attempt gets its deadline, which is doubled where no endpoint
+        answered at all: a busy machine is slow everywhere."""
         deadline_s = deadline_s or self._settings.deadline_s
         loop = asyncio.get_running_loop()
         end = loop.time() + max(self._settings.patience_s, deadline_s * 2)
         failures: list[Unanswered] = []
         while True:
-            rounds = len(failures) // len(self._endpoints) + self._down
+            last = failures[-len(self._endpoints) :]
+            slow = len(last) == len(self._endpoints) and all(failure.reason == NO_ANSWER for failure in last)
+            each_s = deadline_s * (2 if slow or self._down else 1)
             try:
-                answer = await attempt(min(deadline_s * (1 + rounds), max(_PAUSE_S, end - loop.time())))
+                answer = await attempt(min(each_s, max(_PAUSE_S, end - loop.time())))
             except Unanswered as failure:
                 failures.append(failure)
             else:

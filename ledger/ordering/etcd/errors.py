@@ -14,6 +14,7 @@ Unanswered, Compacted and LeaseGone say what one call met; they stay inside this
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import grpc
 from grpc.aio import AioRpcError
@@ -43,6 +44,9 @@ class WrongCluster(OrderingUnavailable):
 
 class OrderBehind(OrderingUnavailable):
     """Fault rule 13: an order that ends below the own height is not this ledger's order."""
+
+
+NO_ANSWER: Final = "no answer in time"
 
 
 class Unanswered(Exception):
@@ -93,7 +97,7 @@ def judge(error: AioRpcError, endpoint: str, *, connected: bool) -> Exception:
         return known
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unanswered(endpoint, "no answer in time", sent=True, alive=connected)
+            return Unanswered(endpoint, NO_ANSWER, sent=True, alive=connected)
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
             return Unanswered(endpoint, details, sent=True, alive=details.startswith("etcdserver:"))
         case grpc.StatusCode.CANCELLED | grpc.StatusCode.ABORTED:

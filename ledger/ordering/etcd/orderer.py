@@ -29,7 +29,10 @@ from ledger.ordering.etcd.window import Keys, Window, line_of
 from ledger.ordering.orderer import Committed, Conflict, Fenced, Ordered, Proposed, Unknown
 
 _STATE_S: Final = 5.0
-_SILENT_DEADLINES: Final = 2
+_SILENCE_S: Final = 0.5
+"""After which a watch is asked whether it still is one, and after which again another endpoint is taken."""
+_BYTES_PER_S: Final = 10_000_000
+"""At least; a large block gets more time."""
 
 
 @dataclass(slots=True)
@@ -49,11 +52,10 @@ class EtcdOrderer:
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
         self._keys = keys = Keys.of(settings)
-        self._silence_s = settings.deadline_s * _SILENT_DEADLINES
         self._client = client = EtcdClient(settings)
         self._admin = EtcdAdmin(client.connection)
         self._window = Window(client, keys)
-        self._candidacy = Candidacy(client, keys.proposer, settings.member, settings.lease_s, self._silence_s)
+        self._candidacy = Candidacy(client, keys.proposer, settings.member, settings.lease_s, _SILENCE_S)
         self._attempted = _Attempted(0, b"")
         self._origin: int | None = None
         self._state: dict[str, Any] = {}
@@ -122,7 +124,7 @@ class EtcdOrderer:
         return outcome
 
     async def watch(self, from_height: int) -> AsyncGenerator[Ordered, None]:
-        watching = Watching(self._client, self._keys, from_height, self._silence_s)
+        watching = Watching(self._client, self._keys, from_height, _SILENCE_S)
         async with contextlib.aclosing(watching.blocks()) as blocks:
             async for ordered in blocks:
                 yield ordered
@@ -166,7 +168,10 @@ class EtcdOrderer:
         attempted.fences.add(fence)  # before it is sent: whoever is cancelled meanwhile does not know either
         try:
             answer = await self._client.txn(
-                conditions, [put(keys.block(height), attempted.data)], in_the_way, deadline_s
+                conditions,
+                [put(keys.block(height), attempted.data)],
+                in_the_way,
+                deadline_s + len(attempted.data) / _BYTES_PER_S,
             )
         except (Unanswered, OrderingUnavailable) as failure:
             if not known and not (isinstance(failure, Unanswered) and failure.sent):

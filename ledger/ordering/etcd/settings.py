@@ -15,7 +15,8 @@ class EtcdSettings:
     ca, certificate, certificate_key: PEM files; with https `ca` alone verifies the server, all three identify us too.
     user, password: where etcd has authentication switched on and does not take the name from the certificate.
     channel: of the ledger. member: the name under which the others know the holder of the lease.
-    lease_s: how long after its death a proposer blocks the others. deadline_s: of one attempt at one endpoint.
+    lease_s: how long after its death a proposer blocks the others. deadline_s: of one attempt at one endpoint, on a
+    LAN; more where a round trip takes more than a few milliseconds.
     patience_s: after which a call that no endpoint answers is given up. cluster: id of the only cluster to accept, in
     hexadecimal; None accepts the first that answers and keeps to it.
     """
@@ -29,7 +30,7 @@ class EtcdSettings:
     user: str | None = None
     password: str | None = None
     lease_s: int = 3
-    deadline_s: float = 0.25
+    deadline_s: float = 0.15
     patience_s: float = 1.6
     cluster: str | None = None
     prefix: str = "/gridpact"

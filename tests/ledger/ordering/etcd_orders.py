@@ -42,18 +42,19 @@ class EtcdOrders:
     @contextmanager
     def unanswered(self, orderer: EtcdOrderer, *, arrives: bool) -> Iterator[None]:
         client: Any = orderer._client
-        original = client.txn
+        original, settings = client.txn, client.connection._settings
 
         async def txn(*arguments: Any, **named: Any) -> Any:
             if arrives:
                 await original(*arguments, **named)
             raise Unanswered("http://nowhere:1", "no answer in time", sent=True, alive=True)
 
-        client.txn = txn
+        client.txn, client.connection._settings = txn, replace(settings, patience_s=0.2)
         try:
             yield
         finally:
             del client.txn
+            client.connection._settings = settings
 
     async def close(self) -> None:
         for orderer in self._made:

@@ -163,7 +163,7 @@ async def test_state_says_what_an_operator_asks(etcd_servers, channel):
     orders = EtcdOrders(EtcdSettings(endpoints=etcd_servers.endpoints, channel=channel, member=""))
     orderer = await started(orders, "a.example/1")
     async with asyncio.timeout(3):
-        while "leader" not in orderer.state():
+        while "alarms" not in orderer.state():
             await asyncio.sleep(0.02)
     state = orderer.state()
     assert (state["proposer"], state["lease"], state["alarms"]) == ("a.example/1", True, [])
