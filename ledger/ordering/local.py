@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import OrderingUnavailable, OrderTrimmed
 from ledger.ordering.orderer import Committed, Conflict, Ordered, Proposed
+from ledger.store.reading import first_line
 
 _ABSENT: Final = (SQLAlchemyError, psycopg.Error, OSError)
 _LOCK_SPACE: Final = zlib.crc32(b"gridpact/order")
@@ -124,7 +125,7 @@ class LocalOrderer:
                 return connection
         except _ABSENT as error:
             await _close(connection)
-            raise OrderingUnavailable(f"PostgreSQL does not answer: {error}") from None
+            raise OrderingUnavailable(f"PostgreSQL does not answer: {first_line(error)}") from None
         await _close(connection)
         raise OrderingUnavailable(
             "another replica orders blocks on this database: stop it, or give this one a database of its own"

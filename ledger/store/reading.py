@@ -32,7 +32,13 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except STORE_ERRORS as error:
-        raise StoreUnavailable(f"PostgreSQL does not answer: {error}") from error
+        raise StoreUnavailable(f"PostgreSQL does not answer: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Why, once: without the statement, the links and the list of all tries that drivers add."""
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip() or type(original).__name__).partition("\n")[0][:300]
 
 
 @contextlib.asynccontextmanager

@@ -11,13 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.errors import PeerUnavailable, ReplicaError
 from ledger.replica import Replica
+from ledger.store.reading import STORE_ERRORS, first_line
 from runtime.clock import Clock
 from runtime.database import check_schema
 from runtime.errors import GridpactError
@@ -25,9 +24,6 @@ from runtime.errors import GridpactError
 T = TypeVar("T")
 
 EVERY_S: Final = 5.0
-STORE_ERRORS: Final = (SQLAlchemyError, psycopg.Error, OSError)
-"""What PostgreSQL's absence, or trouble in it, looks like to a query without meaning."""
-
 _ASK_S: Final = 2.0
 _SCHEMA_EVERY: Final = 12
 
@@ -117,9 +113,3 @@ class Observer:
 async def _within(question: Awaitable[T]) -> T:
     async with asyncio.timeout(_ASK_S):
         return await question
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without the statement and the links that SQLAlchemy adds."""
-    original = getattr(error, "orig", None) or error
-    return (str(original).strip() or type(original).__name__).partition("\n")[0][:300]

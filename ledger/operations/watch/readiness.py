@@ -17,8 +17,9 @@ from ledger.cluster.certificates import CertificateError, expires_within
 from ledger.config import LedgerSettings
 from ledger.errors import CatchingUp, Diverged, PeerUnavailable, StoreUnavailable
 from ledger.operations.errors import CertificateEnded, ClockBehind
-from ledger.operations.watch.observation import STORE_ERRORS, Observer, first_line
+from ledger.operations.watch.observation import Observer
 from ledger.replica import Replica
+from ledger.store.reading import STORE_ERRORS, first_line
 from runtime.clock import Clock
 from runtime.errors import Attention, StaleSchema
 from runtime.service import Readiness
