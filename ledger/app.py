@@ -1,30 +1,53 @@
-"""Builds the replica's process: PostgreSQL, the replica itself, its interface, and what watches them."""
+"""Builds the replica's process: PostgreSQL, a replica for each channel, its two interfaces, and what watches them.
+
+app[REPLICAS] {"main": Replica, ...}     /v1/channels/{channel} for clients      /v1/peers/{channel} for members
+     │ store: PostgreSQL, one database for all channels
+     │ orderer: etcd (sealed where the channel is restricted), or local for a ledger of one member
+     └ peers: the other members over HTTP with certificates of both sides
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Collection, Mapping
 
 from aiohttp import web
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.api import LIMITS, METRICS, REPLICA, STREAMS, Limits, Streams, add_routes
+from ledger.api import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams, add_routes
 from ledger.config import LedgerSettings
-from ledger.founding import Founded
+from ledger.errors import GenesisInvalid
+from ledger.founding import Founded, load
 from ledger.metrics import Metrics
+from ledger.operations.watch import watched
 from ledger.ordering.local import LocalOrderer
+from ledger.ordering.orderer import Orderer
 from ledger.replica import Replica
+from ledger.replication.network.client import HttpPeers
+from ledger.replication.network.listener import peer_app
+from ledger.replication.peers import NoPeers, Peers, Reception
 from ledger.store.postgres import PostgresStore
 from runtime.clock import Clock
+from runtime.connections import HEAD_S, BoundedSite
 from runtime.database import check_schema, create_engine
 from runtime.postgres import postgres
-from runtime.service import READINESS, REGISTRY, new_app
+from runtime.service import REGISTRY, address, new_app, refuse_plain_http
+from runtime.tls import client_context, server_context
+
+PEER_ADDRESS = web.AppKey("peer_address", str)
+"""Where the other members reach this process, once it has started; absent for a ledger of one member."""
+
+KEYS_FILE = "channel-keys.json"
+"""In a channel's folder: its blocks are sealed."""
 
 
 def build(settings: LedgerSettings, founded: Founded) -> web.Application:
-    """The application of one replica; it starts with PostgreSQL and ends with it. Starting raises StaleSchema."""
+    """The application of one replica; it starts with PostgreSQL and ends with it. Starting raises StaleSchema,
+    GenesisInvalid, Diverged, StoreUnavailable."""
     app = new_app(client_max_size=settings.request_bytes_max)
     app[STREAMS] = Streams()
+    app[REPLICAS] = {}
     app[LIMITS] = Limits(
         batch_max=settings.batch_max,
         page_max=settings.page_max,
@@ -32,9 +55,9 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
         heartbeat_s=settings.heartbeat_s,
         slow_reader_s=settings.slow_reader_s,
     )
-    add_routes(app, founded.genesis.channel)
+    add_routes(app)
 
-    async def replica(app: web.Application) -> AsyncIterator[None]:
+    async def replicas(app: web.Application) -> AsyncIterator[None]:
         # one context: should a later step fail, PostgreSQL is stopped all the same
         async with postgres(
             settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
@@ -42,13 +65,12 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
             engine = create_engine(url, application_name="dr-ledger")
             try:
                 await check_schema(engine, "ledger")
-                async with local_replica(engine, founded, settings, settings.clock()) as running:
-                    _attach(app, engine, running)
+                async with _running(app, engine, settings, founded):
                     yield
             finally:
                 await engine.dispose()
 
-    app.cleanup_ctx.append(replica)
+    app.cleanup_ctx.append(replicas)
     return app
 
 
@@ -59,13 +81,97 @@ def local_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSetting
     return Replica(PostgresStore(engine, channel), founded, settings, clock, orderer)
 
 
-def _attach(app: web.Application, engine: AsyncEngine, replica: Replica) -> None:
-    async def ping() -> None:
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+def member_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSettings, clock: Clock) -> Replica:
+    """A replica as its settings say: with etcd and peers, or alone. Raises GenesisInvalid, SettingsError."""
+    channel = founded.genesis.channel
+    orderer = orderer_of(settings, founded)
+    if orderer is None:
+        if len(founded.genesis.members) > 1:
+            raise GenesisInvalid(
+                f"channel {channel} has {len(founded.genesis.members)} members, and no order between them: give "
+                "--etcd-endpoints (DR_LEDGER_ETCD_ENDPOINTS)"
+            )
+        return local_replica(engine, founded, settings, clock)
+    return Replica(PostgresStore(engine, channel), founded, settings, clock, orderer, peers_of(settings, founded))
 
-    app[REPLICA] = replica
-    app[METRICS] = Metrics(app[REGISTRY], replica.status, lambda: app[STREAMS].open)
-    app[READINESS].register("postgres", ping)
-    app[READINESS].register("orderer", replica.check_orderer)
-    app[READINESS].register("log", replica.check_log)
+
+def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
+    """The channel's order in etcd, sealed where the channel has keys; None for a ledger of one member."""
+    etcd = settings.etcd(founded.genesis.channel, founded.member)
+    if etcd is None:
+        return None
+    from ledger.ordering.etcd.orderer import EtcdOrderer  # gRPC is loaded by those who have a cluster
+
+    orderer: Orderer = EtcdOrderer(etcd)
+    keys_file = settings.data_dir / KEYS_FILE
+    if keys_file.exists():
+        from ledger.channels.keys import ChannelKeys
+        from ledger.channels.sealing import SealedOrderer
+
+        orderer = SealedOrderer(orderer, ChannelKeys.load(keys_file, founded.genesis.channel, founded.cosigner_key))
+    return orderer
+
+
+def peers_of(settings: LedgerSettings, founded: Founded) -> Peers:
+    """The founding members but this one. Raises SettingsError, InsecureAddress."""
+    others = {each.name: each.peer_url for each in founded.genesis.members if each.name != founded.member}
+    if not others:
+        return NoPeers()
+    certificate = settings.peer_certificates()
+    tls = None if certificate is None else client_context(settings.peer_ca, certificate)
+    return HttpPeers(founded.genesis.channel, others, tls)
+
+
+def channels_of(settings: LedgerSettings, founded: Founded) -> list[tuple[LedgerSettings, Founded]]:
+    """The first channel and those in the folder `channels`, in order of name. Raises GenesisInvalid."""
+    found = [(settings, founded)]
+    folders = sorted(path.parent.name for path in settings.channels_dir.glob("*/genesis.json"))
+    for name in folders:
+        of_channel = settings.of_channel(name)
+        further = load(of_channel)
+        if further.genesis.channel != name or name == founded.genesis.channel:
+            raise GenesisInvalid(f"{of_channel.genesis_file} is of channel {further.genesis.channel}")
+        found.append((of_channel, further))
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    app: web.Application, engine: AsyncEngine, settings: LedgerSettings, founded: Founded
+) -> AsyncIterator[None]:
+    clock = settings.clock()
+    async with contextlib.AsyncExitStack() as stack:
+        for of_channel, each in channels_of(settings, founded):
+            replica = member_replica(engine, each, of_channel, clock)
+            app[REPLICAS][each.genesis.channel] = await stack.enter_async_context(replica)
+        if any(replica.peers.names for replica in _replicas(app).values()):
+            app[PEER_ADDRESS] = await stack.enter_async_context(_listening(app, settings))
+        statuses = {name: each.status for name, each in _replicas(app).items()}
+        app[METRICS] = Metrics(app[REGISTRY], statuses, lambda: app[STREAMS].open)
+        await stack.enter_async_context(watched(app, engine, settings, clock, lambda: list(_replicas(app).values())))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: web.Application, settings: LedgerSettings) -> AsyncIterator[str]:
+    """The peer listener; its address."""
+    certificate = settings.peer_certificates()
+    tls: ssl_module.SSLContext | None = None
+    if certificate is not None:
+        tls = server_context([certificate], settings.peer_ca)
+    refuse_plain_http(settings.peer_host, tls)
+
+    def receptions() -> Mapping[str, tuple[Reception, Collection[str]]]:
+        return {name: (replica, replica.members()) for name, replica in _replicas(app).items()}
+
+    runner = web.AppRunner(peer_app(receptions), access_log=None, shutdown_timeout=1.0, keepalive_timeout=HEAD_S)
+    await runner.setup()
+    try:
+        await BoundedSite(runner, settings.peer_host, settings.peer_port, ssl_context=tls).start()
+        yield address(runner, settings.peer_host, tls)
+    finally:
+        await runner.cleanup()
+
+
+def _replicas(app: web.Application) -> dict[str, Replica]:
+    return {name: replica for name, replica in app[REPLICAS].items() if isinstance(replica, Replica)}

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from contracts.core.codec import digest
 from ledger import genesis
 from ledger.config import LedgerSettings
-from ledger.errors import Diverged, OrderingUnavailable, StoreUnavailable
+from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
 from ledger.founding import Founded
 from ledger.marker import FileMarker, Marker
 from ledger.ordering.following import Following
@@ -195,6 +195,10 @@ class Replica(Serving):
         except TimeoutError:
             raise OrderingUnavailable("this replica is too far behind the order: read another one") from None
 
+    async def tip(self) -> int:
+        """The highest height that was ordered, by whomever. Raises OrderingUnavailable."""
+        return await self._orderer.tip()
+
     async def refusals(self, limit: int) -> list[dict[str, Any]]:
         """Transactions refused before they were ordered, newest first; at most 1,000 are kept."""
         return await self._refusals.newest(limit)
@@ -213,8 +217,8 @@ class Replica(Serving):
             "time_ms": head.time_ms,
             "final_height": self.final_height,
             "final_size": self.final_size,
-            "members": sorted(key.name for _, key in self._attestations.policy.witnesses),
-            "replicas": self._replicas(),
+            "members": self.members(),
+            "replicas": self._exchange.rows(self._founded.member, head, self._orderer.proposer),
             "orderer": self._orderer.name,
             "order": self._orderer.state(),
             "proposer": self._orderer.proposer,
@@ -234,6 +238,17 @@ class Replica(Serving):
     async def check_log(self) -> None:
         """Return unless the replica halted or is behind the order it found. Raises Diverged, CatchingUp."""
         self._progress.require_current()
+
+    async def check_quorum(self) -> None:
+        """Return if so many members answer that checkpoints become final, else raise PeerUnavailable."""
+        answering = {self._founded.member, *self._exchange.answering()}
+        if not self._attestations.is_quorum(answering):
+            away = ", ".join(sorted(set(self.members()) - answering))
+            raise PeerUnavailable(f"nothing becomes final: no answer from {away}")
+
+    def members(self) -> list[str]:
+        """Names of those who order and cosign."""
+        return sorted(key.name for _, key in self._attestations.policy.witnesses)
 
     # ---- what peers ask (ledger.replication.peers.Reception)
 
@@ -376,32 +391,6 @@ class Replica(Serving):
 
     def _note_refusal(self, judged: Judged) -> None:
         self._refusals.add(judged.refusal(self._clock.wall_ms()))
-
-    def _replicas(self) -> list[dict[str, Any]]:
-        """One row a member: what it cosigned of our log, or said of itself, whichever is newer."""
-        rows = []
-        cosigned = self._attestations.cosigned()
-        for name in sorted({self._founded.member, *self.peers.names}):
-            contact = self._exchange.contacts.get(name)
-            size, height = cosigned.get(name, (0, 0))
-            heard = contact.heard if contact is not None else None
-            if contact is None:
-                size, height = self.head.size, self.head.height
-            elif heard is not None and heard.height > height:
-                size, height = heard.size, heard.height
-            rows.append(
-                {
-                    "name": name,
-                    "height": height,
-                    "size": size,
-                    "cosigned_size": cosigned.get(name, (0, 0))[0],
-                    "lag": max(0, self.head.height - height),
-                    "reachable": True if contact is None else contact.reachable,
-                    "proposer": name == self._orderer.proposer,
-                    "error": "" if contact is None else contact.error,
-                }
-            )
-        return rows
 
     async def _party(self, party: str) -> bytes | None:
         known, body = self._following.machine.cache.peek("party", party)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ledger.errors import NotFinalYet
+from ledger.errors import Erased, NotFinalYet
 from ledger.founding import Founded
 from ledger.log import merkle
 from ledger.log.entry import fact_part
@@ -54,6 +54,11 @@ class Serving:
     def head(self) -> Head:
         """The newest committed block."""
         return self._progress.head
+
+    @property
+    def height(self) -> int:
+        """Of the newest committed block."""
+        return self._progress.head.height
 
     @property
     def final_size(self) -> int:
@@ -113,16 +118,21 @@ class Serving:
 
     async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None:
         """The `.tlog-proof` and the opening of a transaction (salt and command) or of one of its facts (nothing else);
-        None where there is no such transaction or fact, or its body was erased. Raises NotFinalYet."""
+        None where there is no such transaction or fact. Where the body was erased, the entry alone is opened, with its
+        receipt. Raises NotFinalYet, and Erased for a fact that was."""
         self._require_sound()
         found = (await self._store.results([transaction_id])).get(transaction_id)
-        if found is None or (fact_index is not None and not 0 <= fact_index < len(found.facts)):
+        if found is None:
             return None
         erasable = await self._store.body(found.log_index)
-        if erasable is None:
+        if erasable is None and fact_index is not None:
+            raise Erased(f"the body of transaction {transaction_id} was erased: its entry alone can be proved")
+        if fact_index is not None and not 0 <= fact_index < len(found.facts):
             return None
-        salt, body = erasable
         entry, proof = await self._included(found.log_index)
+        if erasable is None:
+            return proof, write_opening(entry, receipt=found.receipt)
+        salt, body = erasable
         if fact_index is None:
             return proof, write_opening(entry, receipt=found.receipt, transaction=transaction_part(salt, body))
         return proof, write_opening(entry, receipt=found.receipt, fact=fact_part(found.facts, salt, fact_index))

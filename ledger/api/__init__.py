@@ -1,17 +1,21 @@
 """The ledger's HTTP interface, below `/v1/channels/{channel}`:
 
-    POST transactions            a batch; one result each, in order (202 while one is unknown)
+    POST transactions            a batch; one result each, in order (202 while one is unknown); ?wait=final
     GET  transactions/{id}       what became of one
     GET  records/{kind}/{key}    one record of the state;  records/{kind}?prefix=&after=&limit=  a page of them
     GET  facts?after=&party=&contract=&limit=     a page, or with Accept: text/event-stream all of them and each new one
     GET  proofs/{id}?fact=n      proof and opening for ledger.verify;  policy  whom to believe
     GET  checkpoint, tile/...    the log as C2SP tlog-tiles;  status;  refusals
 
+Each result says how many members attested it and whether it is final; proofs and the checkpoint are of what is final
+(409 not-final-yet before). Reads are local, or with ?read=leader linearizable; the headers Ledger-Height and
+Ledger-Final-Height say how far the replica is.
+
 Every error is an RFC 9457 problem. Nothing here decides anything: rules are the contracts', order and storage the
 replica's.
 """
 
-from ledger.api.context import LIMITS, METRICS, REPLICA, STREAMS, Limits, Streams
+from ledger.api.context import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams
 from ledger.api.routes import add_routes
 
-__all__ = ["LIMITS", "METRICS", "REPLICA", "STREAMS", "Limits", "Streams", "add_routes"]
+__all__ = ["LIMITS", "METRICS", "REPLICAS", "STREAMS", "Limits", "Streams", "add_routes"]

@@ -37,7 +37,30 @@ class FactRecord(Protocol):
 class Backend(Protocol):
     """A replica, as far as its HTTP interface is concerned.
 
-    Any method may raise Diverged; `submit` also QueueFull and OrderingUnavailable. Reads see committed blocks only."""
+    Any method may raise Diverged and StoreUnavailable; `submit` also QueueFull and OrderingUnavailable. Reads see
+    committed blocks only; proofs and the checkpoint are of final ones."""
+
+    @property
+    def height(self) -> int:
+        """Of the newest committed block."""
+
+    @property
+    def final_size(self) -> int:
+        """Leaves below this are final: under a checkpoint that a quorum cosigned."""
+
+    @property
+    def final_height(self) -> int:
+        """The last final block."""
+
+    def attested(self, index: int) -> int:
+        """How many members cosigned a checkpoint that covers this leaf."""
+
+    async def finality(self, size: int) -> bool:
+        """Waits until the final checkpoint has so many leaves; False after the time-out of a submission."""
+
+    async def current(self) -> None:
+        """Returns when everything is executed here that was ordered, by whomever, before the call. Raises
+        OrderingUnavailable without a majority of the order."""
 
     async def submit(self, transactions: Sequence[bytes]) -> Sequence[TransactionResult]:
         """One result each, in order, after the replica's own commit, or "unknown" after its time-out. Bytes that are
@@ -61,10 +84,10 @@ class Backend(Protocol):
         """An event that is set whenever the height grows; whoever waits for it clears it."""
 
     async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None:
-        """Proof and opening; None where there is no such transaction or fact."""
+        """Proof and opening; None where there is no such transaction or fact. Raises NotFinalYet."""
 
     async def checkpoint(self) -> bytes:
-        """The newest checkpoint."""
+        """The newest final checkpoint. Raises NotFinalYet."""
 
     async def tile(self, level: int, number: int, width: int) -> bytes | None:
         """The hashes of a tile; None where the log has not that many."""

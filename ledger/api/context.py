@@ -40,10 +40,30 @@ class Streams:
         self.open = 0
 
 
-REPLICA = web.AppKey("replica", Backend)
+REPLICAS: web.AppKey[dict[str, Backend]] = web.AppKey("replicas", dict)
+"""By channel; filled when the process has started."""
+
 LIMITS = web.AppKey("limits", Limits)
 METRICS = web.AppKey("metrics", Metrics)
 STREAMS = web.AppKey("streams", Streams)
+
+
+def replica_of(request: web.Request) -> Backend:
+    """The replica of the channel in the path. Raises a 404."""
+    found = request.app[REPLICAS].get(request.match_info["channel"])
+    if found is None:
+        raise web.HTTPNotFound
+    return found
+
+
+async def read_level(request: web.Request) -> None:
+    """`?read=local` (the default): as far as this replica is. `?read=leader`: returns once everything is executed here
+    that was ordered anywhere before the request, or raises OrderingUnavailable."""
+    level = request.query.get("read", "local")
+    if level not in ("local", "leader"):
+        raise bad_request("read is local or leader")
+    if level == "leader":
+        await replica_of(request).current()
 
 
 def bad_request(detail: str) -> ProblemError:

@@ -27,7 +27,6 @@ from ledger.api.context import (
     INDEX_MAX,
     LIMITS,
     ORDINAL_MAX,
-    REPLICA,
     STREAMS,
     bad_request,
     checked,
@@ -35,6 +34,8 @@ from ledger.api.context import (
     number,
     pattern,
     read_cursor,
+    read_level,
+    replica_of,
 )
 from runtime.service import STOPPING, ProblemError
 
@@ -63,7 +64,8 @@ class Page(NamedTuple):
 
 async def facts(request: web.Request) -> web.StreamResponse:
     """GET facts."""
-    known_parameters(request, "after", "party", "contract", "limit", repeated=("party",))
+    known_parameters(request, "after", "party", "contract", "limit", "read", repeated=("party",))
+    await read_level(request)
     parties = tuple(dict.fromkeys(checked("party", text, ID) or "" for text in request.query.getall("party", [])))
     if len(parties) > _PARTIES_MAX or "" in parties:
         raise bad_request(f"at most {_PARTIES_MAX} parties, none of them empty")
@@ -82,7 +84,7 @@ async def facts(request: web.Request) -> web.StreamResponse:
 async def _page(request: web.Request, cursor: Cursor, question: Question, limit: int) -> Page:
     """The next facts. Several parties are filtered here, over at most `_SCANNED_MAX` facts, so that one request
     cannot read the whole ledger."""
-    replica = request.app[REPLICA]
+    replica = replica_of(request)
     if len(question.parties) <= 1:
         party = question.parties[0] if question.parties else None
         records = await replica.facts(cursor, party, question.contract, limit)
@@ -124,7 +126,7 @@ async def _stream(request: web.Request, cursor: Cursor, question: Question) -> w
 
 
 async def _follow(request: web.Request, response: web.StreamResponse, cursor: Cursor, question: Question) -> None:
-    replica, limits, stopping = request.app[REPLICA], request.app[LIMITS], request.app[STOPPING]
+    replica, limits, stopping = replica_of(request), request.app[LIMITS], request.app[STOPPING]
     beat_at = time.monotonic() + limits.heartbeat_s
     async with replica.subscribe() as woken:
         while not stopping.is_set():

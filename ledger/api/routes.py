@@ -6,17 +6,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ledger.api import facts, state, tiles, transactions
-from ledger.errors import Diverged, OrderingUnavailable, QueueFull, StoreUnavailable
+from ledger.api.context import REPLICAS
+from ledger.errors import Diverged, NotFinalYet, OrderingUnavailable, QueueFull, StoreUnavailable
 from runtime.service import ProblemError
 
 _TRANSACTION = "{transaction_id:[0-9a-f]{64}}"
 _KIND = "{kind:[a-z_]{1,32}}"
 
 
-def add_routes(app: web.Application, channel: str) -> None:
-    """Adds the interface of one channel; every other channel is not found."""
+def add_routes(app: web.Application) -> None:
+    """Adds the interface of the channels in `app[REPLICAS]`; every other channel is not found."""
     app.middlewares.append(_explain)
-    prefix = f"/v1/channels/{channel}"
+    app.on_response_prepare.append(_tell_heights)
+    prefix = "/v1/channels/{channel}"
     app.router.add_post(f"{prefix}/transactions", transactions.submit)
     app.router.add_get(f"{prefix}/transactions/{_TRANSACTION}", transactions.show)
     app.router.add_get(f"{prefix}/records/{_KIND}/{{key:.+}}", state.record)
@@ -30,6 +32,14 @@ def add_routes(app: web.Application, channel: str) -> None:
     app.router.add_get(f"{prefix}/tile/{{path:.+}}", tiles.tile)
 
 
+async def _tell_heights(request: web.Request, response: web.StreamResponse) -> None:
+    """How far this replica is, so that a reader sees when it is stale."""
+    replica = request.app[REPLICAS].get(request.match_info.get("channel", ""))
+    if replica is not None:
+        response.headers.setdefault("Ledger-Height", str(replica.height))
+        response.headers.setdefault("Ledger-Final-Height", str(replica.final_height))
+
+
 @web.middleware
 async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
@@ -41,6 +51,10 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     except OrderingUnavailable as error:
         raise ProblemError(
             "ordering-unavailable", "Nothing can be ordered now", 503, str(error), retry_after=error.retry_after_s
+        ) from error
+    except NotFinalYet as error:
+        raise ProblemError(
+            "not-final-yet", "No quorum has cosigned this yet", 409, str(error), retry_after=error.retry_after_s
         ) from error
     except StoreUnavailable as error:
         detail = "The replica's database does not answer; what was acknowledged is safe. Try again."

@@ -5,29 +5,31 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from ledger.api.context import KEY, LIMITS, REPLICA, known_parameters, not_found, number, pattern
+from ledger.api.context import KEY, LIMITS, known_parameters, not_found, number, pattern, read_level, replica_of
 
 _HEIGHT = "Ledger-Height"
 _FACT_MAX = 10**6
 
 
 async def record(request: web.Request) -> web.Response:
-    """GET records/{kind}/{key}."""
-    known_parameters(request)
+    """GET records/{kind}/{key}?read=."""
+    known_parameters(request, "read")
+    await read_level(request)
     kind, key = request.match_info["kind"], request.match_info["key"]
-    body, height = await request.app[REPLICA].record(kind, key) if KEY.fullmatch(key) else (None, 0)
+    body, height = await replica_of(request).record(kind, key) if KEY.fullmatch(key) else (None, 0)
     if body is None:
         raise not_found(f"There is no record {kind}/{key[:300]}.")
     return _json(_member(kind, key, body), {_HEIGHT: str(height)})
 
 
 async def records(request: web.Request) -> web.Response:
-    """GET records/{kind}?prefix=&after=&limit=: `next_after` is null on the last page."""
-    known_parameters(request, "prefix", "after", "limit")
+    """GET records/{kind}?prefix=&after=&limit=&read=: `next_after` is null on the last page."""
+    known_parameters(request, "prefix", "after", "limit", "read")
+    await read_level(request)
     kind, page_max = request.match_info["kind"], request.app[LIMITS].page_max
     prefix, after = pattern(request, "prefix", KEY) or "", pattern(request, "after", KEY) or ""
     limit = max(1, number(request, "limit", min(100, page_max), page_max))
-    rows = await request.app[REPLICA].records(kind, prefix, after, limit)
+    rows = await replica_of(request).records(kind, prefix, after, limit)
     following = rows[-1][0] if len(rows) == limit else None
     return _json({"records": [_member(kind, key, body) for key, body in rows], "next_after": following})
 
@@ -37,7 +39,7 @@ async def proof(request: web.Request) -> web.Response:
     known_parameters(request, "fact")
     transaction_id = request.match_info["transaction_id"]
     fact = number(request, "fact", 0, _FACT_MAX) if "fact" in request.query else None
-    files = await request.app[REPLICA].proof(transaction_id, fact)
+    files = await replica_of(request).proof(transaction_id, fact)
     if files is None:
         asked = f"a transaction {transaction_id}" if fact is None else f"a fact {fact} of transaction {transaction_id}"
         raise not_found(f"There is no proof for {asked}.")
@@ -48,21 +50,21 @@ async def proof(request: web.Request) -> web.Response:
 async def policy(request: web.Request) -> web.Response:
     """GET policy."""
     known_parameters(request)
-    body = request.app[REPLICA].policy()
+    body = replica_of(request).policy()
     return web.Response(body=body, content_type="text/plain", charset="utf-8")
 
 
 async def status(request: web.Request) -> web.Response:
     """GET status."""
     known_parameters(request)
-    return _json(request.app[REPLICA].status())
+    return _json(replica_of(request).status())
 
 
 async def refusals(request: web.Request) -> web.Response:
     """GET refusals?limit=: for the operator, newest first."""
     known_parameters(request, "limit")
     page_max = request.app[LIMITS].page_max
-    found = await request.app[REPLICA].refusals(number(request, "limit", min(100, page_max), page_max))
+    found = await replica_of(request).refusals(number(request, "limit", min(100, page_max), page_max))
     return _json({"refusals": found})
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ledger.api.context import REPLICA, known_parameters, not_found
+from ledger.api.context import known_parameters, not_found, replica_of
 from ledger.log.tiles import ENTRIES, TileId, parse_tile_path, tile_width
 
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 async def checkpoint(request: web.Request) -> web.Response:
-    """GET checkpoint: changes with every block."""
+    """GET checkpoint: the newest that a quorum cosigned."""
     known_parameters(request)
-    body = await request.app[REPLICA].checkpoint()
+    body = await replica_of(request).checkpoint()
     headers = {"Cache-Control": "no-cache"}
     return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=headers)
 
@@ -26,7 +26,7 @@ async def tile(request: web.Request) -> web.Response:
         (level, position), width = parse_tile_path(path)
     except ValueError:
         raise not_found("This is not the path of a tile.") from None
-    replica = request.app[REPLICA]
+    replica = replica_of(request)
     if width > tile_width(TileId(level, position), int(replica.status()["size"])):
         raise not_found("The log has not grown to this tile yet.")
     if level == ENTRIES:

@@ -10,7 +10,7 @@ Imports contracts, runtime and the verifier alone, so that a home needs no datab
 
 from ledger.client.answers import COMMITTED, REFUSED, START, UNKNOWN, FactRecord, ProofBundle, Result
 from ledger.client.client import LedgerClient
-from ledger.client.errors import AnswerInvalid, LedgerError, LedgerUnavailable, OutcomeUnknown, Refused
+from ledger.client.errors import AnswerInvalid, LedgerError, LedgerUnavailable, NotFinal, OutcomeUnknown, Refused
 from ledger.client.parties import party_id
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LedgerClient",
     "LedgerError",
     "LedgerUnavailable",
+    "NotFinal",
     "OutcomeUnknown",
     "ProofBundle",
     "Refused",

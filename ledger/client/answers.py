@@ -27,7 +27,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     status: "committed" (executed), "refused" (by a rule: with height and index; or before it was ordered: without) or
     "unknown" (perhaps still to come: send the same transaction again). code: "ok", or why it was refused. height: its
-    block; index: its leaf in the log. facts: what it recorded."""
+    block; index: its leaf in the log. facts: what it recorded. attested: how many members cosigned a checkpoint that
+    covers it; final: they are the quorum of the policy, so that it can be proved and counts."""
 
     id: str
     status: str
@@ -35,9 +36,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     index: int | None = None
     facts: tuple[AnyFact, ...] = ()
+    attested: int = 0
+    final: bool = False
 
     @property
-    def final(self) -> bool:
+    def known(self) -> bool:
         """Is the outcome known?"""
         return self.status != UNKNOWN
 

@@ -7,7 +7,7 @@ import secrets
 import ssl as ssl_module
 from collections.abc import AsyncGenerator, Collection, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -34,7 +34,7 @@ from ledger.client.answers import (
     read_record,
     read_result,
 )
-from ledger.client.errors import AnswerInvalid, LedgerUnavailable, OutcomeUnknown
+from ledger.client.errors import AnswerInvalid, LedgerUnavailable, NotFinal, OutcomeUnknown
 from ledger.client.transport import Attempts, Transport
 from runtime.clock import Clock
 from runtime.errors import KeyFileError
@@ -42,6 +42,8 @@ from runtime.keys import PrivateKey
 from runtime.logs import get_logger
 
 R = TypeVar("R", bound=Record)
+Wait = Literal["committed", "final"]
+Read = Literal["local", "leader"]
 
 BATCH_MAX = 128
 BATCH_BYTES_MAX = 1024 * 1024
@@ -95,19 +97,30 @@ class LedgerClient:
 
     # ---- sending
 
-    async def submit(self, command: Command, *, nonce: str | None = None, not_after_ms: int | None = None) -> Result:
-        """Seals a command, sends it until its outcome is known, and returns it committed.
+    async def submit(
+        self,
+        command: Command,
+        *,
+        nonce: str | None = None,
+        not_after_ms: int | None = None,
+        wait: Wait = "committed",
+    ) -> Result:
+        """Seals a command, sends it until its outcome is known, and returns it committed; with wait="final", once the
+        quorum of the policy has cosigned it.
 
-        Raises Refused(code), OutcomeUnknown (with the transaction, to be sent again), LedgerUnavailable."""
+        Raises Refused(code), OutcomeUnknown (with the transaction, to be sent again), NotFinal (it is committed, and
+        was not final within the deadline), LedgerUnavailable."""
         transaction = self.seal(command, nonce=nonce, not_after_ms=not_after_ms)
-        [result] = await self.send([transaction])
-        if not result.final:
+        [result] = await self.send([transaction], wait=wait)
+        if not result.known:
             raise OutcomeUnknown(transaction, result.id)
+        if wait == "final" and result.check() and not result.final:
+            raise NotFinal(transaction, result)
         return result.check()
 
-    async def submit_many(self, commands: Sequence[Command]) -> list[Result]:
+    async def submit_many(self, commands: Sequence[Command], *, wait: Wait = "committed") -> list[Result]:
         """Seals and sends several commands, in order; see `send` for results and errors."""
-        return await self.send([self.seal(command) for command in commands])
+        return await self.send([self.seal(command) for command in commands], wait=wait)
 
     def seal(self, command: Command, *, nonce: str | None = None, not_after_ms: int | None = None) -> Transaction:
         """The signed transaction of a command; keep it before sending it, and it may be sent for ever.
@@ -130,8 +143,9 @@ class LedgerClient:
             sign=self._key.sign,
         )
 
-    async def send(self, transactions: Sequence[Transaction]) -> list[Result]:
-        """Sends sealed transactions until each has an outcome or the deadline passes: one result each, in order.
+    async def send(self, transactions: Sequence[Transaction], *, wait: Wait = "committed") -> list[Result]:
+        """Sends sealed transactions until each has an outcome (with wait="final": a final one) or the deadline passes:
+        one result each, in order.
 
         A refused one has status "refused" and does not disturb the others; one without an answer in time has status
         "unknown". Raises LedgerUnavailable only if no transaction got an answer."""
@@ -143,11 +157,11 @@ class LedgerClient:
             failure = LedgerUnavailable("the ledger has not finished in time")
             for batch in _batches(pending):
                 try:
-                    results.update(await self._post(batch))
+                    results.update(await self._post(batch, wait))
                 except LedgerUnavailable as error:
                     failure = error
                     break
-            pending = {key: item for key, item in pending.items() if key not in results or not results[key].final}
+            pending = {key: item for key, item in pending.items() if not _done(results.get(key), wait)}
             if not pending:
                 break
             try:
@@ -160,14 +174,17 @@ class LedgerClient:
 
     # ---- reading
 
-    async def transaction(self, transaction_id: str) -> Result | None:
-        """What became of a transaction; None if the ledger does not know it."""
-        data = await self._transport.get(f"transactions/{quote(transaction_id, safe='')}", missing=True)
+    async def transaction(self, transaction_id: str, *, read: Read = "local") -> Result | None:
+        """What became of a transaction; None if the ledger does not know it. read="leader": as of everything that was
+        ordered before the call, at the price of asking a majority; "local": as far as the replica asked is."""
+        path = f"transactions/{quote(transaction_id, safe='')}"
+        data = await self._transport.get(path, _level(read), missing=True)
         return None if data is None else read_result(read_answer(data, dict[str, Any]), transaction_id)
 
-    async def record(self, kind: type[R], key: str) -> R | None:
+    async def record(self, kind: type[R], key: str, *, read: Read = "local") -> R | None:
         """One record of the state, as its contracts Struct (ContractRecord, NeedRecord, Account, Party, ...)."""
-        data = await self._transport.get(f"records/{kind.KIND}/{quote(key, safe='/')}", missing=True)
+        path = f"records/{kind.KIND}/{quote(key, safe='/')}"
+        data = await self._transport.get(path, _level(read), missing=True)
         if data is None:
             return None
         answer = read_answer(data, RecordAnswer)
@@ -240,7 +257,8 @@ class LedgerClient:
         return f"{(await self.status())['height']}.{INDEX_MAX}.{ORDINAL_MAX}"
 
     async def proof(self, transaction_id: str, fact_index: int | None = None) -> ProofBundle:
-        """Proof and opening of a transaction (and one of its facts), to be checked by ledger.verify.verify_proof.
+        """Proof and opening of a transaction (and one of its facts), to be checked by ledger.verify.verify_proof. Waits
+        until it is final.
 
         Raises Refused("not-found") where there is no such transaction or fact."""
         params = [] if fact_index is None else [("fact", str(fact_index))]
@@ -264,9 +282,11 @@ class LedgerClient:
         answer = read_answer(await self._read("refusals", [("limit", str(limit))]), dict[str, list[dict[str, Any]]])
         return answer.get("refusals", [])
 
-    async def _post(self, batch: dict[str, Transaction]) -> dict[str, Result]:
+    async def _post(self, batch: dict[str, Transaction], wait: Wait) -> dict[str, Result]:
+        params = [] if wait == "committed" else [("wait", wait)]
         data = b'{"transactions":[' + b",".join(encode(item) for item in batch.values()) + b"]}"
-        answer = read_answer(await self._transport.request("POST", "transactions", data=data), ResultsAnswer)
+        body = await self._transport.request("POST", "transactions", params=params, data=data)
+        answer = read_answer(body, ResultsAnswer)
         if len(answer.results) != len(batch):
             raise AnswerInvalid(f"the ledger gave {len(answer.results)} results for {len(batch)} transactions")
         return {key: read_result(value, key) for key, value in zip(batch, answer.results, strict=True)}
@@ -275,6 +295,17 @@ class LedgerClient:
         data = await self._transport.get(path, params)
         assert data is not None
         return data
+
+
+def _level(read: Read) -> list[tuple[str, str]]:
+    return [] if read == "local" else [("read", read)]
+
+
+def _done(result: Result | None, wait: Wait) -> bool:
+    """Is there nothing more to wait for? What was refused before it was ordered never becomes final."""
+    if result is None or not result.known:
+        return False
+    return wait == "committed" or result.final or result.index is None
 
 
 def _filter(parties: Collection[str], contract: str | None) -> list[tuple[str, str]]:

@@ -3,11 +3,14 @@
 LedgerError                 (a GridpactError)
 ├── Refused                 the ledger's answer is no; the same transaction would be refused again
 ├── LedgerUnavailable       no answer within the deadline; try later
-│   └── OutcomeUnknown      sent, and perhaps executed: send the same transaction again
+│   ├── OutcomeUnknown      sent, and perhaps executed: send the same transaction again
+│   └── NotFinal            executed; the quorum has not cosigned it within the deadline
 └── AnswerInvalid           the ledger answered something that is not an answer to what was asked
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from contracts.core.envelope import Transaction
 from contracts.core.errors import CODES
@@ -44,6 +47,18 @@ class OutcomeUnknown(LedgerUnavailable):
         self.transaction_id = transaction_id
         super().__init__(
             f"no result yet for transaction {transaction_id}: it may be executed; send the same transaction again"
+        )
+
+
+class NotFinal(LedgerUnavailable):
+    """`transaction` is executed with `result`, and will be final when more members answer: ask for it again."""
+
+    def __init__(self, transaction: Transaction, result: Any) -> None:
+        self.transaction = transaction
+        self.result = result
+        super().__init__(
+            f"transaction {result.id} is committed in block {result.height} and cosigned by {result.attested} members, "
+            "which is no quorum yet"
         )
 
 

@@ -1,7 +1,7 @@
 """HTTP to one ledger: which answers are final, which are worth another try, and how long to wait between tries.
 
-2xx, 404, other 4xx    final
-429, 5xx, no answer    again after Retry-After or a back-off with jitter, until the deadline on the wall clock
+2xx, 404, other 4xx                   final
+429, 5xx, no answer, not-final-yet    again after Retry-After or a back-off with jitter, until the deadline
 """
 
 from __future__ import annotations
@@ -169,6 +169,8 @@ def _raise_for_status(status: int, headers: Mapping[str, str], body: bytes) -> N
     if status == 429 or status >= 500:
         raise Busy(f"the ledger cannot take this now: {detail}", _retry_after_s(headers.get("Retry-After")))
     kind = str(problem.get("type", "about:blank"))
+    if kind == "not-final-yet":
+        raise Busy(f"not final yet: {detail}", _retry_after_s(headers.get("Retry-After")))
     if status == 404 and kind == "about:blank":
         detail = "nothing has this name there, or the address or the channel is not that of a ledger"
     raise Refused(f"http-{status}" if kind == "about:blank" else kind, detail)

@@ -150,7 +150,7 @@ class Attestations:
 
     def alone(self) -> bool:
         """Is our own line a quorum?"""
-        return self._is_quorum([self._member])
+        return self.is_quorum([self._member])
 
     def note(self, size: int) -> bytes | None:
         """All lines for a recent size of ours, None where there is none."""
@@ -201,11 +201,11 @@ class Attestations:
         theirs = render_note(signed.text, [*signed.log_lines.values(), signed.lines[name]])
         lines = [*tree.log_lines.values(), *tree.lines.values()]
         ours = render_note(tree.text, lines) if lines else b""
-        outvoted = self._is_quorum(same)
+        outvoted = self.is_quorum(same)
         self._contradicted(Contradiction(name, signed.size, tree.height, ours, theirs, outvoted))
 
     def _judge(self, size: int, tree: _Tree) -> None:
-        if size < self.final.size or not tree.log_lines or not self._is_quorum(tree.lines):
+        if size < self.final.size or not tree.log_lines or not self.is_quorum(tree.lines):
             return
         if size == self.final.size and self.final.note:
             note = add_signatures(self.final.note, tree.lines.values())
@@ -214,5 +214,6 @@ class Attestations:
             note = render_note(tree.text, [log_line, *(tree.lines[name] for name in sorted(tree.lines))])
         self.final = FinalCheckpoint(size, tree.height, note)
 
-    def _is_quorum(self, members: Iterable[str]) -> bool:
+    def is_quorum(self, members: Iterable[str]) -> bool:
+        """Do these members' cosignatures make a checkpoint final?"""
         return self.policy.quorum_met({self._names[name] for name in members if name in self._names})

@@ -123,6 +123,28 @@ class Exchange:
         """What runs for as long as the replica does: releases, keeps what became final, visits each peer."""
         return [self._releasing, self._keeping, *(partial(self._visit, name) for name in self.contacts)]
 
+    def rows(self, member: str, head: Head, proposer: str | None) -> list[dict[str, Any]]:
+        """A row for each member, this one (`member`, at `head`) among them: what it cosigned of our log, or said of
+        itself, whichever is newer; lag in blocks."""
+        cosigned = self._attestations.cosigned()
+        rows = []
+        for name in sorted({member, *self.contacts}):
+            contact, (size, height) = self.contacts.get(name), cosigned.get(name, (0, 0))
+            signed = size
+            if contact is None:
+                size, height = head.size, head.height
+            elif contact.heard is not None and contact.heard.height > height:
+                size, height = contact.heard.size, contact.heard.height
+            row = {"name": name, "height": height, "size": size, "lag": max(0, head.height - height)}
+            row |= {"cosigned_size": signed, "proposer": name == proposer}
+            row |= {"reachable": True, "error": ""} if contact is None else _reached(contact)
+            rows.append(row)
+        return rows
+
+    def answering(self) -> list[str]:
+        """Peers that answered when they were asked last."""
+        return [name for name, contact in self.contacts.items() if contact.reachable]
+
     def _settle(self) -> None:
         """Whoever waits for finality looks again."""
         if self._attestations.final.size > self._stored:
@@ -137,7 +159,7 @@ class Exchange:
             await asyncio.sleep(EVERY_S)
 
     async def _keeping(self) -> None:
-        """The final checkpoint outlives a restart; where one member is the quorum its block's row does, if it signed."""
+        """The final checkpoint outlives a restart; where one member is the quorum, its block's row does if signed."""
         while True:
             await self._grown.wait()
             self._grown.clear()
@@ -186,3 +208,7 @@ class Exchange:
         self.hear([text.encode() for text in (status.final, status.note) if text])
 
 
+
+
+def _reached(contact: Contact) -> dict[str, Any]:
+    return {"reachable": contact.reachable, "error": contact.error}

@@ -269,10 +269,10 @@ async def test_readiness_names_each_dependency_and_metrics_count(utility: Ledger
     await utility.submit(an_issue())
     ready = await (await http.get("/readyz")).json()
     assert ready["ready"]
-    assert set(ready["dependencies"]) == {"postgres", "orderer", "log"}
+    assert {"postgres", "orderer", "log", "members"} <= set(ready["dependencies"])
     metrics = await (await http.get("/metrics")).text()
     assert 'ledger_transactions_total{status="committed"} 1.0' in metrics
     assert "ledger_submit_seconds_count 1.0" in metrics
     status = await utility.status()
-    assert f"ledger_height {float(status['height'])}" in metrics
+    assert f'ledger_height{{channel="main"}} {float(status["height"])}' in metrics
     assert {"height", "size", "time_ms", "members", "orderer", "proposer", "queue"} <= set(status)

@@ -1,0 +1,158 @@
+"""The other members over HTTP: ledger.replication.peers.Peers by the peer API, with certificates of both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+
+from ledger.errors import NotProposer, PeerUnavailable, QueueFull
+from ledger.replication.network.framing import (
+    NOTES_MAX,
+    FrameInvalid,
+    frame_notes,
+    frame_transactions,
+    read_blocks,
+)
+from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus
+from runtime.errors import InsecureAddress
+from runtime.service import refuse_plain_http
+
+T = TypeVar("T")
+
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5, sock_connect=1)
+_BLOCKS_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=2, sock_read=10)
+
+
+class HttpPeers:
+    """One channel's other members. addresses: URL by name. Raises InsecureAddress for plain HTTP off loopback."""
+
+    def __init__(self, channel: str, addresses: Mapping[str, str], tls: ssl_module.SSLContext | None) -> None:
+        self._channel = quote(channel, safe="")
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+        self._addresses: dict[str, str] = {}
+        self.use(addresses)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return sorted(self._addresses)
+
+    def use(self, addresses: Mapping[str, str]) -> None:
+        """Ask these members from now on."""
+        for url in addresses.values():
+            parts = urlsplit(url)
+            if parts.scheme != "https":
+                refuse_plain_http(parts.hostname or "", None)
+            elif self._tls is None:
+                raise InsecureAddress(f"the member at {url} is reached over TLS: give peer_certificate and peer_ca")
+        self._addresses = {name: url.rstrip("/") for name, url in addresses.items()}
+
+    async def forward(self, member: str, contents: Sequence[bytes]) -> int:
+        data = frame_transactions(contents)
+        answer = await self._ask(member, "POST", "transactions", data=data, media="application/octet-stream")
+        return int(_read(member, answer, dict[str, int]).get("taken", 0))
+
+    async def cosign(self, member: str, notes: Sequence[bytes]) -> None:
+        await self._ask(member, "POST", "cosignatures", data=frame_notes(notes[-NOTES_MAX:]), media="application/json")
+
+    async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        params = {"from": str(from_height), "limit": str(limit), "size": str(size)}
+        answer = await self._ask(member, "GET", "blocks", params=params, timeout=_BLOCKS_TIMEOUT)
+        try:
+            return read_blocks(answer)[:limit]
+        except FrameInvalid as error:
+            raise PeerUnavailable(f"member {member} answered blocks without form: {error}") from None
+
+    async def receipts(self, member: str, height: int) -> BlockReceipts | None:
+        try:
+            answer = await self._ask(member, "GET", f"blocks/{height}/receipts")
+        except _NotThere:
+            return None
+        return _read(member, answer, BlockReceipts)
+
+    async def status(self, member: str) -> PeerStatus:
+        return _read(member, await self._ask(member, "GET", "status"), PeerStatus)
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _ask(
+        self,
+        member: str,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        media: str = "",
+        timeout: aiohttp.ClientTimeout = _TIMEOUT,  # aiohttp's own, with several parts
+    ) -> bytes:
+        """The body of a good answer. Raises PeerUnavailable, NotProposer, QueueFull."""
+        base = self._addresses.get(member)
+        if base is None:
+            raise PeerUnavailable(f"there is no address of member {member}")
+        url = f"{base}/v1/peers/{self._channel}/{path}"
+        headers = {"Content-Type": media} if media else {}
+        try:
+            async with self._open().request(
+                method, url, params=params, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                body = await _bounded(response)
+                _raise_for(member, response.status, response.headers, body)
+                return body
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            raise PeerUnavailable(f"member {member} does not answer ({str(error) or type(error).__name__})") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit_per_host=8)
+            self._session = aiohttp.ClientSession(connector=connector)
+        return self._session
+
+
+class _NotThere(PeerUnavailable):
+    """HTTP 404."""
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    held = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        held += chunk
+        if len(held) > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+    return bytes(held)
+
+
+def _raise_for(member: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    if 200 <= status < 300:
+        return
+    try:
+        problem = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        problem = {}
+    detail = str(problem.get("detail") or problem.get("title") or "")[:300]
+    if status == 404:
+        raise _NotThere(f"member {member} has it not: {detail or 'another channel, or we are no member of it there'}")
+    if status == 503 and problem.get("type") == "not-proposer":
+        proposer = problem.get("proposer")
+        raise NotProposer(proposer if isinstance(proposer, str) else None)
+    if status == 429:
+        after = headers.get("Retry-After", "")
+        raise QueueFull(f"member {member}: {detail}", int(after) if after.isdecimal() and len(after) < 4 else 1)
+    raise PeerUnavailable(f"member {member} answers HTTP {status}: {detail}")
+
+
+def _read(member: str, data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise PeerUnavailable(f"member {member} answered something else: {error}") from None
