@@ -13,7 +13,7 @@ import typer
 
 from contracts.core.errors import CodecError
 from ledger.cli import evidence, keys, operations, reading, replica, sending
-from ledger.cli.consortium import cluster, etcd, members
+from ledger.cli.consortium import cluster, etcd, founding, members
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
     replica.init,
+    founding.join,
     replica.migrate,
     replica.serve,
     replica.check,
@@ -47,6 +48,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(founding.app, name="member")
 app.add_typer(members.app, name="members")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(evidence.app, name="evidence")

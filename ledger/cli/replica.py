@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,36 +35,55 @@ def init(
         str, typer.Option("--member", help="Name of this member, under which it cosigns.")
     ] = "member.gridpact.local/1",
     channel: Annotated[str, typer.Option("--channel", help="Channel of the ledger.")] = "main",
+    member_file: Annotated[
+        list[Path] | None,
+        typer.Option("--member-file", help="member.json of a member, for each of them; without it one member founds."),
+    ] = None,
+    quorum: Annotated[
+        int | None, typer.Option("--quorum", min=1, help="Cosignatures that make a checkpoint final.")
+    ] = None,
+    founded_ms: Annotated[
+        int | None, typer.Option("--founded-ms", min=0, help="Domain time of the genesis; by default now.")
+    ] = None,
     data_dir: DataDir = None,
     clock_file: ClockFlag = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Found a ledger: genesis from the parties' public keys, log keys and policy, in an empty data folder."""
-    from ledger.founding import contracts_root, found  # SQL drivers are loaded by the commands that need them
+    """Found a ledger: genesis from the parties' public keys, log keys and policy, in an empty data folder.
+
+    With --member-file the genesis is of all these members: hand the three files it writes to each of them."""
+    from ledger import founding  # SQL drivers are loaded by the commands that need them
 
     settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir, "clock_file": clock_file})
     given = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor or []}
-    founded = found(
-        settings,
-        parties=[_founder(role, read_public(text)) for role, texts in given.items() for text in texts],
-        channel=channel,
-        origin=origin or f"gridpact.local/{channel}",
-        member=member,
-        contracts_root=contracts_root(),
-        created_ms=settings.clock().now_ms(),
-    )
+    agreed: dict[str, Any] = {
+        "parties": [_founder(role, read_public(text)) for role, texts in given.items() for text in texts],
+        "channel": channel,
+        "origin": origin or f"gridpact.local/{channel}",
+        "contracts_root": founding.contracts_root(),
+        "created_ms": settings.clock().now_ms() if founded_ms is None else founded_ms,
+    }
+    if member_file:
+        members = [founding.read_member(path) for path in member_file]
+        genesis, policy = founding.consortium(members, quorum=quorum, **agreed)
+        founding.found_consortium(settings, genesis, policy)
+    else:
+        genesis = founding.found(settings, member=member, **agreed).genesis
     shown = {
         "data_dir": str(settings.data_dir),
-        "genesis": digest(founded.genesis),
-        "channel": founded.genesis.channel,
-        "origin": founded.genesis.origin,
-        "member": member,
+        "genesis": digest(genesis),
+        "channel": genesis.channel,
+        "origin": genesis.origin,
+        "members": [each.name for each in genesis.members] or [member],
         "policy_file": str(settings.policy_file),
-        "parties": _shown(founded.genesis),
+        "parties": _shown(genesis),
     }
     show(shown, as_json=json)
-    typer.echo(f"Founded. Next: dr-ledger migrate --data-dir {settings.data_dir}", err=True)
+    if member_file:
+        typer.echo(f"Founded. Next, at each member: dr-ledger join --from {settings.data_dir} --data-dir ...", err=True)
+    else:
+        typer.echo(f"Founded. Next: dr-ledger migrate --data-dir {settings.data_dir}", err=True)
 
 
 def migrate(
@@ -99,6 +118,10 @@ def serve(
     certificate: Annotated[Path | None, typer.Option("--certificate", help="PEM chain of the certificate.")] = None,
     certificate_key: Annotated[Path | None, typer.Option("--certificate-key", help="Its PEM private key.")] = None,
     client_ca: Annotated[Path | None, typer.Option("--client-ca", help="PEM authorities for clients.")] = None,
+    etcd_endpoints: Annotated[
+        str | None, typer.Option("--etcd-endpoints", help="URLs of the etcd cluster, comma-separated.")
+    ] = None,
+    peer_port: Annotated[int | None, typer.Option("--peer-port", help="Port for the other members.")] = None,
     config: Config = None,
     secrets_dir: SecretsDir = None,
 ) -> None:
@@ -114,6 +137,8 @@ def serve(
         "certificate": certificate,
         "certificate_key": certificate_key,
         "client_ca": client_ca,
+        "etcd_endpoints": etcd_endpoints,
+        "peer_port": peer_port,
     }
     settings = _settings(config, secrets_dir, flags)
     tls = settings.tls()
