@@ -8,6 +8,7 @@ ReplicaError                 (a GridpactError)
 │   └── CatchingUp           this replica is behind the order: HTTP 503, for writes and for leader-checked reads
 ├── StoreUnavailable         PostgreSQL does not answer: HTTP 503
 ├── NotFinalYet              executed, but no quorum has cosigned it yet: HTTP 409, ask again
+├── Erased                   executed, and its body was erased since: HTTP 410
 ├── PeerUnavailable          another member does not answer, or not sensibly
 │   └── NotProposer          it does not order blocks; it may know who does
 ├── OrderTrimmed             the order keeps no block that old any more: blocks up to its first come from other members
@@ -70,6 +71,10 @@ class NotFinalYet(ReplicaError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Erased(ReplicaError):
+    """Salt, command and facts of the transaction were erased; that it was executed can still be proved."""
 
 
 class PeerUnavailable(ReplicaError):

@@ -3,6 +3,7 @@
 blocks ──┬── entries        leaf n of the log: header, signature and receipt hash of a transaction; block summaries
          ├── transactions   where a transaction is and what became of it; receipt
          │     └── bodies   salt and command: a table of their own, so that they can be erased
+         │           └── erasures   which were erased on purpose
          ├── facts ── fact_parties      what happened, in order; and whom it concerns, in order for each party
          ├── tiles          hashes of the log (tlog-tiles), each row grows to 256 hashes
          └── checkpoints    signed sizes of the log
@@ -101,6 +102,14 @@ bodies = Table(
     Column("log_index", BigInteger, primary_key=True, autoincrement=False),
     Column("salt", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False, comment="canonical command; with the salt it gives the commitment"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _channel(),
+    Column("log_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("erased_ms", BigInteger, nullable=False, comment="wall clock"),
 )
 
 facts = Table(

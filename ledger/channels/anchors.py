@@ -1,0 +1,212 @@
+"""Brings checkpoints and money from one channel to another: for each child of main, one crossing each way.
+
+    child ── AnchorCheckpoint ──▶ main     whenever the child did something       then BridgeRelease for each burn
+    main  ── AnchorCheckpoint ──▶ child    when money was locked for the child    then BridgeMint for each lock
+
+The member whose replica proposes for the source does it; another goes on where it stopped. Nothing here is trusted: the
+contracts judge each command, and one that was brought before is refused and does no harm. Anchors of anchors are not
+news, so two idle channels stay idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from contracts.channels.bridge import CrossedRecord, crossed_key
+from contracts.channels.registry import ChannelRecord
+from contracts.consortium import MemberRecord
+from contracts.core.codec import encode, read
+from contracts.core.commands import CONTRACT_OF, BridgeMint, BridgeRelease, ChannelMember, Command
+from contracts.core.envelope import seal, transaction_id
+from contracts.core.parties import PartyKey
+from ledger.channels.proofs import Log, anchor_of, fact_proof, headers_between
+from ledger.errors import NotFinalYet, ReplicaError
+from ledger.ordering.pool import TransactionResult
+from ledger.verify.note import parse_checkpoint
+from runtime.clock import Clock
+from runtime.keys import PrivateKey
+from runtime.logs import get_logger
+
+_log = get_logger("ledger.channels")
+
+VALID_MS: Final = 3_600_000
+MEMBERS_PAGE: Final = 200
+_LOCKS: Final = {"BridgeLock": "BridgeLocked"}
+_BURNS: Final = {"BridgeBurn": "BridgeBurned", "BridgeMint": "BridgeBurned"}
+_NO_NEWS: Final = ("AnchorCheckpoint",)
+
+
+class Side(Log, Protocol):
+    """A channel as a crossing needs it: a replica of this process."""
+
+    channel: str
+
+    async def record(self, kind: str, key: str) -> tuple[bytes | None, int]: ...
+
+    async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]: ...
+
+    async def transaction(self, transaction_id: str) -> TransactionResult | None: ...
+
+    async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None: ...
+
+    async def submit(self, transactions: Sequence[bytes]) -> list[TransactionResult]: ...
+
+    def status(self) -> dict[str, Any]: ...
+
+
+class Crossing:
+    """One direction. key: of a party that is enrolled in the target channel; cursor: a file that remembers up to which
+    leaf of the source everything was brought (lost, it begins anew). downward: from a parent to its child."""
+
+    def __init__(
+        self, source: Side, target: Side, key: PrivateKey, clock: Clock, cursor: Path, *, downward: bool
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._key = key
+        self._clock = clock
+        self._cursor = cursor
+        self._carried = _LOCKS if downward else _BURNS
+        self._scanned = _read_cursor(cursor)
+        self._waiting: dict[int, tuple[str, str]] = {}
+        self._active = False
+
+    async def run(self, interval_s: float) -> None:
+        """Without end; what fails is tried again after the interval."""
+        while True:
+            try:
+                await self.step()
+            except NotFinalYet:
+                pass
+            except ReplicaError as error:
+                _log.warning(
+                    "a crossing waits", source=self._source.channel, target=self._target.channel, error=str(error)
+                )
+            await asyncio.sleep(interval_s)
+
+    async def step(self) -> int:
+        """Anchors what is new and brings what waits; the number of commands that were executed. Raises ReplicaError."""
+        status = self._source.status()
+        if status["proposer"] != status["member"]:
+            return 0
+        known = await self._known()
+        if known is None:
+            return 0
+        size = parse_checkpoint(await self._source.checkpoint()).size
+        await self._scan(size)
+        done = 0
+        members = await self._members(known)
+        if self._active or tuple(members) != known.members:
+            done += await self._anchor(known, members)
+            known = await self._known() or known
+        for index in sorted(self._waiting):
+            if index < known.size:
+                done += await self._carry(known.size, index)
+        _write_cursor(self._cursor, min([self._scanned, *self._waiting]))
+        return done
+
+    async def _known(self) -> ChannelRecord | None:
+        body, _ = await self._target.record(ChannelRecord.KIND, self._source.channel)
+        return None if body is None else read(body, ChannelRecord)
+
+    async def _members(self, known: ChannelRecord) -> list[ChannelMember]:
+        height = int(self._source.status()["final_height"])
+        rows = await self._source.records(MemberRecord.KIND, "", "", MEMBERS_PAGE)
+        records = [read(body, MemberRecord) for _, body in rows]
+        named = [ChannelMember(name=each.name, key=each.key) for each in records if each.holds(height)]
+        return named or list(known.members)  # a ledger founded by one member names none in its state
+
+    async def _scan(self, size: int) -> None:
+        """What happened in the source since the last look."""
+        for index, header in await headers_between(self._source, self._scanned, size):
+            if header.command in self._carried:
+                self._waiting[index] = (transaction_id(header), self._carried[header.command])
+            self._active |= self._is_news(header.command)
+        self._scanned = max(self._scanned, size)
+
+    def _is_news(self, command: str) -> bool:
+        return command in _LOCKS if self._carried is _LOCKS else command not in _NO_NEWS
+
+    async def _anchor(self, known: ChannelRecord, members: Sequence[ChannelMember]) -> int:
+        command = await anchor_of(self._source, self._source.channel, known.size, known.members, members)
+        if command is None:
+            self._active = False
+            return 0
+        code = await self._submit(command)
+        if code in ("ok", "anchor_stale"):
+            self._active = False
+            return int(code == "ok")
+        _log.warning("an anchor was refused", source=self._source.channel, target=self._target.channel, code=code)
+        return 0
+
+    async def _carry(self, size: int, index: int) -> int:
+        """Brings one lock or burn; it waits on where its recipient is not there yet."""
+        identity, fact_name = self._waiting[index]
+        result = await self._source.transaction(identity)
+        names = [fact["fact"] for fact in result.facts] if result is not None and result.code == "ok" else []
+        if fact_name not in names or await self._crossed(identity) or not self._meant(result, names.index(fact_name)):
+            del self._waiting[index]
+            return 0
+        opened = await self._source.proof(identity, names.index(fact_name))
+        if opened is None:
+            del self._waiting[index]
+            return 0
+        proof = await fact_proof(self._source, size, index, opened[1])
+        command: Command = BridgeRelease(channel=self._source.channel, proof=proof)
+        if self._carried is _LOCKS:
+            command = BridgeMint(proof=proof)
+        code = await self._submit(command)
+        if code in ("ok", "bridge_spent"):
+            del self._waiting[index]
+        return int(code == "ok")
+
+    def _meant(self, result: TransactionResult | None, position: int) -> bool:
+        """Is it for the target? (A parent locks for several children.)"""
+        return result is not None and result.facts[position].get("channel") == self._target.channel
+
+    async def _crossed(self, identity: str) -> bool:
+        body, _ = await self._target.record(CrossedRecord.KIND, crossed_key(self._source.channel, identity))
+        return body is not None
+
+    async def _submit(self, command: Command) -> str:
+        body, _ = await self._target.record(PartyKey.KIND, self._key.public)
+        if body is None:
+            raise CrossingRefused(
+                f"the key that brings checkpoints belongs to no party of channel {self._target.channel}: enrol it there"
+            )
+        transaction = seal(
+            command,
+            channel=self._target.channel,
+            contract=CONTRACT_OF[type(command)],
+            sender=read(body, PartyKey).party,
+            nonce=secrets.token_hex(16),
+            not_after_ms=self._clock.now_ms() + VALID_MS,
+            salt=secrets.token_bytes(32),
+            sign=self._key.sign,
+        )
+        (result,) = await self._target.submit([encode(transaction)])
+        return result.code
+
+
+class CrossingRefused(ReplicaError):
+    """Nothing can be brought to the target as things are; the message says what is missing."""
+
+
+def _read_cursor(path: Path) -> int:
+    try:
+        return int(msgspec.json.decode(path.read_bytes(), type=dict[str, int])["scanned"])
+    except (OSError, msgspec.MsgspecError, KeyError):
+        return 0
+
+
+def _write_cursor(path: Path, scanned: int) -> None:
+    if scanned != _read_cursor(path):
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(msgspec.json.encode({"scanned": scanned}))
+        partial.replace(path)
