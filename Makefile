@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench clean
+.PHONY: help demo demo-delta test lint fix bench clean
 export PYTHON
 
 VENV := .venv
@@ -10,12 +10,16 @@ RUN := $(VENV)/bin/
 PACKAGES := runtime contracts openadr forecasting ledger vtn ven demo tests
 JOBS ?= 2
 ARGS ?=
+MEMBERS ?= 3
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: $(BASE) ## run one demand-response event from a utility's need to verified payments (ARGS="--seed 7")
-	$(RUN)python -m demo $(ARGS)
+demo: $(BASE) ## one evening of 52 homes on a ledger of three members (MEMBERS=1 without etcd, ARGS="--seed 7")
+	$(RUN)python -m demo --members $(MEMBERS) $(ARGS)
+
+demo-delta: $(BASE) ## the small testbed: a house and an office, two virtual nodes, two replicas, one authority
+	$(RUN)python -m demo.delta $(ARGS)
 
 test: lint ## lint, then every test (ARGS="-m 'not slow'" for the quick ones)
 ifeq ($(strip $(ARGS)),)
