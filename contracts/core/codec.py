@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a Struct, dict, sequence, str, int, bool or None. Raises CodecError."""
-    if _closed(type(value)):
+    if is_closed(type(value)):
         try:
             data = _encoder.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -50,11 +50,19 @@ def encode(value: object) -> bytes:
     return _encoder.encode(plain)
 
 
+def encode_closed(value: msgspec.Struct) -> bytes:
+    """`encode` of a Struct of a closed type whose values are known to be canonical. Raises CodecError."""
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise CodecError(str(error)) from None
+
+
 def decode(data: bytes, kind: type[T], *, bytes_max: int = BYTES_MAX) -> T:
     """Reads `data` as one canonical value of type `kind`. Raises CodecError, and nothing else."""
     if len(data) > bytes_max:
         raise CodecError(f"{len(data)} bytes where at most {bytes_max} are allowed")
-    if not _closed(kind) and _depth(data) > DEPTH_MAX:
+    if not is_closed(kind) and _depth(data) > DEPTH_MAX:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
     try:
         value = _decoder(kind).decode(data)
@@ -77,6 +85,16 @@ def digest(value: object) -> str:
     return hashlib.sha256(value if isinstance(value, bytes) else encode(value)).hexdigest()
 
 
+def is_closed(kind: Any) -> bool:
+    """Does the type alone say that keys are [a-z0-9_], that no float occurs and that the depth is allowed?"""
+    found = _known_closed.get(kind)
+    if found is None:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return False
+        found = _known_closed[kind] = _is_closed(msgspec.inspect.type_info(kind), 0)
+    return found
+
+
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     decoder = _decoders.get(kind)
     if decoder is None:
@@ -90,16 +108,6 @@ def _plain(data: bytes) -> bool:
     if not data.isascii() or data.count(b"\\") != data.count(b'\\"'):
         return False
     return _LONG not in data.translate(_DIGITS)
-
-
-def _closed(kind: Any) -> bool:
-    """Does the type alone say that keys are [a-z0-9_], that no float occurs and that the depth is allowed?"""
-    found = _known_closed.get(kind)
-    if found is None:
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return False
-        found = _known_closed[kind] = _is_closed(msgspec.inspect.type_info(kind), 0)
-    return found
 
 
 def _is_closed(info: msgspec.inspect.Type, depth: int) -> bool:

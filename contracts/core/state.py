@@ -9,8 +9,9 @@ from typing import ClassVar, Final, Protocol, TypeVar
 
 import msgspec
 
-from contracts.core.codec import encode, read
+from contracts.core.codec import read
 from contracts.core.errors import CodecError, Refusal
+from contracts.core.records import reads_before, written
 
 RECORD_BYTES_MAX: Final = 32_768
 WRITES_MAX: Final = 4_096
@@ -72,20 +73,20 @@ class State:
 
     def put(self, key: str, record: Record) -> None:
         """Writes a record. Raises Refusal (out_of_range, limit_exceeded)."""
+        kind = type(record)
+        before = self.find(kind, key) if reads_before(kind) else None
         try:
-            data = encode(record)
-            known = read(data, type(record))  # what cannot be read again must never be written
+            data, known = written(record, before)  # what cannot be read again must never be written
         except (CodecError, msgspec.ValidationError) as error:
             raise Refusal("out_of_range", str(error)) from None
         if len(data) > RECORD_BYTES_MAX:
             raise Refusal("limit_exceeded", f"record {record.KIND}/{key} has {len(data)} bytes")
-        self._write(record.KIND, key, data)
-        self.records[record.KIND, key] = known
+        at = self._write(kind.KIND, key, data)
+        self.records[at] = known
 
     def drop(self, kind: type[Record], key: str) -> None:
         """Deletes a record."""
-        self._write(kind.KIND, key, None)
-        self.records.pop((kind.KIND, key), None)
+        self.records.pop(self._write(kind.KIND, key, None), None)
 
     def rows(self, kind: type[R], first: str, last: str, limit: int) -> list[tuple[str, R]]:
         """Records with first <= key < last, in key order, at most `limit`."""
@@ -100,9 +101,8 @@ class State:
         self.records.update(nested.records)
 
     def get(self, kind: str, key: str) -> bytes | None:
-        if (kind, key) in self.writes:
-            return self.writes[kind, key]
-        return self._reader.get(kind, key)
+        at = (kind, key)
+        return self.writes[at] if at in self.writes else self._reader.get(kind, key)
 
     def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
         mine = {key: data for (k, key), data in self.writes.items() if k == kind and first <= key < last}
@@ -112,7 +112,9 @@ class State:
         kept = [(key, rows[key]) for key in sorted(rows) if mine.get(key, b"") is not None]
         return kept[:limit]
 
-    def _write(self, kind: str, key: str, data: bytes | None) -> None:
-        if len(self.writes) >= WRITES_MAX and (kind, key) not in self.writes:
+    def _write(self, kind: str, key: str, data: bytes | None) -> tuple[str, str]:
+        at = (kind, key)
+        if len(self.writes) >= WRITES_MAX and at not in self.writes:
             raise Refusal("limit_exceeded", f"more than {WRITES_MAX} records written")
-        self.writes[kind, key] = data
+        self.writes[at] = data
+        return at

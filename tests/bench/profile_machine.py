@@ -7,7 +7,8 @@ Real signed traffic (tests.bench.traffic) goes through what a replica does with 
     frame ─▶ parse ─▶ verify ─▶ execute ─▶ store (statements and their parameters) ─▶ accept
 
 `digest` is over all entries, facts and records: it changes when a byte of any format or the meaning of a rule does.
-Times are CPU seconds of the thread. Inner stages of `execute` and the commands come from a second run, because
+Times are CPU seconds of the thread, scaled by a loop that is measured beside every block: on a machine that others use
+CPU time grows too, by what they take from caches and shared cores. Inner stages of `execute` and the commands come from a second run, because
 watching costs too. `ingress` is what only the replica that took the transaction from its sender pays.
 """
 
@@ -33,6 +34,7 @@ from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
 from contracts import rules
+from contracts.core.codec import encode
 from contracts.core.state import Writes
 from ledger import machine as machine_module
 from ledger.log import merkle
@@ -48,6 +50,7 @@ from tests.bench.traffic import Traffic, blocks
 from tests.builders import START_MS, a_key
 
 STAGES = ("frame", "parse", "verify", "execute", "store", "accept")
+_REFERENCE_S = 0.0019
 _MEMBER, _KEY = "member.example/1", a_key(1)
 
 
@@ -84,6 +87,7 @@ class Run:
         self.spent = dict.fromkeys(STAGES, 0.0)
         self.codes: Counter[str] = Counter()
         self.written = 0
+        self.references: list[float] = []
         self._seen = sha256()
         cache = StateCache(CheckedTree())
         plan = cache.plan(state, self.source)
@@ -126,11 +130,16 @@ class Run:
         with self.stage("accept"):
             self.machine.accept(executed)
         self.source.accept(executed)
+        self.references.append(_reference_s())
         self.written += len(executed.writes)
         self.codes.update(row.code for row in executed.transactions)
         for part in (*executed.entries, *(row.body for row in executed.facts)):
             self._seen.update(part)
         return executed
+
+    def scale(self) -> float:
+        """Microseconds of the quiet machine for a CPU second of this run."""
+        return 1e6 * _REFERENCE_S / (sum(self.references) / len(self.references))
 
     def digest(self) -> str:
         """Over entries, facts, and the state's root."""
@@ -143,6 +152,16 @@ class Run:
             yield
         finally:
             self.spent[name] += time.thread_time() - before
+
+
+def _reference_s() -> float:
+    """CPU seconds of a loop of hashing, encoding and dictionaries, which costs `_REFERENCE_S` where nobody disturbs."""
+    before = time.thread_time()
+    seen: dict[bytes, bytes] = {}
+    for number in range(400):
+        body = encode({"a": number, "b": "text" * 8, "c": [number] * 8})
+        seen[sha256(body).digest()] = body
+    return time.thread_time() - before
 
 
 def dump(statements: Sequence[Statement]) -> None:
@@ -158,7 +177,7 @@ def measure(state: Writes, prepared: Sequence[tuple[int, list[bytes]]]) -> dict[
     gc.collect()
     for time_ms, contents in prepared:
         run.apply(run.ordered(time_ms, contents))
-    stages = {name: spent * 1e6 / count for name, spent in run.spent.items()}
+    stages = {name: spent * run.scale() / count for name, spent in run.spent.items()}
     watched = Run(state)
     inner, commands = _watch(watched, prepared, count)
     assert watched.digest() == run.digest()
@@ -169,7 +188,8 @@ def measure(state: Writes, prepared: Sequence[tuple[int, list[bytes]]]) -> dict[
         "writes_per_tx": round(run.written / count, 2),
         "us_per_tx": {name: round(spent, 1) for name, spent in stages.items()},
         "all": round(sum(stages.values()), 1),
-        "ingress": round(_ingress(run, prepared) * 1e6 / count, 1),
+        "ingress": round(_ingress(run, prepared) * run.scale() / count, 1),
+        "disturbed": round(1e6 / run.scale(), 2),
         "inside_execute": inner,
         "by_command": commands,
         "digest": run.digest(),
@@ -199,9 +219,10 @@ def _watch(
         "receipts, facts, entries": spent["transactions"] - contracts,
         **{name: spent[name] for name in ("load", "plan", "append")},
     }
-    inner = {name: round(value * 1e6 / count, 1) for name, value in parts.items()}
+    scale = run.scale()
+    inner = {name: round(value * scale / count, 1) for name, value in parts.items()}
     commands = {
-        name.removeprefix("contract "): {"calls": calls[name], "us": round(spent[name] * 1e6 / calls[name], 1)}
+        name.removeprefix("contract "): {"calls": calls[name], "us": round(spent[name] * scale / calls[name], 1)}
         for name in sorted(spent)
         if name.startswith("contract ")
     }
@@ -276,6 +297,7 @@ def show(result: dict[str, Any]) -> None:
     out(f"{'all':<28}{result['all']:>9.1f} us     ingress {result['ingress']:g} us more\n")
     for name, row in result["by_command"].items():
         out(f"    {name:<24}{row['us']:>9.1f} us  x {row['calls']}\n")
+    out(f"machine disturbed by a factor of {result['disturbed']}\n")
     out(f"digest {result['digest']}   peak {result['peak_mb']} MB\n")
 
 
