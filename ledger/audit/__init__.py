@@ -54,9 +54,9 @@ async def audit(engine: AsyncEngine, founded: Founded) -> Audited:
     """Replays and compares everything. Raises LedgerDiffers for the first block that does not fit, GenesisInvalid."""
     started = time.perf_counter()
     async with History.open(engine, founded.genesis.channel) as history:
-        finality = await Finality.read(history, founded)
         replay = Replay(founded)
         await replay.check_genesis(history)
+        finality = await Finality.read(history, founded)
         finality.passed(0, replay.machine.head.size, replay.machine.head.root)
         hashes: Hashes | None = None
         async for stored in history.blocks():

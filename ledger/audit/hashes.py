@@ -39,6 +39,8 @@ from ledger.verify.opening import fact_salt
 from ledger.verify.state import bucket_of, key_hash
 from runtime.keys import verify
 
+OK = "ok"
+
 
 class Hashes:
     """Goes on where the re-execution had to stop. `erased`: bodies that are gone."""
@@ -196,6 +198,8 @@ class Hashes:
             self._ids.add(row["id"])
             if key is not None and not verify(key, signing_bytes(header), signature):
                 raise LedgerDiffers(height, "table entries: not signed by its sender", row["id"])
+        elif row["code"] == OK:
+            raise LedgerDiffers(height, "table transactions: not registered although it was accepted", row["id"])
         body = stored.bodies.get(row["log_index"])
         if body is None:
             self.erased += 1

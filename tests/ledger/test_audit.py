@@ -28,8 +28,10 @@ from tests.ledger.replicas import (
 )
 
 _AUDITED = (tables.meta, tables.blocks, tables.entries, tables.transactions, tables.bodies, tables.facts,
-            tables.fact_parties, tables.records, tables.tiles, tables.checkpoints)  # fmt: skip
+            tables.fact_parties, tables.records, tables.tiles, tables.checkpoints, tables.finality)  # fmt: skip
 _COLUMNS = [(table.name, column.name) for table in _AUDITED for column in table.c]
+for _table in ("finality", "bodies"):
+    _COLUMNS.remove((_table, "channel"))  # such a row is none: nothing final yet, and a body that was erased
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,11 @@ async def _live(url: str, folder: Path) -> None:
         await ledger.run(readings(100, 200, 300))
         clock.advance(ACCEPT_BY_MS - clock.now_ms())
         await ledger.run(a_transfer("after the deadline"))
+        await ledger.sql(
+            "INSERT INTO finality (channel, size, height, note) "
+            "SELECT channel, size, height, note FROM checkpoints ORDER BY size DESC LIMIT 1 "
+            "ON CONFLICT DO NOTHING"
+        )
 
 
 async def audited(engine, folder: Path):
@@ -77,7 +84,9 @@ async def test_an_untouched_ledger_is_executed_again_and_found_equal(lived, engi
     result = await audited(engine, lived[1])
     (heights,) = await execute(engine, "SELECT max(height), max(size) FROM blocks")
     assert (result.height, result.size) == tuple(heights)
-    assert result.transactions == 29
+    assert result.transactions == result.re_executed == 29
+    assert (result.hash_verified, result.erased) == (0, 0)
+    assert result.final_size == result.size
     assert result.checkpoint.splitlines()[1] == str(result.size)
 
 
@@ -92,7 +101,7 @@ async def test_one_changed_value_in_any_column_is_found(lived, engine, table: st
         assert table in found.value.what or column in ("channel", "height", "log_index"), found.value.what
 
 
-@pytest.mark.parametrize("table", [table.name for table in _AUDITED])
+@pytest.mark.parametrize("table", [table.name for table in _AUDITED if table.name not in ("bodies", "finality")])
 async def test_a_row_that_is_missing_is_found(lived, engine, table: str):
     await execute(engine, f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})")
     with pytest.raises((LedgerDiffers, GenesisInvalid)):
@@ -139,6 +148,80 @@ async def test_a_changed_record_is_named_by_the_transaction_that_wrote_it(lived,
         await audited(engine, lived[1])
     (by,) = await execute(engine, "SELECT id FROM transactions WHERE command = 'RecordMeasurements'")
     assert (found.value.height, found.value.transaction_id) == (row.height, by.id)
+
+
+ERASED = "DELETE FROM bodies WHERE log_index = ANY(SELECT log_index FROM transactions WHERE height = 3)"
+
+
+async def test_erased_bodies_are_reported_and_what_is_left_is_verified(lived, engine):
+    """Up to the erased block everything is executed again, from there on hashes and signatures hold."""
+    whole = await audited(engine, lived[1])
+    await execute(engine, ERASED)
+    result = await audited(engine, lived[1])
+    counted = "SELECT count(*) FILTER (WHERE height < 3), count(*) FILTER (WHERE height = 3) FROM transactions"
+    ((before, within),) = await execute(engine, counted)
+    assert (result.re_executed, result.erased) == (before, within)
+    assert result.re_executed + result.hash_verified == result.transactions == whole.transactions
+    for name in ("height", "size", "records", "state_root", "checkpoint", "final_size"):
+        assert getattr(result, name) == getattr(whole, name), name
+
+
+async def test_with_every_body_erased_nothing_is_executed_and_the_chain_still_verifies(lived, engine):
+    await execute(engine, "DELETE FROM bodies")
+    result = await audited(engine, lived[1])
+    assert (result.re_executed, result.hash_verified, result.erased) == (0, 29, 29)
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [at for at in _COLUMNS if at[0] in ("blocks", "entries", "transactions", "facts", "fact_parties", "records")],
+)
+async def test_one_changed_value_is_found_where_bodies_were_erased_too(lived, engine, table: str, column: str):
+    """The last row of every table lies behind the erased block; facts of the deadline keep their key."""
+    await execute(engine, ERASED)
+    await _flip(engine, table, column, "DESC")
+    with pytest.raises((LedgerDiffers, GenesisInvalid)):
+        await audited(engine, lived[1])
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("facts", "height = 3"),
+        ("entries", "log_index = (SELECT min(log_index) FROM transactions WHERE height = 3)"),
+        ("transactions", "height = 3"),
+        ("fact_parties", "height = 3"),
+        ("checkpoints", "height = 3"),
+        ("records", "kind = 'party'"),
+    ],
+)
+async def test_a_row_missing_in_an_erased_block_is_found(lived, engine, table: str, where: str):
+    await execute(engine, ERASED)
+    await execute(engine, f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table} WHERE {where})")
+    with pytest.raises(LedgerDiffers):
+        await audited(engine, lived[1])
+
+
+async def test_a_body_erased_and_another_put_in_its_place_is_found(lived, engine):
+    await execute(engine, "DELETE FROM bodies WHERE log_index < (SELECT max(log_index) FROM bodies)")
+    await execute(engine, f"UPDATE bodies SET body = {_flipped('body')}")
+    with pytest.raises(LedgerDiffers, match="bodies"):
+        await audited(engine, lived[1])
+
+
+async def test_an_edited_record_is_found_by_the_last_root_where_nothing_can_be_executed(lived, engine):
+    await execute(engine, "DELETE FROM bodies")
+    await execute(
+        engine, "UPDATE records SET body = '{}', value_hash = sha256('{}') WHERE ctid = (SELECT min(ctid) FROM records)"
+    )
+    with pytest.raises(LedgerDiffers, match="state root of the last block"):
+        await audited(engine, lived[1])
+
+
+async def test_a_final_checkpoint_of_another_tree_is_found(lived, engine):
+    await execute(engine, "UPDATE finality SET note = (SELECT note FROM checkpoints ORDER BY size LIMIT 1)")
+    with pytest.raises(LedgerDiffers, match="finality"):
+        await audited(engine, lived[1])
 
 
 async def test_a_folder_of_another_ledger_does_not_fit(engine, tmp_path):
