@@ -1,0 +1,83 @@
+"""Where a local consortium keeps what, and the page that programs read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ledger.cluster.layout import ClusterError, Layout
+from ledger.config import LedgerSettings
+
+NAMES = ["member.example/utility", "member.example/aggregator", "member.example/auditor"]
+
+
+def test_what_was_written_is_read_again(tmp_path: Path):
+    layout = Layout.plan(tmp_path, NAMES, port=0, tls=False)
+    layout.write()
+    assert Layout.read(tmp_path) == layout
+
+
+def test_programs_find_addresses_and_files_of_each_member(tmp_path: Path):
+    Layout.plan(tmp_path, NAMES, port=8440, api_tls=True).write()
+    page = json.loads((tmp_path / "cluster.json").read_text())
+    assert [each["label"] for each in page["members"]] == ["utility", "aggregator", "auditor"]
+    assert [each["api_url"] for each in page["members"]] == [f"https://127.0.0.1:{8440 + 4 * n}" for n in range(3)]
+    assert page["members"][2]["peer_url"] == "https://127.0.0.1:8449"
+    assert page["members"][2]["etcd"]["endpoint"] == "https://127.0.0.1:8450"
+    assert page["orderer"] == "etcd"
+    assert "password" not in json.dumps({key: value for key, value in page.items() if key != "members"})
+
+
+def test_one_member_needs_no_order_but_its_own(tmp_path: Path):
+    page = Layout.plan(tmp_path, NAMES[:1]).as_page()
+    assert page["orderer"] == "local"
+    assert page["members"][0]["etcd"] is None
+
+
+def test_free_ports_are_all_different(tmp_path: Path):
+    ports = [port for member in Layout.plan(tmp_path, NAMES, port=0).members for port in member.ports]
+    assert len(set(ports)) == 12
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([], "1 to 9 members"),
+        (["a.example/1", "b.example/1"], "end differently"),
+        ([f"member.example/{n}" for n in range(10)], "1 to 9 members"),
+        (["member.example/.."], "ends in small letters"),
+        (["member.example/a b"], "ends in small letters"),
+        (["member.example/"], "ends in small letters"),
+    ],
+)
+def test_names_that_make_no_folders_are_refused(tmp_path: Path, names: list[str], reason: str):
+    with pytest.raises(ClusterError, match=reason):
+        Layout.plan(tmp_path, names)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "gridpact/cluster/v0"}', "\0"])
+def test_a_page_that_is_none_is_told_by_its_name(tmp_path: Path, content: str):
+    (tmp_path / "cluster.json").write_text(content)
+    with pytest.raises(ClusterError, match=r"cluster\.json"):
+        Layout.read(tmp_path)
+
+
+def test_a_folder_without_a_consortium_says_how_to_found_one(tmp_path: Path):
+    with pytest.raises(ClusterError, match="dr-ledger cluster up --data-dir"):
+        Layout.read(tmp_path)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_the_settings_of_a_member_are_settings_of_a_replica(tmp_path: Path, tls: bool):
+    from ledger.cluster.preparation import settings_of, write_settings
+
+    layout = Layout.plan(tmp_path, NAMES, tls=tls, port=9000)
+    member = layout.members[1]
+    member.folder.mkdir(parents=True)
+    write_settings(layout, member)
+    settings = settings_of(member)
+    assert isinstance(settings, LedgerSettings)
+    assert settings.etcd_endpoints.split(",")[0] == layout.etcd_url(member)
+    assert (settings.peer_ca is not None) == tls

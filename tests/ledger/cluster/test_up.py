@@ -1,0 +1,162 @@
+"""Three members on this machine: founded, killed in parts, stopped, continued; real etcd and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.core.parties import Role
+from ledger.client import party_id
+from ledger.cluster.certificates import check_signed_by, named
+from ledger.verify import parse_policy, verify_checkpoint
+from runtime.keys import PrivateKey
+from tests.ledger.interface.commands import CLEAN, dr_ledger, output, refusal
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+NAMES = ("utility", "aggregator", "auditor")
+
+
+class Up:
+    """`dr-ledger cluster up` as a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder.parent / "up.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when every member is ready."""
+        command = [sys.executable, "-c", "from ledger.cli import main; main()", "cluster", "up"]
+        names = [part for name in NAMES for part in ("--name", f"member.example/{name}")]
+        command += ["--data-dir", str(self.folder), "--port", "0", *names]
+        with self.log.open("ab") as log:
+            size = self.log.stat().st_size
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=CLEAN)
+        soon(lambda: b"cluster ready" in self.log.read_bytes()[size:] or self._process.poll() is not None, 120)  # type: ignore[union-attr]
+        assert self._process.poll() is None, self.log.read_text()[-4000:]
+
+    def end(self, number: int) -> int:
+        """Sends a signal and returns the exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+    @property
+    def page(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "cluster.json").read_text())
+        return found
+
+    def url(self, name: str) -> str:
+        [url] = [each["api_url"] for each in self.page["members"] if each["label"] == name]
+        return str(url)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        found = output("cluster", "status", "--data-dir", self.folder)
+        return {each["name"].rpartition("/")[2]: each for each in found["members"]}
+
+    def issue(self, name: str) -> dict[str, Any]:
+        """A transaction through one member's replica."""
+        key = self.folder / "keys" / "utility.key"
+        to = party_id(Role.UTILITY, PrivateKey.load(key).public)
+        options = ["--key", key, "--to", to, "--amount-minor", 1, "--url", self.url(name), "--wait", 30]
+        result: dict[str, Any] = output("issue", *options)
+        return result
+
+    def get(self, name: str, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.url(name)}/v1/channels/main/{path}", timeout=5) as answer:
+            return bytes(answer.read())
+
+
+def soon(happened: Callable[[], object], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    consortium = Up(tmp_path_factory.mktemp("consortium") / "cluster")
+    try:
+        consortium.start()
+        yield consortium
+    finally:
+        dr_ledger("cluster", "down", "--data-dir", consortium.folder)
+
+
+def test_what_one_member_commits_becomes_final_by_the_cosignatures_of_the_others(up: Up):
+    result = up.issue("utility")
+    assert result["status"] == "committed"
+    policy = parse_policy(up.get("auditor", "policy"), strict=True)
+    soon(lambda: verify_checkpoint(up.get("auditor", "checkpoint"), policy).checkpoint.size > result["index"])
+    attested = verify_checkpoint(up.get("auditor", "checkpoint"), policy)
+    assert len(attested.cosigned_at_s) >= 2
+
+
+def test_each_member_has_keys_and_certificates_of_its_own(up: Up):
+    ca = Path(up.page["ca"])
+    keys = set()
+    for name in NAMES:
+        folder = up.folder / "members" / name
+        assert named(folder / "tls" / "replica.pem").subject == f"member.example/{name}"
+        for kind in ("replica", "etcd"):
+            check_signed_by(folder / "tls" / f"{kind}.pem", ca)
+            keys.add((folder / "tls" / f"{kind}.key").read_bytes())
+        keys.add((folder / "ledger" / "cosigner.key").read_bytes())
+        assert (folder / "secrets" / "etcd_password").stat().st_mode & 0o077 == 0
+    assert len(keys) == 3 * len(NAMES)
+
+
+def test_etcd_lets_nobody_in_without_certificate_and_password(up: Up):
+    member = up.page["members"][0]
+    tls = up.folder / "members" / "utility" / "tls"
+    shown = ("--endpoint", member["etcd"]["endpoint"], "--ca", up.page["ca"])
+    refusal(7, "etcd", *shown, "members")
+    certificate = ("--certificate", tls / "replica.pem", "--certificate-key", tls / "replica.key")
+    wrong = up.folder / "wrong"
+    wrong.write_text("no password of anybody")
+    refusal(7, "etcd", *shown, *certificate, "--user", "root", "--password-file", wrong, "members")
+    right = up.folder / "keys" / "etcd-root.password"
+    asked = output("etcd", *shown, *certificate, "--user", "root", "--password-file", right, "members")
+    assert {each["name"] for each in asked["members"]} == set(NAMES)
+
+
+def test_a_replica_that_is_killed_comes_back_and_catches_up_while_the_others_go_on(up: Up):
+    [orders] = [name for name in NAMES if name in json.loads(up.get("utility", "status"))["order"]["proposer"]]
+    others = [name for name in NAMES if name != orders]
+    killed = up.states()[orders]["replica_pid"]
+    os.kill(killed, signal.SIGKILL)
+    result = up.issue(others[0])
+    assert result["status"] == "committed"
+    soon(lambda: (up.states()[orders]["status"] or {}).get("height", 0) >= result["height"])
+    assert up.states()[orders]["replica_pid"] not in (None, killed)
+
+
+def test_a_second_consortium_in_the_same_folder_is_refused(up: Up):
+    assert "already up" in refusal(7, "cluster", "up", "--data-dir", up.folder)
+    assert "members add" in refusal(2, "cluster", "up", "--members", 2, "--data-dir", up.folder)
+
+
+def test_members_outlive_the_program_that_started_them_until_somebody_ends_them(up: Up):
+    """kill -9 of `cluster up`; then `cluster down`, and the same folder continues where it was."""
+    height = up.issue("aggregator")["height"]
+    up.end(signal.SIGKILL)
+    assert all(each["replica_pid"] and each["etcd_pid"] for each in up.states().values())
+    assert "cluster down" in refusal(7, "cluster", "up", "--data-dir", up.folder)
+    assert dr_ledger("cluster", "down", "--data-dir", up.folder).returncode == 0
+    assert not any(each["replica_pid"] or each["etcd_pid"] for each in up.states().values())
+    up.start()
+    assert up.issue("auditor")["height"] == height + 1
+    assert up.end(signal.SIGTERM) == 0
+    assert not any(each["replica_pid"] or each["etcd_pid"] for each in up.states().values())
