@@ -19,6 +19,8 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 HASH_BYTES = 32
 MAX_ENTRY_BYTES = (1 << 16) - 1
 MAX_LEVEL = 63
+MAX_NUMBER = (1 << 55) - 1
+"""A log has fewer than 2^63 entries, so no tile has a larger number, and its first entry fits 64 signed bits."""
 ENTRIES = -1
 """The level under which an entry bundle is addressed; its path says `entries`."""
 
@@ -52,7 +54,7 @@ def parse_tile_path(path: str) -> tuple[TileId, int]:
     level = ENTRIES if match[1] == "entries" else int(match[1])
     tile = TileId(level, int(match[2].replace("x", "").replace("/", "")))
     width = int(match[3]) if match[3] else TILE_WIDTH
-    if level > MAX_LEVEL or not 0 < width <= TILE_WIDTH or tile_path(tile, width) != path:
+    if level > MAX_LEVEL or tile.number > MAX_NUMBER or not 0 < width <= TILE_WIDTH or tile_path(tile, width) != path:
         raise ValueError("not a tile path")
     return tile, width
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.log.tiles import (
     ENTRIES,
+    MAX_NUMBER,
     TileId,
     decode_bundle,
     edge_tiles,
@@ -35,7 +36,7 @@ def test_paths_are_written_and_read(tile: TileId, width: int, path: str) -> None
     assert parse_tile_path(path) == (tile, width)
 
 
-@given(st.integers(-1, 63), st.integers(0, 10**18), st.integers(1, 256))
+@given(st.integers(-1, 63), st.integers(0, MAX_NUMBER), st.integers(1, 256))
 def test_every_path_reads_back(level: int, number: int, width: int) -> None:
     assert parse_tile_path(tile_path(TileId(level, number), width)) == (TileId(level, number), width)
 
