@@ -36,12 +36,16 @@ from ledger.ordering.transactions import Parsed, parse
 from ledger.store.source import Key, Source, Taken
 from ledger.store.state import BlockState, Leaf, StateCache
 from ledger.verify import canonical
-from ledger.verify.merkle import leaf_hash
-from ledger.verify.opening import fact_salt
+from ledger.verify.merkle import EMPTY_ROOT, leaf_hash
+from ledger.verify.opening import FACT_SALT_PREFIX
 from runtime.keys import verify
 
 DUPLICATE: Final = "duplicate"
 NONCE_REUSED: Final = "nonce_reused"
+
+_HMAC_BLOCK: Final = 64
+_IPAD: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OPAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class BlockRefused(Exception):
@@ -62,7 +66,7 @@ class Head:
     next_due_ms: int | None
 
 
-class FactRow(msgspec.Struct, frozen=True, eq=False):
+class FactRow(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One fact with its place."""
 
     log_index: int
@@ -74,7 +78,7 @@ class FactRow(msgspec.Struct, frozen=True, eq=False):
     fact: Fact
 
 
-class TransactionRow(msgspec.Struct, frozen=True, eq=False):
+class TransactionRow(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One transaction with its result. `registered`: its id is taken from now on."""
 
     log_index: int
@@ -339,13 +343,22 @@ def _fact_rows(log_index: int, transaction_id: str | None, outcome: Outcome) -> 
 def _receipt(run: _Run, outcome: Outcome, salt: bytes, facts: Sequence[FactRow]) -> bytes:
     """The canonical receipt (ledger.log.entry.receipt) of an outcome, whose writes the state takes."""
     written = run.state.merge(outcome.writes, outcome.records)
-    root = tree_root([fact_salt(salt, row.ordinal) + row.body for row in facts])
+    root = tree_root(_salted(salt, facts)) if facts else EMPTY_ROOT
     return b'{"code":"%b","facts":%d,"facts_root":"%b","writes":"%b"}' % (
         outcome.code.encode(),
         len(facts),
         root.hex().encode(),
         written.hex().encode(),
     )
+
+
+def _salted(salt: bytes, facts: Sequence[FactRow]) -> list[bytes]:
+    """The leaves of the facts: `ledger.verify.opening.fact_salt`, HMAC-SHA-256 by the salt, before each."""
+    key = salt.ljust(_HMAC_BLOCK, b"\0")
+    inner, outer = key.translate(_IPAD) + FACT_SALT_PREFIX, key.translate(_OPAD)
+    return [
+        sha256(outer + sha256(inner + row.ordinal.to_bytes(4, "big")).digest()).digest() + row.body for row in facts
+    ]
 
 
 def _take(run: _Run, outcome: Outcome, entry: bytes, result: bytes, facts: tuple[FactRow, ...]) -> None:

@@ -24,7 +24,7 @@ OFFER_CONTEXT: Final = b"gridpact/offer/v1\0"
 BODY_BYTES_MAX: Final = 49_152
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Who asks which contract for what. `nonce` is the sender's message id: 32 to 64 hex digits or an id."""
 
     channel: Id
@@ -36,7 +36,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     commitment: Hash
 
 
-class Transaction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A signed command on its way: `salt` is 32 bytes in hex, `body` the canonical JSON text of the command."""
 
     header: Header
@@ -45,7 +45,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     body: str
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A transaction with what its own bytes say, so that each is computed once.
 
     signed: what the sender signs; committed: do salt and body give the header's commitment; command: the body where it

@@ -25,7 +25,7 @@ from contracts.core.units import (
 )
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fact", tag=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fact", tag=True, gc=False):
     """Base of all facts: a tagged Struct, the tag is the class name under the key `fact`."""
 
 

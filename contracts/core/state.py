@@ -17,7 +17,7 @@ RECORD_BYTES_MAX: Final = 32_768
 WRITES_MAX: Final = 4_096
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Base of everything kept on the ledger."""
 
     KIND: ClassVar[str]
