@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -115,7 +116,7 @@ class Homes:
         self.serial = itertools.count()
 
     async def live(self) -> None:
-        await self.ledger.run(an_issue(1_000_000))
+        await self.ledger.run(an_issue(9_000_000))
         earned: dict[str, int] = {}
         for number, period in enumerate(PERIODS):
             await self._begin(period, earned)
@@ -202,7 +203,9 @@ async def everything(ledger: Ledger) -> Rows:
 
 
 def mentioning(rows: Rows, party: str) -> list[str]:
-    return [str(row) for found in rows.values() for row in found if party in str(row)]
+    texts = rows["as text"] if "as text" in rows else [str(row) for found in rows.values() for row in found]
+    rows["as text"] = texts  # type: ignore[assignment]
+    return [text for text in texts if party in text]  # type: ignore[operator]
 
 
 def guess(old: list[str], new: list[str], score: Callable[[str, str], float]) -> dict[str, str]:
@@ -218,10 +221,7 @@ def guess(old: list[str], new: list[str], score: Callable[[str, str], float]) ->
 def by_shared_words(rows: Rows, old: list[str], new: list[str]) -> dict[str, str]:
     """Words (ids, keys, hashes, nonces, numbers) that both are mentioned with, the rarer the better."""
     words = {party: set(re.findall(r"[A-Za-z0-9_.:-]{4,}", " ".join(mentioning(rows, party)))) for party in old + new}
-    count: dict[str, int] = {}
-    for found in words.values():
-        for word in found:
-            count[word] = count.get(word, 0) + 1
+    count = Counter(word for found in words.values() for word in found)
     rare = {word for word, times in count.items() if times <= 4}
     return guess(old, new, lambda a, b: len(words[a] & words[b] & rare))
 
@@ -232,8 +232,8 @@ def by_fragments(rows: Rows, old: list[str], new: list[str], pattern: str) -> di
     for party in old + new:
         texts = re.findall(pattern, " ".join(mentioning(rows, party)))
         pieces[party] = {text[at : at + 9] for text in texts for at in range(len(text) - 8)}
-    common = [piece for found in pieces.values() for piece in found]
-    often = {piece for piece in set(common) if common.count(piece) > 4}
+    count = Counter(piece for found in pieces.values() for piece in found)
+    often = {piece for piece, times in count.items() if times > 4}
     return guess(old, new, lambda a, b: len((pieces[a] & pieces[b]) - often))
 
 
