@@ -12,24 +12,35 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ledger.log import checkpoint as notes
-from ledger.log import entry, merkle, proof
+from ledger.log import merkle, proof
 from ledger.log.policy import write_policy
 from ledger.log.statetree import StateTree, buckets_from_records, touched_buckets
-from ledger.verify import parse_policy, verify_checkpoint, verify_inclusion, verify_proof, verify_record
+from ledger.verify import (
+    parse_policy,
+    verify_balance,
+    verify_checkpoint,
+    verify_equivocation,
+    verify_extension,
+    verify_inclusion,
+    verify_payment,
+    verify_proof,
+    verify_record,
+)
 from ledger.verify.merkle import leaf_hash
-from tests.ledger.log.sample import BODY, FACTS, ORIGIN, SALT, Member, sample_log
+from tests.ledger.log.lived import lived
+from tests.ledger.log.sample import ORIGIN, Member
 
 LEAVES = 1_000_000
 RECORDS = 200_000
 
 
 def main() -> None:
-    tiles = log_times()
+    log_times()
     state_times()
-    client_times(tiles)
+    client_times()
 
 
-def log_times() -> merkle.Appended:
+def log_times() -> None:
     hashes = [os.urandom(32) for _ in range(LEAVES)]
     started = time.perf_counter()
     appended = merkle.append(0, hashes, {})
@@ -49,7 +60,6 @@ def log_times() -> merkle.Appended:
         "verify an inclusion proof in 1 M leaves",
         lambda: verify_inclusion(hashes[777_777], 777_777, LEAVES, path, appended.root),
     )
-    return appended
 
 
 def state_times() -> None:
@@ -65,33 +75,58 @@ def state_times() -> None:
     measure("verify a record", lambda: verify_record(tree.root, "account", "party/1", body, shown))
 
 
-def client_times(big: merkle.Appended) -> None:
-    """A payment in a log of 1 M leaves, attested by seven members; the proof is the size a device really gets."""
-    sample = sample_log()
-    leaf = leaf_hash(sample.entries[1])
-    appended = merkle.append(big.size, [leaf], big.edge)
+def client_times() -> dict[str, dict[str, float]]:
+    """A payment, a balance and more, attested by three and by seven members, in logs of three sizes. By size of the log:
+    bytes of the proof with three cosignatures, and milliseconds of the whole check."""
+    figures = {}
+    for leaves in (10_000, 100_000, LEAVES):
+        big = merkle.append(0, [os.urandom(32) for _ in range(leaves)], {})
+        for count in (3, 7):
+            proof_bytes, verify_ms = payment_times(big, count)
+            if count == 3:
+                figures[str(leaves)] = {"proof_bytes": proof_bytes, "verify_ms": round(verify_ms, 3)}
+    checks: dict[str, Callable[[], object]] = {
+        "verify_payment": lambda: verify_payment(f["proof.0"], f["policy"], f["opening.payment"]),
+        "verify_balance": lambda: verify_balance(f["proof.20"], f["policy"], f["opening.balance"]),
+        "absence of an account": lambda: verify_balance(f["proof.20"], f["policy"], f["opening.absence"]),
+        "fact of a deadline": lambda: verify_proof(f["proof.3"], f["policy"], f["opening.tick"], strict=True),
+        "verify_extension (8 signatures)": lambda: verify_extension(f["note.small"], f["extension"], f["policy"]),
+        "verify_equivocation, other sizes": lambda: verify_equivocation(f["evidence.prefix"], f["policy"]),
+    }
+    f = lived().files
+    for what, run in checks.items():
+        measure(f"{what}, 3 members", run)
+    return figures
+
+
+def payment_times(big: merkle.Appended, count: int) -> tuple[int, float]:
+    """Bytes of the proof file and milliseconds of verify_payment for the last leaf of a log."""
+    made, members = lived(), [Member(number) for number in range(1, count + 1)]
+    appended = merkle.append(big.size, [leaf_hash(made.entries[0])], big.edge)
     tiles = big.tiles | appended.tiles
-    members = [Member(number) for number in range(1, 8)]
     text = notes.checkpoint_text(ORIGIN, appended.size, appended.root)
     note = notes.render_note(text, [members[0].sign(text), *(member.cosign(text) for member in members)])
     policy = write_policy([m.log_key for m in members], [m.cosigner_key for m in members])
     file = proof.write_proof(big.size, merkle.inclusion_proof(big.size, appended.size, tiles), note)
-    parts = {"receipt": sample.receipt, "fact": entry.fact_part(FACTS, SALT, 1)}
-    opening = proof.write_opening(sample.entries[1], transaction=proof.transaction_part(SALT, BODY), **parts)
+    opening = made.files["opening.payment"]
     sys.stdout.write(f"files: proof {len(file)}, policy {len(policy)}, opening {len(opening)} bytes\n")
-    measure("verify_proof, 7 cosignatures, strict", lambda: verify_proof(file, policy, opening, strict=True))
+    what = f"verify_payment, {count} cosignatures, {big.size:,} leaves"
+    took = measure(what, lambda: verify_payment(file, policy, opening))
     parsed = parse_policy(policy)
-    measure("of that: the checkpoint (8 signatures)", lambda: verify_checkpoint(note, parsed, strict=True))
+    measure(f"of that: the checkpoint ({count + 1} signatures)", lambda: verify_checkpoint(note, parsed, strict=True))
     measure("of that: the policy file", lambda: parse_policy(policy, strict=True))
+    return len(file), took
 
 
-def measure(what: str, run: Callable[[], object], times: int = 400) -> None:
+def measure(what: str, run: Callable[[], object], times: int = 400) -> float:
+    """Prints and returns the median milliseconds."""
     took = []
     for _ in range(times):
         started = time.perf_counter()
         run()
         took.append(time.perf_counter() - started)
     show(what, statistics.median(took))
+    return statistics.median(took) * 1000
 
 
 def show(what: str, seconds: float) -> None:
