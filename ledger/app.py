@@ -16,6 +16,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.api import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams, add_routes
+from ledger.channels.hosting import crossings
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from ledger.founding import Founded, load
@@ -149,6 +150,7 @@ async def _running(
         statuses = {name: each.status for name, each in _replicas(app).items()}
         app[METRICS] = Metrics(app[REGISTRY], statuses, lambda: app[STREAMS].open)
         await stack.enter_async_context(watched(app, engine, settings, clock, lambda: list(_replicas(app).values())))
+        await stack.enter_async_context(crossings(settings, _replicas(app), clock))
         yield
 
 

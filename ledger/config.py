@@ -70,6 +70,12 @@ class LedgerSettings(ProcessSettings):
     etcd_lease_s: int = Field(3, ge=1, le=60, description="Seconds a dead proposer keeps the others from proposing")
     etcd_deadline_s: float = Field(0.25, gt=0, le=5, description="Seconds for an attempt at one endpoint")
 
+    # ---- between channels
+    crossing_key: Path | None = Field(
+        None, description="Private key file of the party that brings checkpoints and money between hosted channels"
+    )
+    crossing_interval_s: float = Field(10.0, gt=0, description="Seconds between looks for what has to be brought")
+
     # ---- limits
     request_bytes_max: int = Field(4 * 1024 * 1024, ge=65_536, description="Largest request body in bytes")
     batch_max: int = Field(256, ge=1, le=4_096, description="Most transactions in one request")
