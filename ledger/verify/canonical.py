@@ -18,6 +18,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_INT = (1 << 53) - 1
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _KEY = re.compile(r"[a-z0-9_]+", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f]")
 
@@ -25,9 +26,8 @@ _CONTROL = re.compile("[\x00-\x1f]")
 def encode(value: Any) -> bytes:
     """The canonical bytes of `value` (dict, list, tuple, str, int, bool, None), or VerificationError(not_canonical)."""
     _check(value, 0)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     try:
-        return text.encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError as error:
         _refuse("a string holds a lone surrogate", error)
 
@@ -58,6 +58,8 @@ def _check(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
         _refuse(f"deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
+        if value.isascii() and value.isprintable():
+            return
         if _CONTROL.search(value) or not unicodedata.is_normalized("NFC", value):
             _refuse("a string with a control character or not in NFC")
     elif isinstance(value, int):

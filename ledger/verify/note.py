@@ -16,6 +16,7 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from .errors import VerificationError
@@ -44,7 +45,7 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + bytes((self.type,)) + self.public).digest()[:4]
+        return _key_id(self.name, self.type, self.public)
 
     def encode(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes((self.type,)) + self.public)}"
@@ -147,7 +148,12 @@ def is_key_name(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return bool(name) and "+" not in name and not _CONTROL.search(name) and not any(c.isspace() for c in name)
+    return name.split() == [name] and "+" not in name and not _CONTROL.search(name)
+
+
+@lru_cache(maxsize=1024)
+def _key_id(name: str, type_: int, public: bytes) -> bytes:
+    return sha256(name.encode() + b"\n" + bytes((type_,)) + public).digest()[:4]
 
 
 def encode_base64(data: bytes) -> str:

@@ -29,7 +29,7 @@ from .manifest import (
     require_files,
 )
 
-_SUBJECTS = ("contract_id", "need_id")
+_SUBJECTS = ("contract_id", "need_id", "channel")
 _PARTIES = ("party", "sponsor", "utility", "aggregator", "payer", "payee", "device")
 _ACCOUNTS = ("debit", "credit")
 
