@@ -192,11 +192,12 @@ class Machine:
     def execute(self, block: Block, order_revision: int, transactions: Sequence[Parsed], source: Source) -> Executed:
         """What a checked block makes of the state. Raises StateTampered."""
         header = block.header
-        self.cache.load(dict.fromkeys(key for parsed in transactions for key in parsed.touched()), source)
+        state = BlockState(self.cache, source)
+        state.load(dict.fromkeys([key for parsed in transactions for key in parsed.touched()]))
         self.verdicts.ahead(self.signatures(transactions))
         senders = [(parsed.header.sender, parsed.header.nonce) for parsed in transactions]
         taken = source.taken([parsed.id for parsed in transactions], senders) if transactions else _NONE_TAKEN
-        run = _Run(block, BlockState(self.cache, source), taken, self.head.size)
+        run = _Run(block, state, taken, self.head.size)
         ticked = self._tick(run)
         for parsed in transactions:
             self._transaction(run, parsed)

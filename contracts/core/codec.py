@@ -23,7 +23,7 @@ DEPTH_MAX: Final = 16
 _KEY = re.compile(r"[a-z0-9_]{1,64}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_encoder = msgspec.json.Encoder(order="sorted")
+_encode = msgspec.json.Encoder(order="sorted").encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 _known_closed: dict[Any, bool] = {}
 _LONG = b"0" * len(str(INTEGER_MAX))
@@ -34,26 +34,33 @@ T = TypeVar("T")
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a Struct, dict, sequence, str, int, bool or None. Raises CodecError."""
-    if is_closed(type(value)):
+    kind = type(value)
+    if _known_closed.get(kind) or is_closed(kind):
         try:
-            data = _encoder.encode(value)
+            data = _encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             pass  # the long way says why
         else:
-            if _plain(data):
+            # is it plain from the encoder's bytes that every value is canonical: ASCII, no escape but of the quotation
+            # mark, no 16 digits in a row? What this does not accept is looked at value by value
+            if (
+                data.isascii()
+                and (b"\\" not in data or data.count(b"\\") == data.count(b'\\"'))
+                and _LONG not in data.translate(_DIGITS)
+            ):
                 return data
     try:
         plain = msgspec.to_builtins(value)
     except TypeError as error:
         raise CodecError(str(error)) from None
     _check(plain, 0)
-    return _encoder.encode(plain)
+    return _encode(plain)
 
 
 def encode_closed(value: msgspec.Struct) -> bytes:
     """`encode` of a Struct of a closed type whose values are known to be canonical. Raises CodecError."""
     try:
-        return _encoder.encode(value)
+        return _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CodecError(str(error)) from None
 
@@ -77,7 +84,8 @@ def decode(data: bytes, kind: type[T], *, bytes_max: int = BYTES_MAX) -> T:
 
 def read(data: bytes, kind: type[T]) -> T:
     """Decodes bytes that `encode` wrote before (records of one's own state), without the strict second pass."""
-    return _decoder(kind).decode(data)  # type: ignore[no-any-return]
+    decoder = _decoders.get(kind)
+    return (_decoder(kind) if decoder is None else decoder).decode(data)  # type: ignore[no-any-return]
 
 
 def digest(value: object) -> str:
@@ -100,14 +108,6 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind, strict=True)
     return decoder
-
-
-def _plain(data: bytes) -> bool:
-    """Is it plain from the encoder's bytes that every value is canonical: ASCII, no escape but of the quotation mark,
-    no 16 digits in a row? What this does not accept is looked at value by value."""
-    if not data.isascii() or data.count(b"\\") != data.count(b'\\"'):
-        return False
-    return _LONG not in data.translate(_DIGITS)
 
 
 def _is_closed(info: msgspec.inspect.Type, depth: int) -> bool:

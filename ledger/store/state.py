@@ -13,6 +13,7 @@ they are held whole, so that a scan asks nobody.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -42,6 +43,11 @@ class BlockState:
         self._cache = cache
         self._source = source
         self._scanned: dict[str, Rows] = {}
+        self._absent: dict[Key, None] = {}
+
+    def load(self, keys: Iterable[Key]) -> None:
+        """Ask for these at once, before the block writes anything. Raises StateTampered."""
+        self._absent.update(self._cache.load(keys, self._source))
 
     def wrote(self, kind: str) -> bool:
         """Did the block write a record of this kind?"""
@@ -49,7 +55,9 @@ class BlockState:
 
     def get(self, kind: str, key: str) -> bytes | None:
         at = (kind, key)
-        return self.writes[at] if at in self.writes else self._cache.fetch(kind, key, self._source).body
+        if at in self.writes:
+            return self.writes[at]
+        return None if at in self._absent else self._cache.fetch(kind, key, self._source).body
 
     def find(self, kind: type[R], key: str) -> R | None:
         """The record, decoded once for as long as it is in a cache."""
@@ -57,7 +65,7 @@ class BlockState:
         if at in self.writes:
             body, record = self.writes[at], self.records.get(at)
             return record if type(record) is kind else None if body is None else read(body, kind)
-        return self._cache.fetch(*at, self._source).decoded(kind)
+        return None if at in self._absent else self._cache.fetch(*at, self._source).decoded(kind)
 
     def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
         if kind not in self._scanned:

@@ -8,8 +8,9 @@ Real signed traffic (tests.bench.traffic) goes through what a replica does with 
 
 `digest` is over all entries, facts and records: it changes when a byte of any format or the meaning of a rule does.
 Times are CPU seconds of the thread, scaled by a loop that is measured beside every block: on a machine that others use
-CPU time grows too, by what they take from caches and shared cores. Inner stages of `execute` and the commands come from a second run, because
-watching costs too. `ingress` is what only the replica that took the transaction from its sender pays.
+CPU time grows too, by what they take from caches and shared cores. Inner stages of `execute` and the commands come from
+a second run, because watching costs too. `ingress` is what only the replica pays that took the transaction from its
+sender.
 """
 
 from __future__ import annotations
@@ -57,13 +58,14 @@ _MEMBER, _KEY = "member.example/1", a_key(1)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=1000, help="parties that hold money")
-    parser.add_argument("--events", type=int, default=60, help="demand-response events, about 117 transactions each")
+    parser.add_argument("--events", type=int, default=60, help="demand-response events, 195 transactions each")
     parser.add_argument("--block", type=int, default=128, help="transactions a block")
     parser.add_argument("--groups", type=int, default=37, help="virtual nodes that act")
+    parser.add_argument("--batch", type=int, default=1, help="readings of the event a home sends at once (1, 2 or 4)")
     parser.add_argument("--profile", choices=STAGES, help="print cProfile of this stage instead")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
-    traffic = Traffic(accounts=options.accounts, epoch_ms=START_MS, groups=options.groups)
+    traffic = Traffic(accounts=options.accounts, epoch_ms=START_MS, groups=options.groups, batch=options.batch)
     prepared = list(blocks(traffic.stages(options.events), options.block))
     genesis = rules.Genesis(
         channel="main", origin="bench/main", created_ms=START_MS, contracts_root="0" * 64, parties=traffic.founders()

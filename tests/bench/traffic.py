@@ -84,14 +84,23 @@ class Traffic:
     """accounts: how many parties hold money; the first `groups` virtual nodes and their homes act, the rest only exist.
 
     epoch_ms: domain time of the first need. Event n starts `spacing_ms` after event n - 1; a group's events lie at
-    least `LEAD_MS` + 2 h apart, so that its homes' windows and engagements do not overlap."""
+    least `LEAD_MS` + 2 h apart, so that its homes' windows and engagements do not overlap. batch: readings of the event
+    that a home sends at once (1, 2 or 4 of its 4); those of the window before it go in one."""
 
     def __init__(
-        self, *, accounts: int, epoch_ms: int, groups: int = 64, homes: int = HOMES, channel: str = "main"
+        self,
+        *,
+        accounts: int,
+        epoch_ms: int,
+        groups: int = 64,
+        homes: int = HOMES,
+        batch: int = 1,
+        channel: str = "main",
     ) -> None:
         self.channel = channel
         self.accounts = accounts
         self.epoch_ms = epoch_ms
+        self.batch = batch
         self.groups = [Group(number, homes) for number in range(max(1, min(groups, accounts // (homes + 1))))]
         apart = -(-(LEAD_MS + 2 * HOUR_MS) // len(self.groups))
         self.spacing_ms = -(-apart // 1000) * 1000
@@ -149,12 +158,16 @@ class Traffic:
         grid_ms = -(-(now_ms + LEAD_MS) // _STEP_MS) * _STEP_MS
         plan = _Event(self, group, number, start_ms=grid_ms)
         end_ms = grid_ms + INTERVALS * _STEP_MS
+        step_ms = self.batch * _STEP_MS
         return [
             Stage(now_ms, number, "propose", tuple(plan.proposal())),
             Stage(now_ms + 60_000, number, "contract", tuple(plan.setups())),
             Stage(now_ms + 120_000, number, "accept", tuple(plan.acceptances())),
             Stage(grid_ms - HOUR_MS, number, "window", tuple(plan.readings(plan.window_ms, _WINDOW, "w"))),
-            Stage(end_ms, number, "event", tuple(plan.readings(grid_ms, INTERVALS, "e"))),
+            *(
+                Stage(start_ms + step_ms, number, "event", tuple(plan.readings(start_ms, self.batch, "e")))
+                for start_ms in range(grid_ms, end_ms, step_ms)
+            ),
             Stage(end_ms + 900_000, number, "settle", tuple(plan.settlement())),
         ]
 
@@ -228,13 +241,13 @@ class _Event:
             yield self._accept(self._sc2(home), party, key)
 
     def readings(self, start_ms: int, count: int, part: str) -> Iterator[bytes]:
-        """Each home's batch, and with the event's batch of every fourth a transfer to its virtual node."""
+        """Each home's batch, and with the event's first of every fourth home a transfer to its virtual node."""
         for home, (party, key) in enumerate(self.group.homes):
             level = 500 if part == "w" else 360
             values = tuple(level + (home * 31 + n * 13 + self.number) % 60 for n in range(count))
             command = c.RecordMeasurements(device=party, start_ms=start_ms, interval_s=INTERVAL_S, energy_wh=values)
             yield self._sealed(party, key, command)
-            if part == "e" and home % _TRANSFER_EVERY == 0:
+            if start_ms == self.start_ms and home % _TRANSFER_EVERY == 0:
                 gift = c.Transfer(to=self.group.party, amount_minor=1, reference=f"fee {self.number}/{home}")
                 yield self._sealed(party, key, gift)
 

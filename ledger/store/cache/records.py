@@ -81,16 +81,20 @@ class StateCache:
                 return NOTHING
         return known
 
-    def load(self, keys: Iterable[Key], source: Source) -> None:
-        """Makes those of the keys known that exist, with at most two queries. Raises StateTampered."""
+    def load(self, keys: Iterable[Key], source: Source) -> dict[Key, None]:
+        """Makes those of the keys known that exist, with at most two queries, and returns the others. Raises
+        StateTampered."""
         wanted = {at: hash_of(*at) for at in keys if self._records.get(at) is None}
         if not wanted:
-            return
+            return {}
         buckets = self.buckets([hashed[0] << 8 | hashed[1] for hashed in wanted.values()], source)
         present: dict[Key, bytes] = {}
+        absent: dict[Key, None] = {}
         for at, hashed in wanted.items():
             leaf = find_leaf(buckets[hashed[0] << 8 | hashed[1]], hashed)
-            if leaf is not None:
+            if leaf is None:
+                absent[at] = None
+            else:
                 present[at] = leaf
         found = source.records(list(present)) if present else {}
         for at, leaf in present.items():
@@ -98,6 +102,7 @@ class StateCache:
             if body is None or sha256(body).digest() != leaf:
                 raise StateTampered(f"record {at[0]}/{at[1]}")
             self._records.put(at, Known(body))
+        return absent
 
     def fetch(self, kind: str, key: str, source: Source) -> Known:
         """The record, by queries if it must be. Raises StateTampered."""
