@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Final, cast
@@ -44,6 +45,8 @@ class BoundedSite(web.TCPSite):
     def __init__(self, runner: web.AppRunner, *args: object, connections_max: int | None = None, **options: object):
         super().__init__(runner, *args, **options)  # type: ignore[arg-type]
         self._places = _Places(connections_max or _default_maximum())
+        if self._ssl_context is not None:
+            self._ssl_context.sslobject_class = _Handshake
 
     async def start(self) -> None:
         """As TCPSite."""
@@ -169,6 +172,20 @@ class _Connection(asyncio.Protocol):
         if self._body is not None:
             self._body.cancel()
             self._body = None
+
+
+class _Handshake(ssl.SSLObject):
+    """asyncio drops a connection whose handshake fails without a word: here the log says whose fault it was."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            why = getattr(error, "verify_message", "") or error.reason or str(error)
+            _log.warning("TLS connection refused", reason=why)
+            raise
 
 
 def _default_maximum() -> int:

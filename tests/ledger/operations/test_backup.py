@@ -20,7 +20,7 @@ from ledger.operations.backup_key import BackupKey, Recipient
 from ledger.operations.errors import BackupDamaged, BackupError, BackupKeyWrong, RestoreRefused
 from ledger.operations.restore import Restored, restore
 from ledger.store import tables
-from runtime.database import create_engine
+from runtime.database import create_engine, upgrade
 from runtime.errors import KeyFileError
 from tests.builders import START_MS
 from tests.ledger.replicas import a_proposal, a_replica, an_issue, execute, readings, transfers
@@ -321,8 +321,16 @@ def test_a_backup_key_is_taken_by_its_public_half_alone(tmp_path: Path) -> None:
 async def test_a_backup_made_before_a_migration_is_migrated_when_it_is_restored(
     ledger_url: str, new_database: NewDatabase, tmp_path: Path
 ) -> None:
-    async with an_engine(ledger_url) as engine:
-        await execute(engine, "DROP TABLE finality")
+    old = new_database()
+    await upgrade(old, "ledger", "0001")
+    columns = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    async with an_engine(old) as before, an_engine(ledger_url) as engine:
+        kept = {tuple(row) for row in await execute(before, columns)}
+        for table, column in await execute(engine, columns):
+            if (table, column) not in kept and table in {name for name, _ in kept}:
+                await execute(engine, f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in {row[0] for row in await execute(engine, columns)} - {name for name, _ in kept}:
+            await execute(engine, f"DROP TABLE IF EXISTS {table} CASCADE")
         await execute(engine, "UPDATE alembic_version_ledger SET version_num = '0001'")
     await backed_up(ledger_url, tmp_path / "member", tmp_path / "b")
     url = new_database()

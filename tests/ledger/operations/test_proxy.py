@@ -20,7 +20,7 @@ from contracts.tokens import Account, party_account
 from ledger.client import AnswerInvalid, LedgerClient, LedgerUnavailable, Refused
 from ledger.operations.proxy import Proxy, build
 from runtime.clock import SystemClock
-from tests.ledger.interface.commands import refusal
+from tests.ledger.operations.commands import refused
 from tests.ledger.replicas import DEVICE, DEVICE_ID
 from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID, _free_port, a_client, a_running_ledger
 from tests.ven.homes import UTC, a_store
@@ -269,8 +269,8 @@ async def test_open_requests_are_bounded_and_an_absent_ledger_is_named(ledger: s
 
 def test_a_proxy_refuses_addresses_that_it_must_not_use() -> None:
     upstream = ("--upstream", "http://127.0.0.1:1")
-    assert "HOST:PORT" in refusal(2, "proxy", *upstream, "--listen", "here")
-    assert "loopback only" in refusal(2, "proxy", *upstream, "--listen", "0.0.0.0:0")
-    assert "loopback only" in refusal(2, "proxy", "--upstream", "http://ledger.example:8440")
-    assert "https://HOST:PORT" in refusal(2, "proxy", "--upstream", "ledger.example")
-    assert "belong together" in refusal(2, "proxy", *upstream, "--certificate", "a.pem")
+    assert "HOST:PORT" in refused(2, "proxy", *upstream, "--listen", "here")
+    assert "loopback only" in refused(2, "proxy", *upstream, "--listen", "0.0.0.0:0")
+    assert "loopback only" in refused(2, "proxy", "--upstream", "http://ledger.example:8440")
+    assert "https://HOST:PORT" in refused(2, "proxy", "--upstream", "ledger.example")
+    assert "belong together" in refused(2, "proxy", *upstream, "--certificate", "a.pem")

@@ -207,7 +207,8 @@ async def test_metrics_tell_lag_members_order_and_certificates(database: str, tm
     expected = {
         "ledger_final_size": 14, "ledger_order_tip": 12, "ledger_behind_blocks{behind=order}": 5,
         "ledger_behind_blocks{behind=members}": 2, "ledger_member_height{member=b}": 9,
-        "ledger_member_cosigned_size{member=c}": 15, "ledger_proposer_info{member=b}": 1, "ledger_etcd_db_used_bytes": 1_000,
+        "ledger_member_cosigned_size{member=c}": 15, "ledger_proposer_info{member=b}": 1,
+        "ledger_etcd_db_used_bytes": 1_000,
         "ledger_etcd_info{endpoint=h:1,leader=e2,version=}": 1, "ledger_clock_behind_seconds": 0,
         "ledger_member_clock_ahead_seconds{member=b}": 4,
     }  # fmt: skip
