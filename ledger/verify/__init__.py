@@ -5,6 +5,7 @@ database, no other package of ours. ledger/log/DESIGN.md describes every format 
 verify.mjs beside this file is the same verifier for browsers, with the same names (in camel case) and error codes.
 """
 
+from .disclosure import Disclosed, verify_disclosure
 from .errors import VerificationError
 from .evidence import Equivocation, Extension, verify_equivocation, verify_extension
 from .merkle import verify_consistency, verify_inclusion
@@ -15,6 +16,7 @@ from .state import StateProof, verify_record
 __all__ = [
     "Attestation",
     "Balance",
+    "Disclosed",
     "Equivocation",
     "Extension",
     "Payment",
@@ -27,6 +29,7 @@ __all__ = [
     "verify_balance",
     "verify_checkpoint",
     "verify_consistency",
+    "verify_disclosure",
     "verify_equivocation",
     "verify_extension",
     "verify_inclusion",

@@ -145,9 +145,9 @@ def _item(item: Any) -> tuple[int, list[bytes], bytes]:
 def _anchored(origin: str, fact: Mapping[str, Any]) -> Attestation:
     try:
         root = bytes.fromhex(fact["root"])
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise VerificationError("anchor_mismatch", "the anchored root is no hash") from error
-    if len(root) != 32:
+    if root.hex() != fact["root"] or len(root) != 32:
         raise VerificationError("anchor_mismatch", "the anchored root is no hash")
     text = f"{origin}\n{fact['size']}\n{encode_base64(root)}\n"
     return Attestation(Checkpoint(origin, fact["size"], root, (), text, ()), {})

@@ -611,13 +611,18 @@ export async function verifyProof(proof, policy, opening, { strict = false, send
   const parsed = parseProof(proof);
   if (strict && parsed.extra !== null && !equal(parsed.extra, opening)) refuse("proof_extra", "the extra line of the proof is not the opening");
   const attestation = await verifyCheckpoint(parsed.checkpoint, await parsePolicy(policy, { strict }), { strict });
+  return verifyLeaf(attestation, parsed.index, parsed.hashes, opening, { senderKey });
+}
+
+/** As verifyProof, under a checkpoint that was verified before (or that another log vouches for). */
+export async function verifyLeaf(attestation, index, hashes, opening, { senderKey = null } = {}) {
   const opened = readOpening(opening);
   const { entry } = opened;
   const { checkpoint } = attestation;
-  await verifyInclusion(await leafHash(encode(entry)), parsed.index, checkpoint.size, parsed.hashes, checkpoint.root);
+  await verifyInclusion(await leafHash(encode(entry)), index, checkpoint.size, hashes, checkpoint.root);
   if (checkpoint.origin.split("/").at(-1) !== entry.channel) refuse("channel_mismatch", `${entry.channel} is not the channel of ${checkpoint.origin}`);
   const proved = {
-    index: parsed.index, attestation, entry, channel: entry.channel, members: Object.keys(attestation.cosignedAtS).sort(byCodePoint),
+    index: BigInt(index), attestation, entry, channel: entry.channel, members: Object.keys(attestation.cosignedAtS).sort(byCodePoint),
     receipt: null, fact: null, body: null, record: null, senderVerified: false,
   };
   if (entry.kind === "block") return { ...proved, record: await checkRecord(opened, entry) };
@@ -821,4 +826,57 @@ async function signedBy(key, text) {
   const lines = checkpoint.signatures;
   if (lines.length !== 1 || identity(lines[0]) !== identity(key)) refuse("evidence_malformed", "a note does not have exactly the line of the accused key");
   return [checkpoint, await verifyLine(key, checkpoint.text, lines[0].signature)];
+}
+
+// ------------------------------------------------------------------------------------------------------ disclosures
+
+const DISCLOSURE_FORMAT = "gridpact/disclosure/v1";
+const MAX_DISCLOSURE_BYTES = 16 << 20;
+const MAX_ITEMS = 4096;
+
+/**
+ * {channel, origin, size, height, time_ms, anchor, items, members}: entries of a restricted channel, shown to somebody
+ * who trusts the main log alone. `senderKeys`: party -> public key, for those whose signatures are to be checked.
+ */
+export async function verifyDisclosure(disclosure, policy, { strict = true, senderKeys = {} } = {}) {
+  const { anchor: given, origin, items } = readDisclosure(disclosure);
+  const wrong = (message) => refuse("anchor_mismatch", message);
+  const anchor = await verifyProof(given.proof, policy, given.opening, { strict });
+  const { fact, receipt } = anchor;
+  if (!isObject(fact) || fact.fact !== "CheckpointAnchored" || receipt === null || receipt.code !== "ok") wrong("the first proof shows no CheckpointAnchored");
+  const { size, height, time_ms } = fact;
+  if (typeof fact.channel !== "string" || [size, height, time_ms].some((number) => typeof number !== "number")) wrong("the anchored checkpoint has not the form of one");
+  if (origin !== fact.origin || fact.channel === anchor.channel) wrong(`${fact.origin} is anchored, ${origin} is disclosed`);
+  if (!isHex(fact.root, 32)) wrong("the anchored root is no hash");
+  const root = unhex(fact.root);
+  const text = `${origin}\n${size}\n${encodeBase64(root)}\n`;
+  const attestation = { checkpoint: { origin, size: BigInt(size), root, extensions: [], text, signatures: [] }, cosignedAtS: {} };
+  const shown = [];
+  for (const { index, path, opening } of items) {
+    const sender = decodeObject(opening).entry?.header?.sender;
+    const senderKey = typeof sender === "string" && hasOwn(senderKeys, sender) ? senderKeys[sender] : null;
+    shown.push(await verifyLeaf(attestation, index, path, opening, { senderKey }));
+  }
+  return { channel: fact.channel, origin, size: BigInt(size), height, time_ms, anchor, items: shown, members: anchor.members };
+}
+
+function readDisclosure(data) {
+  const malformed = (message) => refuse("disclosure_malformed", message);
+  let value;
+  try {
+    value = decodeObject(data, MAX_DISCLOSURE_BYTES);
+  } catch (error) {
+    malformed(error.message);
+  }
+  const { format, anchor, origin, items } = value;
+  if (!sameMembers(value, ["format", "anchor", "origin", "items"]) || format !== DISCLOSURE_FORMAT || typeof origin !== "string") malformed(`not a ${DISCLOSURE_FORMAT} file`);
+  if (!isObject(anchor) || !sameMembers(anchor, ["proof", "opening"]) || typeof anchor.proof !== "string") malformed("the anchor is a proof and its opening");
+  if (!Array.isArray(items) || items.length < 1 || items.length > MAX_ITEMS) malformed(`at least one and at most ${MAX_ITEMS} entries are shown`);
+  for (const item of items) {
+    if (!isObject(item) || !sameMembers(item, ["index", "path", "opening"]) || typeof item.index !== "number") malformed("an entry has exactly index, path and opening");
+    if (!Array.isArray(item.path) || item.path.length > MAX_HASHES || !item.path.every((each) => isHex(each, 32))) malformed("a path is of at most 63 hashes of 32 bytes");
+  }
+  if (items.some((item, at) => at > 0 && item.index < items[at - 1].index)) malformed("the entries are not in order");
+  const read = items.map(({ index, path, opening }) => ({ index, path: path.map(unhex), opening: encode(opening) }));
+  return { origin, items: read, anchor: { proof: decodeBase64(anchor.proof, "disclosure_malformed"), opening: encode(anchor.opening) } };
 }

@@ -17,6 +17,7 @@ from ledger.log.policy import write_policy
 from ledger.log.statetree import StateTree, touched_buckets
 from ledger.replication.evidence import Prefix, prefix_of, write_evidence
 from ledger.verify import canonical
+from ledger.verify.disclosure import write_disclosure
 from ledger.verify.evidence import FORMAT
 from ledger.verify.keys import P256_ORDER
 from ledger.verify.merkle import leaf_hash
@@ -41,6 +42,14 @@ COMPLETED = {
     "amount_minor": 1200,
 }
 EXPIRED = {"fact": "DRExpired", "contract_id": "sc1-2", "parent": None, "payer": "aggregator-1", "payee": "vn-1"}
+ANCHORED: dict[str, Any] = {
+    "fact": "CheckpointAnchored",
+    "channel": "vn-1",
+    "origin": "ledger.example/dr/vn-1",
+    "size": 3,
+    "height": 1,
+    "time_ms": TIME_S * 1000,
+}
 ACCOUNT = {"credits_pending": 0, "credits_posted": 1900, "debits_pending": 100, "debits_posted": 700}
 SALT = bytes(range(64, 96))
 BODY = canonical.encode({"command": "DRCompletion", "contract_id": "sc2-7", "note": "Wärme"})
@@ -61,6 +70,10 @@ def lived() -> Lived:
     facts[2] = canonical.encode(COMPLETED)
     receipt = entry.receipt("ok", facts, SALT, sha256(b"writes").digest())
     due = [canonical.encode(EXPIRED)]
+    child = [_signed("ed25519", receipt, "vn-1"), _signed("named", receipt, "vn-1"), *due]
+    branch = merkle.append(0, [leaf_hash(item) for item in child], {})
+    anchored = [canonical.encode(ANCHORED | {"root": branch.root.hex()})]
+    anchor_receipt = entry.receipt("ok", anchored, SALT, sha256(b"anchor").digest())
     tree = StateTree()
     accounts = {("account", f"party/{n}"): canonical.encode(ACCOUNT | {"credits_posted": 1900 + n}) for n in range(600)}
     plan = tree.plan(accounts, dict.fromkeys(touched_buckets(accounts), b""))
@@ -82,6 +95,7 @@ def lived() -> Lived:
     stranger = canonical.decode_object(entries[4])
     stranger["header"]["channel"] = "vn-1"
     entries[4] = canonical.encode(stranger)
+    entries[5] = _signed("ed25519", anchor_receipt)
     entries.append(
         entry.block_entry(
             channel="main",
@@ -116,6 +130,19 @@ def lived() -> Lived:
         rows = {bucket: plan.buckets.get(bucket, b"") for bucket in touched_buckets([(kind, key)])}
         part = proof.record_part(kind, key, accounts.get((kind, key)), tree.prove(kind, key, rows))
         openings[name] = proof.write_opening(entries[-1], record=part)
+    openings["anchor"] = proof.write_opening(
+        entries[5], receipt=anchor_receipt, fact=entry.fact_part(anchored, SALT, 0)
+    )
+    shown = proof.write_opening(child[0], receipt=receipt, fact=entry.fact_part(facts, SALT, 2))
+    named = proof.write_opening(child[1], transaction=proof.transaction_part(SALT, BODY))
+    items = [(index, merkle.inclusion_proof(index, 3, branch.tiles), each) for index, each in enumerate((shown, named))]
+    for name, (index, opening) in {
+        "disclosure": (5, openings["anchor"]),
+        "disclosure.none": (0, openings["payment"]),
+    }.items():
+        files[name] = write_disclosure(
+            anchor_proof=files[f"proof.{index}"], anchor_opening=opening, origin=ANCHORED["origin"], items=items
+        )
     return Lived(entries, files | {f"opening.{name}": data for name, data in openings.items()})
 
 
@@ -129,7 +156,7 @@ def _notes(entries: list[bytes]) -> dict[str, bytes]:
     made = {name: _note(members, tree) for name, tree in
             {"small": small, "whole": whole, "other": other, "fork": fork}.items()}  # fmt: skip
     files = {f"note.{name}": data for name, data in made.items()} | {"policy": policy}
-    for index in (0, 1, 2, 3, 4, 20):
+    for index in (0, 1, 2, 3, 4, 5, 20):
         path = merkle.inclusion_proof(index, whole.size, whole.tiles)
         files[f"proof.{index}"] = proof.write_proof(index, path, made["whole"])
     grown = merkle.consistency_proof(13, 21, whole.tiles)
@@ -169,7 +196,7 @@ def _note(members: list[Member], tree: merkle.Appended) -> bytes:
     return notes.render_note(text, [members[0].sign(text), *(member.cosign(text) for member in members)])
 
 
-def _signed(by: str, receipt: bytes) -> bytes:
+def _signed(by: str, receipt: bytes, channel: str = "main") -> bytes:
     device = SigningKey(b"\x07" * 32)
     private = ec.derive_private_key(int.from_bytes(sha256(b"device").digest(), "big"), ec.SECP256R1())
     point = private.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
@@ -179,7 +206,7 @@ def _signed(by: str, receipt: bytes) -> bytes:
         "named": "home-17",
     }
     header: dict[str, Any] = {
-        "channel": "main",
+        "channel": channel,
         "contract": "demand_response",
         "command": "DRCompletion",
         "sender": senders[by],

@@ -18,6 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from nacl.signing import SigningKey
+
 from ledger.log import merkle
 from ledger.verify import (
     VerificationError,
@@ -32,10 +34,12 @@ from ledger.verify import (
     verify_payment,
     verify_proof,
 )
+from ledger.verify.disclosure import verify_disclosure
 from ledger.verify.merkle import leaf_hash
 from tests.ledger.log.curve import crafted
 from tests.ledger.log.lived import lived
 
+DEVICE = "ed25519:" + bytes(SigningKey(b"\x07" * 32).verify_key).hex()
 FILE = Path(__file__).with_name("vectors") / "verify.json"
 Given = str | list[Any]
 Case = dict[str, Any]
@@ -71,9 +75,29 @@ SOUND: list[tuple[str, dict[str, Given], dict[str, Any]]] = [
     ("verify_equivocation", {"evidence": "evidence.alike"}, {}),
     ("verify_proof", {"proof": "proof.4", "policy": "policy", "opening": "opening.stranger"}, {}),
     ("verify_equivocation", {"evidence": "evidence.prefix", "policy": "policy.strangers"}, {}),
+    ("verify_disclosure", {"disclosure": "disclosure", "policy": "policy"}, {}),
+    ("verify_disclosure", {"disclosure": "disclosure", "policy": "policy.levels"}, {"strict": False}),
+    ("verify_disclosure", {"disclosure": "disclosure", "policy": "policy"}, {"sender_keys": {"home-17": DEVICE}}),
+    ("verify_disclosure", {"disclosure": "disclosure", "policy": "policy"}, {"sender_keys": {"home-17": "ed25519:00"}}),
+    ("verify_disclosure", {"disclosure": "disclosure.none", "policy": "policy"}, {}),
     ("parse_policy", {"policy": "policy"}, {"strict": True}),
     ("parse_policy", {"policy": "policy.levels"}, {}),
     ("parse_policy", {"policy": "policy.strangers"}, {"strict": True}),
+]
+
+#: changes of a disclosure, as of the other files below
+DISCLOSURE_EDITS = [
+    ("disclosure", '"index":0', '"index":1'),
+    ("disclosure", '"index":0', '"index":2'),
+    ("disclosure", '"index":0', '"index":-1'),
+    ("disclosure", '"index":0', '"index":"0"'),
+    ("disclosure", '"items":[', '"items":[1,'),
+    ("disclosure", '"items":[', '"items":['),
+    ("disclosure", '"origin":"ledger.example/dr/vn-1"}', '"origin":"ledger.example/dr/vn-2"}'),
+    ("disclosure", '"path":["', '"path":["A'),
+    ("disclosure", '"path":["', '"path":["00","'),
+    ("disclosure", "disclosure/v1", "disclosure/v2"),
+    ("disclosure", "vn-1", "vn-2"),
 ]
 
 #: (file, old, new): one replacement each, tried in the calls that read the file
@@ -239,7 +263,7 @@ def every() -> Iterator[tuple[str, dict[str, Given], dict[str, Any]]]:
             if times[name] <= 2:
                 for changed in changes(name, rng, 3):
                     yield call, given | {parameter: changed}, options
-    for call, given, options in [SOUND[0], SOUND[3], SOUND[16], SOUND[19], SOUND[24], SOUND[-3]]:
+    for call, given, options in [SOUND[0], SOUND[3], SOUND[16], SOUND[19], SOUND[24], SOUND[-4], SOUND[-3]]:
         for parameter in given:
             for strange in STRANGE:
                 yield call, given | {parameter: f"strange.{strange}"}, options
@@ -261,7 +285,9 @@ def changes(name: str, rng: random.Random, each: int) -> Iterator[Given]:
     for start, end in list(zip([0, *ends], ends, strict=False))[: 2 * each]:
         yield [name, start, end - start, ""]
         yield [name, start, 0, data[start:end].hex()]
-    for edited, old, new in EDITS:
+    for edited, old, new in [*EDITS, *DISCLOSURE_EDITS]:
+        if old.encode() not in data:
+            continue
         if edited == name:
             yield [name, data.index(old.encode()), len(old.encode()), new.encode().hex()]
 
@@ -374,6 +400,13 @@ def _extension(given: dict[str, bytes], options: dict[str, Any]) -> Any:
     return {"older": _attestation(result.older), "newer": _attestation(result.newer)}
 
 
+def _disclosure(given: dict[str, bytes], options: dict[str, Any]) -> Any:
+    result = verify_disclosure(**given, **options)
+    shown = {"channel": result.channel, "origin": result.origin, "size": str(result.size), "height": result.height}
+    both = {"anchor": _proved(result.anchor), "items": [_proved(item) for item in result.items]}
+    return shown | both | {"time_ms": result.time_ms, "members": list(result.members)}
+
+
 def _hashes(items: Iterable[str]) -> list[bytes]:
     return [bytes.fromhex(item) for item in items]
 
@@ -392,6 +425,7 @@ CALLS: dict[str, Callable[[dict[str, bytes], dict[str, Any]], Any]] = {
     ),
     "verify_extension": _extension,
     "verify_equivocation": _equivocation,
+    "verify_disclosure": _disclosure,
     "parse_policy": _policy,
     "verify_inclusion": lambda given, o: verify_inclusion(
         bytes.fromhex(o["leaf"]), int(o["index"]), int(o["size"]), _hashes(o["path"]), bytes.fromhex(o["root"])

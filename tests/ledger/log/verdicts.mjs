@@ -59,6 +59,11 @@ const calls = {
     const { key, name, first, second, signedAtS } = await light.verifyEquivocation(f.evidence, f.policy);
     return { key: key.name, name, signed_at: signedAtS && signedAtS.map(String), first: checkpoint(first), second: checkpoint(second) };
   },
+  verify_disclosure: async (f, o) => {
+    const options = { strict: o.strict, senderKeys: o.sender_keys };
+    const { channel, origin, size, height, time_ms, anchor, items, members } = await light.verifyDisclosure(f.disclosure, f.policy, options);
+    return { channel, origin, size: String(size), height, time_ms, anchor: proved(anchor), items: items.map(proved), members };
+  },
   parse_policy: async (f, o) => {
     const policy = await light.parsePolicy(f.policy, o);
     const vkey = (key) => `${key.name}+${hex(key.keyId)}+${Buffer.concat([Uint8Array.of(key.type), key.public]).toString("base64")}`;
