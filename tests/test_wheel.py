@@ -59,6 +59,7 @@ def test_the_wheel_brings_its_packages_and_nothing_beside_them(wheel):
         names = archive.namelist()
     top_level = {name.split("/")[0] for name in names}
     assert {name for name in top_level if not name.endswith(".dist-info")} == PACKAGES
+    assert "ledger/verify/verify.mjs" in names, "the verifier for browsers"
     for package in ("ledger", "vtn"):
         versions = {path.name for path in (ROOT / "migrations" / package / "versions").glob("*.py")}
         packed = {name.split("/")[-1] for name in names if name.startswith(f"{package}/migrations/versions/")}

@@ -10,10 +10,26 @@ from urllib.parse import urlsplit
 import aiohttp
 import typer
 
-from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
+from ledger.cli.options import (
+    DEFAULT_URL,
+    DEFAULT_WAIT_S,
+    Ca,
+    Channel,
+    ClockFile,
+    Config,
+    DatabaseUrl,
+    DataDir,
+    Json,
+    KeyFile,
+    SecretsDir,
+    Url,
+    Wait,
+    signing,
+)
 from ledger.cli.output import show
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged
+from ledger.replication.evidence import as_report
 from ledger.verify import verify_equivocation
 from ledger.verify.note import Checkpoint
 from runtime import logs, service
@@ -41,6 +57,23 @@ def verify(
     if found.signed_at_s is not None:
         shown["signed_at"] = [datetime.fromtimestamp(at, UTC).isoformat() for at in found.signed_at_s]
     show(shown, as_json=json)
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="Evidence file.")],
+    member: Annotated[str, typer.Option("--member", help="Member whose key the evidence accuses.")],
+    key: KeyFile,
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    ca: Ca = None,
+    clock_file: ClockFile = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
+) -> None:
+    """Let the ledger judge the evidence: the member is none from the next block on, if it holds."""
+    command = as_report(file.read_bytes(), member)
+    show(signing(url, channel, ca, wait, clock_file, key, lambda client: client.submit(command)), as_json=json)
 
 
 def diverge(

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from contracts.core.commands import ReportEquivocation, Statement
 from ledger.log import merkle
 from ledger.log.checkpoint import render_note
 from ledger.log.tiles import TileId, edge_tiles
@@ -139,6 +140,21 @@ def write_evidence(key: VerifierKey, one: bytes, other: bytes, prefix: Prefix | 
     return evidence
 
 
+def as_report(evidence: bytes, member: str) -> ReportEquivocation:
+    """The command by which the ledger itself judges the evidence and expels `member`, whose key it accuses.
+
+    Raises VerificationError as `verify_equivocation`. A size of zero is no matter for the contract, which refuses it.
+    """
+    found = verify_equivocation(evidence)
+    opened = canonical.decode_object(evidence)
+    path: list[str] = opened.get("path", [])
+    if "prefix_root" in opened and found.first.size & (found.first.size - 1) == 0:
+        path = [opened["prefix_root"], *path]  # the contract's path always names both roots by itself
+    times = found.signed_at_s or (None, None)
+    first, second = (_statement(*each) for each in zip((found.first, found.second), times, strict=True))
+    return ReportEquivocation(member=member, first=first, second=second, path=tuple(path))
+
+
 def prefix_tiles(size: int, larger: int) -> list[TileId]:
     """The tiles that `prefix_of` reads."""
     return sorted({*edge_tiles(size), *merkle.range_tiles(merkle.consistency_ranges(size, larger))})
@@ -147,6 +163,11 @@ def prefix_tiles(size: int, larger: int) -> list[TileId]:
 def prefix_of(size: int, larger: int, reader: merkle.TileReader) -> Prefix:
     """The root of the first `size` leaves of the tree of `larger` leaves in `reader`, and its proof."""
     return Prefix(merkle.root(size, reader), tuple(merkle.consistency_proof(size, larger, reader)))
+
+
+def _statement(checkpoint: Checkpoint, time_s: int | None) -> Statement:
+    signature = checkpoint.signatures[0].signature[0 if time_s is None else 8 :]
+    return Statement(size=checkpoint.size, root=checkpoint.root.hex(), time_s=time_s, signature=signature.hex())
 
 
 def _alone(key: VerifierKey, note: bytes) -> tuple[Checkpoint, bytes]:

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from contracts.core.proofs import cosigned_bytes, prefix_roots
 from ledger.cli import app
 from ledger.cli.evidence import verify as cli_verify
 from ledger.log import checkpoint as notes
 from ledger.log import merkle
 from ledger.log.policy import write_policy
-from ledger.replication.evidence import SignedNotes, prefix_of, prefix_tiles, write_evidence
+from ledger.replication.evidence import SignedNotes, as_report, prefix_of, prefix_tiles, write_evidence
 from ledger.verify import VerificationError, canonical, verify_equivocation
+from ledger.verify.keys import verify_ed25519
 from ledger.verify.merkle import EMPTY_ROOT, leaf_hash
 from tests.ledger.log.sample import ORIGIN, TIME_S, Member
 
@@ -145,6 +147,30 @@ def test_notes_of_two_logs_and_of_two_members_accuse_nobody() -> None:
         write_evidence(LIAR.cosigner_key, OURS.note(20), elsewhere)
     with pytest.raises(VerificationError, match="not signed by"):
         write_evidence(LIAR.cosigner_key, OURS.note(20), Tree(5).note(20, MEMBERS[0]))
+
+
+@pytest.mark.parametrize(("small", "large"), [(9, 20), (8, 20), (1, 2), (16, 39), (20, 20)])
+def test_the_contract_judges_the_same_evidence_by_its_own_reading(small: int, large: int) -> None:
+    prefix = None if small == large else prefix_of(small, large, OURS.at(large).tiles)
+    evidence = write_evidence(LIAR.cosigner_key, Tree(0).note(small), OURS.note(large), prefix)
+    report = as_report(evidence, "member.example/m2")
+    for statement in (report.first, report.second):
+        assert statement.time_s is not None
+        message = cosigned_bytes(ORIGIN, statement.size, statement.root, statement.time_s)
+        assert verify_ed25519(LIAR.cosigner_key.public, message, bytes.fromhex(statement.signature))
+    if small != large:
+        old_root, new_root = prefix_roots(small, large, report.path)
+        assert (old_root, new_root) == (OURS.at(small).root.hex(), report.second.root)
+        assert old_root != report.first.root
+    else:
+        assert report.path == ()
+
+
+def test_evidence_against_a_log_key_is_reported_without_times() -> None:
+    texts = [notes.checkpoint_text(ORIGIN, 20, tree.at(20).root) for tree in (OURS, Tree(5))]
+    one, other = (notes.render_note(text, [LIAR.sign(text)]) for text in texts)
+    report = as_report(write_evidence(LIAR.log_key, one, other), "member.example/m2")
+    assert (report.first.time_s, len(report.first.signature)) == (None, 128)
 
 
 class TestSignedNotes:
