@@ -145,12 +145,22 @@ class Following:
 
     def _note(self, head: Head) -> bytes:
         """Our checkpoint. A tree below the largest we ever signed is not signed at all; one that is ahead of our clock
-        is signed as the log's but not vouched for."""
+        is signed as the log's but not vouched for. Raises Diverged where the log passes that size with another tree."""
+        if self._progress.head.size < self._marker.size <= head.size and not self._is_marked(head):
+            raise Diverged(
+                f"block {head.height}: this member signed another tree of {self._marker.size} leaves before. A backup "
+                "was restored and the blocks after it are lost, or the order is another one; going on would contradict "
+                "what was signed"
+            )
         if not may_sign(self._marker, head.size, head.root):
             return checkpoint_text(self._signer.origin, head.size, head.root).encode()
         ahead_ms = head.time_ms - self._clock.now_ms()
         vouched = ahead_ms <= AHEAD_MAX_MS * max(self._clock.speed, 1.0)
         return self._signer.note(head.size, head.root, self._clock.wall_ms() // 1000, cosigned=vouched)
+
+    def _is_marked(self, head: Head) -> bool:
+        marked = self._marker.root
+        return not marked or (head.size, head.root) == (self._marker.size, marked)
 
     async def _answer(self, executed: Executed) -> None:
         """First results to those who asked; what a block held without effect is answered with its first result, or, if
