@@ -60,6 +60,10 @@ class Progress:
         self.fault = self.fault or fault
         self.wake()
 
+    def explain(self, fault: Diverged) -> None:
+        """The cause of a halt was found: it is told instead of what was noticed first."""
+        self.fault = fault
+
     def wake(self) -> None:
         """Everybody who waits looks again."""
         for event in self._subscribers:

@@ -106,7 +106,8 @@ class Alarms:
         self.raised.append(alarm)
         _log.error("divergence", **asdict(alarm))
         if found.outvoted:
-            self._halt(Diverged(f"this replica differs from a quorum of the members, of them {found.member}: {what}"))
+            differs = f"this replica differs from a quorum of the members, of them {found.member}: {what}"
+            self._progress.explain(Diverged(differs))
 
     async def _prove(self, found: Contradiction) -> tuple[str, ...]:
         """Files that show that a key signed both trees, where it did."""

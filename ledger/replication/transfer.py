@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from ledger.errors import PeerUnavailable, ReplicaError
@@ -54,7 +54,7 @@ class Transfer:
             before = self._progress.head.height
             target, sources = await self._target()
             for member in sources:
-                if target is None or self._progress.head.size >= target.size:
+                if target is None or not self._behind(target):
                     break
                 try:
                     await self._take(member, target, apply)
@@ -91,12 +91,12 @@ class Transfer:
     async def _take(self, member: str, target: Checkpoint, apply: Apply) -> None:
         """Blocks of one member up to the target. Raises PeerUnavailable, BlockRefused, Diverged."""
         height = self._progress.head.height + 1
-        page = await self._peers.blocks(member, height, PAGE, target.size)
+        page = await self._page(member, height, target.size)
         while page:
             last = page[-1].height
             ahead: asyncio.Task[list[GivenBlock]] | None = None
-            if len(page) == PAGE or len(page) > 1:  # the next page travels while this one is executed
-                ahead = asyncio.create_task(self._ask(self._peers.blocks(member, last + 1, PAGE, target.size)))
+            if len(page) > 1:  # the next page travels while this one is executed
+                ahead = asyncio.create_task(self._page(member, last + 1, target.size))
             try:
                 for given in page:
                     if given.height != self._progress.head.height + 1:
@@ -107,12 +107,18 @@ class Transfer:
                 if ahead is not None:
                     ahead.cancel()
                 raise
-            page = [] if ahead is None else await ahead
-        if self._progress.head.size < target.size:
+            if ahead is not None:
+                page = await ahead
+            else:
+                page = await self._page(member, last + 1, target.size) if self._behind(target) else []
+        if self._behind(target):
             raise PeerUnavailable(f"it has no block {self._progress.head.height + 1} to give, or its bodies are erased")
 
-    async def _ask(self, question: Awaitable[list[GivenBlock]]) -> list[GivenBlock]:
-        return await question
+    def _behind(self, target: Checkpoint) -> bool:
+        return self._progress.head.size < target.size
+
+    async def _page(self, member: str, height: int, size: int) -> list[GivenBlock]:
+        return await self._peers.blocks(member, height, PAGE, size)
 
 
 def _against(given: GivenBlock, target: Checkpoint) -> Callable[[Head], None]:

@@ -1,0 +1,78 @@
+"""A member whose tree differs is found, named with block and transaction, and stopped; the others go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ledger.errors import Diverged
+from ledger.ordering.signatures import CheckpointSigner
+from ledger.ordering.transactions import parse
+from ledger.verify import verify_equivocation
+from tests.ledger.replicas import an_issue, transfers
+from tests.ledger.replication.consortium import ORIGIN, Member, a_consortium, until
+
+
+@pytest.fixture
+def four(tmp_path, new_database, etcd_servers):
+    urls = [new_database("ledger") for _ in range(4)]
+    return lambda **settings: a_consortium(urls, tmp_path, etcd_servers, **settings)
+
+
+def _signer(member: Member) -> CheckpointSigner:
+    founded = member.founded
+    return CheckpointSigner(ORIGIN, founded.log_key, founded.member, founded.cosigner_key)
+
+
+def _doubting(member: Member, content: bytes) -> None:
+    """From now on this member's program finds the signature of one transaction wrong."""
+    verdicts: Any = member.replica._following.machine.verdicts
+    verify, doubted = verdicts.verify, parse(content).signature
+    verdicts.verify = lambda key, message, signature: signature != doubted and verify(key, message, signature)
+
+
+async def test_a_member_with_another_result_is_named_and_stops_and_the_others_go_on(four):
+    async with four() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        await members.agreed()
+        differing = next(each for each in members.running if not each.orderer.leads)
+        others = [each for each in members.running if each is not differing]
+        doubted = transfers(3)[1]
+        _doubting(differing, doubted)
+        results = await members.proposer.submit(*transfers(3))
+        await until(lambda: differing.replica.status()["state"] == "diverged")
+        where = f"block {results[1].height}, transaction {results[1].id}"
+        await until(lambda: all(each.replica.status()["alarms"] for each in others))
+        for each in others:
+            (alarm,) = each.replica.status()["alarms"]
+            assert (alarm["member"], alarm["evidence"]) == (differing.name, ())
+            assert where in alarm["what"]
+        await until(lambda: where in str(differing.replica._progress.fault))
+        with pytest.raises(Diverged):
+            await differing.submit(*transfers(1, first=5))
+        (paid,) = await members.proposer.submit(*transfers(1, first=6))
+        for each in others:
+            await each.final(paid.height or 0)
+            assert each.replica.attested(paid.index or 0) == 3
+
+
+async def test_two_trees_signed_by_one_key_leave_evidence_that_anybody_can_judge(four):
+    async with four() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        await members.agreed()
+        witness, liar = members[1], members[2]
+        await until(lambda: witness.replica.attested(witness.replica.head.size - 1) == 4)
+        forged = _signer(liar).note(witness.replica.head.size, b"\7" * 32, 1_767_225_600)
+        await witness.replica.take_cosignatures([forged])
+        await until(lambda: bool(witness.replica.status()["alarms"]))
+        (alarm,) = witness.replica.status()["alarms"]
+        assert alarm["member"] == liar.name
+        assert alarm["evidence"]
+        for name in alarm["evidence"]:
+            verify_equivocation((witness.settings.data_dir / "evidence" / name).read_bytes())
+        await witness.replica.take_cosignatures([forged])
+        assert len(witness.replica.status()["alarms"]) == 1, "told once"
+        assert witness.replica.status()["state"] == "serving"
