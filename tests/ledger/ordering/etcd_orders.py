@@ -39,6 +39,11 @@ class EtcdOrders:
         for task in orderer._candidacy._tasks:
             task.cancel()
 
+    def lapse(self, orderer: EtcdOrderer) -> None:
+        """As if no renewal had come through for the lease's TTL by the member's clock; etcd may still hold it."""
+        self.kill(orderer)
+        orderer._candidacy._valid_until = 0.0
+
     @contextmanager
     def unanswered(self, orderer: EtcdOrderer, *, arrives: bool) -> Iterator[None]:
         client: Any = orderer._client

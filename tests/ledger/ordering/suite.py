@@ -284,6 +284,15 @@ class SeveralMembers(OneMember):
         with pytest.raises(OrderTrimmed):
             await blocks(other, 1, 7)
 
+    async def test_a_tip_is_right_after_others_trimmed_past_what_was_known(self, orders):
+        leader = await filled(orders, 3)
+        other = orders.new("b.example/2")
+        assert await other.tip() == 3
+        for height in range(4, 10):
+            await leader.propose(height, data(height))
+        await leader.trim(8)
+        assert await other.tip() == 9
+
     @pytest.mark.parametrize("seed", [1, 2])
     async def test_members_that_all_propose_make_one_order(self, orders, seed):
         """Each tries to lead, proposes what it likes, stops now and then; all see one block a height, and each

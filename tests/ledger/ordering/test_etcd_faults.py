@@ -154,6 +154,42 @@ async def test_the_lease_of_a_dead_proposer_ends_by_itself_and_its_own_return_en
     assert time.monotonic() - begun < 0.5, "a process knows the lease of the one before it by its member's name"
 
 
+async def test_a_lapsed_proposer_never_says_fenced_of_a_block_that_may_still_be_ordered(orders):
+    """Its lease has passed by its own clock, but etcd still holds the key: an attempt on its way can succeed."""
+    orderer = await started(orders)
+    await ordered(orderer, 1, 2)
+    with orders.unanswered(orderer, arrives=False):
+        assert isinstance(await orderer.propose(2, data(2)), Unknown)
+    orders.lapse(orderer)
+    assert not orderer.leads
+    assert await orderer.propose(2, data(2)) == Unknown(
+        "an earlier attempt of this replica may still be ordered until its lease ends"
+    )
+    await orders.depose(orderer)
+    assert await orderer.propose(2, data(2)) == Fenced(None)
+
+
+async def test_a_lapsed_proposer_finds_what_was_ordered_before_it_lapsed(orders):
+    orderer = await started(orders)
+    await ordered(orderer, 1, 2)
+    with orders.unanswered(orderer, arrives=True):
+        assert isinstance(await orderer.propose(2, data(2)), Unknown)
+    orders.lapse(orderer)
+    assert isinstance(await orderer.propose(2, data(2)), Committed)
+    assert await orderer.propose(3, data(3)) == Fenced(None), "it does not lead any more"
+
+
+async def test_a_proposer_that_meets_another_fence_knows_that_it_leads_no_more(orders):
+    orderer = await started(orders)
+    await orders.depose(orderer)
+    assert orderer.leads, "nobody has told it"
+    changed = asyncio.create_task(orderer.changed())
+    await asyncio.sleep(0)
+    assert await orderer.propose(1, data(1)) == Fenced(None)
+    assert not orderer.leads
+    await asyncio.wait_for(changed, 1)
+
+
 async def test_an_order_founded_after_a_height_goes_on_there(orders):
     anew = orders.new("a.example/1")
     await anew.found(41)
