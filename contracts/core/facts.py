@@ -293,8 +293,8 @@ def parties(fact: Fact) -> tuple[str, ...]:
 
 
 def subject(fact: Fact) -> str | None:
-    """The contract or need a fact is about, or None."""
-    for name in ("contract_id", "need_id"):
+    """The contract, need or other channel a fact is about, or None."""
+    for name in ("contract_id", "need_id", "channel"):
         value = getattr(fact, name, None)
         if value is not None:
             return str(value)

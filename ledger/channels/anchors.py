@@ -11,8 +11,9 @@ news, so two idle channels stay idle.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,7 +25,7 @@ from contracts.consortium import MemberRecord
 from contracts.core.codec import encode, read
 from contracts.core.commands import CONTRACT_OF, BridgeMint, BridgeRelease, ChannelMember, Command
 from contracts.core.envelope import seal, transaction_id
-from contracts.core.parties import PartyKey
+from contracts.core.parties import Party, PartyKey, PartyStatus
 from ledger.channels.proofs import Log, anchor_of, fact_proof, headers_between
 from ledger.errors import NotFinalYet, ReplicaError
 from ledger.ordering.pool import TransactionResult
@@ -77,9 +78,9 @@ class Crossing:
         self._waiting: dict[int, tuple[str, str]] = {}
         self._active = False
 
-    async def run(self, interval_s: float) -> None:
-        """Without end; what fails is tried again after the interval."""
-        while True:
+    async def run(self, interval_s: float, stopping: asyncio.Event) -> None:
+        """Until `stopping` is set, between two steps; what fails is tried again after the interval."""
+        while not stopping.is_set():
             try:
                 await self.step()
             except NotFinalYet:
@@ -88,7 +89,9 @@ class Crossing:
                 _log.warning(
                     "a crossing waits", source=self._source.channel, target=self._target.channel, error=str(error)
                 )
-            await asyncio.sleep(interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await stopping.wait()
 
     async def step(self) -> int:
         """Anchors what is new and brings what waits; the number of commands that were executed. Raises ReplicaError."""
@@ -149,11 +152,15 @@ class Crossing:
         """Brings one lock or burn; it waits on where its recipient is not there yet."""
         identity, fact_name = self._waiting[index]
         result = await self._source.transaction(identity)
-        names = [fact["fact"] for fact in result.facts] if result is not None and result.code == "ok" else []
-        if fact_name not in names or await self._crossed(identity) or not self._meant(result, names.index(fact_name)):
+        facts = list(result.facts) if result is not None and result.code == "ok" else []
+        position = next((at for at, fact in enumerate(facts) if fact["fact"] == fact_name), -1)
+        # A parent locks for several children: what is meant for another is not brought here.
+        if position < 0 or facts[position]["channel"] != self._target.channel or await self._crossed(identity):
             del self._waiting[index]
             return 0
-        opened = await self._source.proof(identity, names.index(fact_name))
+        if not await self._welcome(facts[position]):
+            return 0
+        opened = await self._source.proof(identity, position)
         if opened is None:
             del self._waiting[index]
             return 0
@@ -166,9 +173,14 @@ class Crossing:
             del self._waiting[index]
         return int(code == "ok")
 
-    def _meant(self, result: TransactionResult | None, position: int) -> bool:
-        """Is it for the target? (A parent locks for several children.)"""
-        return result is not None and result.facts[position].get("channel") == self._target.channel
+    async def _welcome(self, fact: Mapping[str, Any]) -> bool:
+        """Would it be taken now? A refusal were an entry of the log for nothing."""
+        body, _ = await self._target.record(Party.KIND, fact["recipient"])
+        party = None if body is None else read(body, Party)
+        if self._carried is _BURNS:
+            return party is not None
+        active = party is not None and party.status is PartyStatus.ACTIVE
+        return active or self._clock.now_ms() > int(fact["mint_by_ms"])
 
     async def _crossed(self, identity: str) -> bool:
         body, _ = await self._target.record(CrossedRecord.KIND, crossed_key(self._source.channel, identity))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
 from contracts.consortium import FoundingRecord
 from contracts.consortium.membership import FOUNDING_KEY
@@ -13,6 +14,8 @@ from ledger.channels.anchors import Crossing, Side
 from ledger.config import LedgerSettings
 from runtime.clock import Clock
 from runtime.keys import PrivateKey
+
+_PATIENCE_S: Final = 10.0
 
 
 @contextlib.asynccontextmanager
@@ -32,10 +35,15 @@ async def crossings(
                 up, down = folder / "crossing-up.json", folder / "crossing-down.json"
                 made.append(Crossing(child, replicas[parent], key, clock, up, downward=False))
                 made.append(Crossing(replicas[parent], child, key, clock, down, downward=True))
-    tasks = [asyncio.create_task(each.run(settings.crossing_interval_s)) for each in made]
+    stopping = asyncio.Event()
+    tasks = [asyncio.create_task(each.run(settings.crossing_interval_s, stopping)) for each in made]
     try:
         yield made
     finally:
+        # A step ends by itself: cut off while it connects to PostgreSQL, it would leave a half-open connection behind.
+        stopping.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_PATIENCE_S)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
