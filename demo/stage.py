@@ -179,7 +179,7 @@ class Stage:
                 (self.folder / "invitations" / f"{home_id}.json").rename(folder / f"{home_id}.json")
         await self._start_homes()
 
-    async def wait_for_homes(self, since_ms: int, timeout_s: float = 90.0) -> list[dict[str, Any]]:
+    async def wait_for_homes(self, since_ms: int, timeout_s: float = 180.0) -> list[dict[str, Any]]:
         """Returns the VENs once all that run are in virtual nodes and have reported a reading that ended at `since_ms`
         or later. Raises CommandFailed."""
         wanted, ready = len(self.homes) - 1, 0
@@ -191,7 +191,7 @@ class Stage:
             if ready >= wanted:
                 return vens
             self.check_alive()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)  # every look is a process of its own, and costs what homes need just now
         raise CommandFailed(f"only {ready} of {wanted} homes are ready after {timeout_s:.0f} s:\n{self.report()}")
 
     def check_alive(self) -> None:

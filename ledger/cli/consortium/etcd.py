@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import click
 import typer
 
 from ledger.cli.options import Json
@@ -27,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="The servers that keep the order: p
 
 @dataclass(frozen=True)
 class _Access:
-    """How the servers are reached; kept by click between the group's options and its command."""
+    """How the servers are reached; kept between the group's options and its command."""
 
     endpoints: tuple[str, ...]
     ca: Path | None
@@ -64,9 +63,9 @@ def find(json: Json = False) -> None:
 
 
 @app.command()
-def members(json: Json = False) -> None:
+def members(context: typer.Context, json: Json = False) -> None:
     """List the servers, also those that are down; a learner has no vote yet."""
-    found = _asked(lambda admin: admin.members())
+    found = _asked(context, lambda admin: admin.members())
     rows = [_row(each) for each in found]
     if json:
         show({"members": rows}, as_json=True)
@@ -76,15 +75,16 @@ def members(json: Json = False) -> None:
 
 @app.command()
 def add(
+    context: typer.Context,
     peer_url: Annotated[str, typer.Option("--peer-url", help="Where the others will reach the new server.")],
     json: Json = False,
 ) -> None:
     """Add a server as a learner; start it next, as part of the existing cluster."""
-    show({"id": f"{_asked(lambda admin: admin.add([peer_url])):x}", "peer_url": peer_url}, as_json=json)
+    show({"id": f"{_asked(context, lambda admin: admin.add([peer_url])):x}", "peer_url": peer_url}, as_json=json)
 
 
 @app.command()
-def promote(name: Annotated[str, typer.Argument(help="Name or id of a server.")]) -> None:
+def promote(context: typer.Context, name: Annotated[str, typer.Argument(help="Name or id of a server.")]) -> None:
     """Give a learner that is in sync its vote."""
 
     async def work(admin: EtcdAdmin) -> ClusterMember:
@@ -92,11 +92,11 @@ def promote(name: Annotated[str, typer.Argument(help="Name or id of a server.")]
         await admin.promote(member.id)
         return member
 
-    typer.echo(f"{_asked(work).name} votes now.")
+    typer.echo(f"{_asked(context, work).name} votes now.")
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument(help="Name or id of a server.")]) -> None:
+def remove(context: typer.Context, name: Annotated[str, typer.Argument(help="Name or id of a server.")]) -> None:
     """Take a server out, after its member has left the ledger; it stops by itself."""
 
     async def work(admin: EtcdAdmin) -> ClusterMember:
@@ -104,11 +104,12 @@ def remove(name: Annotated[str, typer.Argument(help="Name or id of a server.")])
         await admin.remove(member.id)
         return member
 
-    typer.echo(f"{_asked(work).name or name} is out.")
+    typer.echo(f"{_asked(context, work).name or name} is out.")
 
 
 @app.command()
 def users(
+    context: typer.Context,
     root_password_file: Annotated[Path, typer.Option("--root-password-file", help="File with root's password.")],
     member: Annotated[
         list[str], typer.Option("--member", help="NAME=FILE: a member's user, and the file with its password.")
@@ -130,16 +131,16 @@ def users(
             await admin.add_user(name, password, [prefix.encode()])
         await admin.enable_users()
 
-    _asked(work)
+    _asked(context, work)
     typer.echo(f"etcd knows root, {', '.join(given)}; everybody else is refused from now on.")
 
 
-def _asked(work: Callable[[EtcdAdmin], Awaitable[T]]) -> T:
+def _asked(context: typer.Context, work: Callable[[EtcdAdmin], Awaitable[T]]) -> T:
     from ledger.ordering.etcd.admin import EtcdAdmin
     from ledger.ordering.etcd.connection import Connection
     from ledger.ordering.etcd.settings import EtcdSettings
 
-    access = click.get_current_context().find_object(_Access)
+    access = context.find_object(_Access)
     assert access is not None
     settings = EtcdSettings(**vars(access), channel="", member="", patience_s=5.0)
     logs.configure("dr-ledger", level="warning")
