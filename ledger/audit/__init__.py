@@ -34,7 +34,8 @@ __all__ = ["Audited", "LedgerDiffers", "audit"]
 @dataclass(frozen=True, slots=True)
 class Audited:
     """What was found equal. `checkpoint`: the newest signed one; `transactions` is `re_executed` (their results came
-    out again) plus `hash_verified` (only hashes and signatures could be checked); `erased`: bodies that are gone."""
+    out again) plus `hash_verified` (only hashes and signatures could be checked); `erased`: bodies that are gone, each
+    with its row in `erasures`."""
 
     channel: str
     height: int
@@ -58,19 +59,20 @@ async def audit(engine: AsyncEngine, founded: Founded) -> Audited:
         await replay.check_genesis(history)
         finality = await Finality.read(history, founded)
         finality.passed(0, replay.machine.head.size, replay.machine.head.root)
+        erased = {int(row["log_index"]) for row in await history.rows(tables.erasures)}
         hashes: Hashes | None = None
         async for stored in history.blocks():
-            if hashes is None and all(row["log_index"] in stored.bodies for row in stored.transactions):
+            if hashes is None and not any(row["log_index"] in erased for row in stored.transactions):
                 await replay.check_block(stored, history)
                 head = replay.machine.head
                 finality.passed(head.height, head.size, head.root)
                 continue
-            hashes = hashes or await Hashes.after(replay, founded, history)
+            hashes = hashes or await Hashes.after(replay, founded, erased, history)
             await hashes.check_block(stored, history)
             finality.passed(hashes.height, hashes.size, hashes.root)
         records = await (hashes or replay).check_records(history)
         height = hashes.height if hashes else replay.machine.head.height
-        await _check_counts(history, replay, height)
+        await _check_counts(history, replay, height, hashes.erased if hashes else 0)
         finality.require_passed()
     size = hashes.size if hashes else replay.machine.head.size
     re_executed = replay.executed
@@ -90,9 +92,9 @@ async def audit(engine: AsyncEngine, founded: Founded) -> Audited:
     )
 
 
-async def _check_counts(history: History, replay: Replay, height: int) -> None:
+async def _check_counts(history: History, replay: Replay, height: int, erased: int) -> None:
     """Rows that belong to no block. Raises LedgerDiffers."""
-    expected = replay.counts | {"checkpoints": replay.published.checkpoints}
+    expected = replay.counts | {"checkpoints": replay.published.checkpoints, "erasures": erased}
     for name, count in expected.items():
         stored = await history.count(getattr(tables, name))
         if stored != count:

@@ -4,16 +4,15 @@
     entries ─ canonical, in order, id of each header, sender's signature where the sender's key is known
     receipts  under the entries, under the summary's root; results and rows say what they say
     bodies    those still there: commitment, and the hash of what was ordered
-    facts     their number; those of deadlines, and of transactions whose salt is there, under the receipt's root
+    facts     of deadlines, and of transactions whose salt is there: under the receipt's root; none of the others
     records   in the end, against the state root of the last summary
 
-Not checked: that a receipt is what the contracts make of the command, and so the state roots between; facts of a
-transaction whose salt is gone, beyond their number and form.
+Not checked: that a receipt is what the contracts make of the command, and so the state roots between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from typing import Any
 
@@ -46,12 +45,18 @@ class Hashes:
     """Goes on where the re-execution had to stop. `erased`: bodies that are gone."""
 
     def __init__(
-        self, replay: Replay, founded: Founded, proposers: Mapping[str, set[str]], keys: Mapping[str, str]
+        self,
+        replay: Replay,
+        founded: Founded,
+        places: Set[int],
+        proposers: Mapping[str, set[str]],
+        keys: Mapping[str, str],
     ) -> None:
         head = replay.machine.head
         self._replay = replay
         self._channel = founded.genesis.channel
         self._contracts_root = founded.genesis.contracts_root
+        self._places = places
         self._proposers = proposers
         self._keys = keys
         self._previous = head.previous
@@ -65,8 +70,9 @@ class Hashes:
         self.erased = 0
 
     @classmethod
-    async def after(cls, replay: Replay, founded: Founded, history: History) -> Hashes:
-        """From the replay's last block on. Keys are those the records hold now, which `check_records` checks."""
+    async def after(cls, replay: Replay, founded: Founded, places: Set[int], history: History) -> Hashes:
+        """From the replay's last block on. `places`: leaves whose bodies were erased. Keys are those the records hold
+        now, which `check_records` checks."""
         of = tables.records.c
         proposers: dict[str, set[str]] = {name: {key} for name, key in members(founded.policy).items()}
         for row in await history.rows(tables.records, of.kind.in_(("member", "former_member"))):
@@ -74,7 +80,7 @@ class Hashes:
             proposers.setdefault(str(opened.get("name")), set()).add(str(opened.get("key")))
         rows = await history.rows(tables.records, of.kind == Party.KIND)
         keys = {row["key"]: str(_opened(row["body"]).get("key")) for row in rows}
-        return cls(replay, founded, proposers, keys)
+        return cls(replay, founded, places, proposers, keys)
 
     async def check_block(self, stored: StoredBlock, history: History) -> None:
         """The next block. Raises LedgerDiffers."""
@@ -201,7 +207,9 @@ class Hashes:
         elif row["code"] == OK:
             raise LedgerDiffers(height, "table transactions: not registered although it was accepted", row["id"])
         body = stored.bodies.get(row["log_index"])
-        if body is None:
+        if row["log_index"] in self._places:
+            if body is not None:
+                raise LedgerDiffers(height, "tables bodies, erasures: a body is there that was erased", row["id"])
             self.erased += 1
             return None
         return reassembled(height, row, entry, body).salt
@@ -241,14 +249,12 @@ class Hashes:
         concerned: list[dict[str, Any]] = []
         for index, (receipt, salt) in sorted(receipts.items()):
             rows = [row for row in stored.facts if row["log_index"] == index]
-            if len(rows) != receipt.get("facts"):
+            if len(rows) != (receipt.get("facts") if salt is not None else 0):
                 raise LedgerDiffers(height, f"table facts: {len(rows)} rows at leaf {index}", ids.get(index))
-            if salt is not None:
-                leaves = [fact_salt(salt, number) + row["body"] for number, row in enumerate(rows)]
-                if form.tree_root(leaves).hex() != receipt.get("facts_root"):
-                    raise LedgerDiffers(
-                        height, f"table facts: those of leaf {index} are not in its receipt", ids.get(index)
-                    )
+            leaves = [fact_salt(salt, number) + row["body"] for number, row in enumerate(rows) if salt is not None]
+            if salt is not None and form.tree_root(leaves).hex() != receipt.get("facts_root"):
+                what = f"table facts: those of leaf {index} are not in its receipt"
+                raise LedgerDiffers(height, what, ids.get(index))
             for ordinal, row in enumerate(rows):
                 try:
                     fact = msgspec.json.decode(row["body"], type=AnyFact)

@@ -72,7 +72,7 @@ class Replay:
         self.published.check_checkpoint(0, notes, head.size, head.root)
 
     async def check_block(self, stored: StoredBlock, history: History) -> None:
-        """The next block, of which every body is there. Raises LedgerDiffers."""
+        """The next block, of which no body was erased. Raises LedgerDiffers."""
         head, row = self.machine.head, stored.block
         height = head.height + 1
         require_next(stored, height, head.size)
@@ -132,8 +132,7 @@ class Replay:
         transactions = []
         for row in stored.transactions:
             index = row["log_index"]
-            parsed = reassembled(height, row, entries.get(index, b""), stored.bodies[index])
-            transactions.append(parsed)
+            transactions.append(reassembled(height, row, entries.get(index, b""), stored.bodies.get(index)))
         return transactions
 
     def _compare(self, height: int, stored: StoredBlock, executed: Executed) -> None:
@@ -163,8 +162,10 @@ def require_next(stored: StoredBlock, height: int, size: int) -> None:
         raise LedgerDiffers(height, "tables blocks, entries: the entries do not follow those of the block before")
 
 
-def reassembled(height: int, row: Row, entry: bytes, body: Row) -> Parsed:
+def reassembled(height: int, row: Row, entry: bytes, body: Row | None) -> Parsed:
     """The transaction as it was ordered, from its entry and its body. Raises LedgerDiffers."""
+    if body is None:
+        raise LedgerDiffers(height, "table bodies: salt and command are missing, and were not erased", row["id"])
     try:
         parsed = parse(_content(entry, body))
     except (CodecError, VerificationError, msgspec.ValidationError, KeyError, ValueError) as error:

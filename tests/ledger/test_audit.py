@@ -30,8 +30,7 @@ from tests.ledger.replicas import (
 _AUDITED = (tables.meta, tables.blocks, tables.entries, tables.transactions, tables.bodies, tables.facts,
             tables.fact_parties, tables.records, tables.tiles, tables.checkpoints, tables.finality)  # fmt: skip
 _COLUMNS = [(table.name, column.name) for table in _AUDITED for column in table.c]
-for _table in ("finality", "bodies"):
-    _COLUMNS.remove((_table, "channel"))  # such a row is none: nothing final yet, and a body that was erased
+_COLUMNS.remove(("finality", "channel"))  # such a row is none: nothing is final yet
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ async def test_one_changed_value_in_any_column_is_found(lived, engine, table: st
         assert table in found.value.what or column in ("channel", "height", "log_index"), found.value.what
 
 
-@pytest.mark.parametrize("table", [table.name for table in _AUDITED if table.name not in ("bodies", "finality")])
+@pytest.mark.parametrize("table", [table.name for table in _AUDITED if table.name != "finality"])
 async def test_a_row_that_is_missing_is_found(lived, engine, table: str):
     await execute(engine, f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})")
     with pytest.raises((LedgerDiffers, GenesisInvalid)):
@@ -150,13 +149,18 @@ async def test_a_changed_record_is_named_by_the_transaction_that_wrote_it(lived,
     assert (found.value.height, found.value.transaction_id) == (row.height, by.id)
 
 
-ERASED = "DELETE FROM bodies WHERE log_index = ANY(SELECT log_index FROM transactions WHERE height = 3)"
+async def erase(engine, where: str) -> None:
+    """What ledger.channels.erasure does, without its waiting time."""
+    places = f"(SELECT log_index FROM transactions WHERE {where})"
+    await execute(engine, f"INSERT INTO erasures SELECT channel, log_index, 7 FROM transactions WHERE {where}")
+    for table in ("fact_parties", "facts", "bodies"):
+        await execute(engine, f"DELETE FROM {table} WHERE log_index IN {places}")
 
 
 async def test_erased_bodies_are_reported_and_what_is_left_is_verified(lived, engine):
     """Up to the erased block everything is executed again, from there on hashes and signatures hold."""
     whole = await audited(engine, lived[1])
-    await execute(engine, ERASED)
+    await erase(engine, "height = 3")
     result = await audited(engine, lived[1])
     counted = "SELECT count(*) FILTER (WHERE height < 3), count(*) FILTER (WHERE height = 3) FROM transactions"
     ((before, within),) = await execute(engine, counted)
@@ -167,7 +171,7 @@ async def test_erased_bodies_are_reported_and_what_is_left_is_verified(lived, en
 
 
 async def test_with_every_body_erased_nothing_is_executed_and_the_chain_still_verifies(lived, engine):
-    await execute(engine, "DELETE FROM bodies")
+    await erase(engine, "true")
     result = await audited(engine, lived[1])
     assert (result.re_executed, result.hash_verified, result.erased) == (0, 29, 29)
 
@@ -178,7 +182,7 @@ async def test_with_every_body_erased_nothing_is_executed_and_the_chain_still_ve
 )
 async def test_one_changed_value_is_found_where_bodies_were_erased_too(lived, engine, table: str, column: str):
     """The last row of every table lies behind the erased block; facts of the deadline keep their key."""
-    await execute(engine, ERASED)
+    await erase(engine, "height = 3")
     await _flip(engine, table, column, "DESC")
     with pytest.raises((LedgerDiffers, GenesisInvalid)):
         await audited(engine, lived[1])
@@ -187,30 +191,50 @@ async def test_one_changed_value_is_found_where_bodies_were_erased_too(lived, en
 @pytest.mark.parametrize(
     ("table", "where"),
     [
-        ("facts", "height = 3"),
         ("entries", "log_index = (SELECT min(log_index) FROM transactions WHERE height = 3)"),
         ("transactions", "height = 3"),
-        ("fact_parties", "height = 3"),
+        ("erasures", "true"),
+        ("facts", "height = (SELECT max(height) FROM facts)"),
+        ("fact_parties", "height = (SELECT max(height) FROM facts)"),
+        ("bodies", "log_index = (SELECT max(log_index) FROM bodies)"),
         ("checkpoints", "height = 3"),
         ("records", "kind = 'party'"),
     ],
 )
 async def test_a_row_missing_in_an_erased_block_is_found(lived, engine, table: str, where: str):
-    await execute(engine, ERASED)
+    await erase(engine, "height = 3")
     await execute(engine, f"DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table} WHERE {where})")
     with pytest.raises(LedgerDiffers):
         await audited(engine, lived[1])
 
 
+async def test_a_body_that_is_missing_without_an_erasure_is_no_erased_one(lived, engine):
+    await execute(engine, "DELETE FROM bodies WHERE log_index = (SELECT max(log_index) FROM bodies)")
+    with pytest.raises(LedgerDiffers, match="were not erased"):
+        await audited(engine, lived[1])
+
+
+async def test_an_erasure_of_nothing_and_of_what_is_still_there_are_found(lived, engine):
+    await erase(engine, "height = 3")
+    await execute(engine, "INSERT INTO erasures VALUES ('main', 1000000, 7)")
+    with pytest.raises(LedgerDiffers, match="erasures"):
+        await audited(engine, lived[1])
+    await execute(
+        engine, "UPDATE erasures SET log_index = (SELECT max(log_index) FROM bodies) WHERE log_index = 1000000"
+    )
+    with pytest.raises(LedgerDiffers, match="that was erased"):
+        await audited(engine, lived[1])
+
+
 async def test_a_body_erased_and_another_put_in_its_place_is_found(lived, engine):
-    await execute(engine, "DELETE FROM bodies WHERE log_index < (SELECT max(log_index) FROM bodies)")
+    await erase(engine, "log_index < (SELECT max(log_index) FROM bodies)")
     await execute(engine, f"UPDATE bodies SET body = {_flipped('body')}")
     with pytest.raises(LedgerDiffers, match="bodies"):
         await audited(engine, lived[1])
 
 
 async def test_an_edited_record_is_found_by_the_last_root_where_nothing_can_be_executed(lived, engine):
-    await execute(engine, "DELETE FROM bodies")
+    await erase(engine, "true")
     await execute(
         engine, "UPDATE records SET body = '{}', value_hash = sha256('{}') WHERE ctid = (SELECT min(ctid) FROM records)"
     )
