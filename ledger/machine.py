@@ -25,6 +25,7 @@ from contracts.core.errors import CodecError
 from contracts.core.facts import Fact, parties, subject
 from contracts.core.parties import Party, PartyStatus
 from contracts.core.state import Records, Writes
+from contracts.demand_response.ahead import rounds
 from contracts.rules import Outcome, Tick
 from ledger.log import merkle
 from ledger.log.entry import block_entry, tree_root
@@ -193,7 +194,7 @@ class Machine:
         """What a checked block makes of the state. Raises StateTampered."""
         header = block.header
         state = BlockState(self.cache, source)
-        state.load(dict.fromkeys([key for parsed in transactions for key in parsed.touched()]))
+        self._load(state, transactions)
         self.verdicts.ahead(self.signatures(transactions))
         senders = [(parsed.header.sender, parsed.header.nonce) for parsed in transactions]
         taken = source.taken([parsed.id for parsed in transactions], senders) if transactions else _NONE_TAKEN
@@ -247,6 +248,15 @@ class Machine:
         """Follow the commit of what `execute` returned."""
         self.cache.accept(executed.writes, executed.plan, executed.records)
         self.head = executed.head
+
+    def _load(self, state: BlockState, transactions: Sequence[Parsed]) -> None:
+        """Most of what the block will read, in few queries; the contracts ask for the rest one by one."""
+        state.load(dict.fromkeys([key for parsed in transactions for key in parsed.touched()]))
+        waiting = [rounds(parsed.command, state.find) for parsed in transactions if parsed.command is not None]
+        while waiting:
+            asked = [(each, keys) for each in waiting if (keys := next(each, None)) is not None]
+            state.load(dict.fromkeys([key for _, keys in asked for key in keys]))
+            waiting = [each for each, _ in asked]
 
     def _tick(self, run: _Run) -> bool:
         """Deadlines before transactions: a leaf of its own, if anything came of it."""

@@ -22,7 +22,7 @@ from ledger.store.reading import Reads, reached, reaching
 from ledger.store.source import Key, Source, Taken
 from ledger.store.store import BlockRow, FinalRow, Founding, RefusalRow, Stored
 from ledger.store.tables import blocks, checkpoints, entries, finality, meta, records, refusals, tiles
-from ledger.store.writing import Statement, block_statements, genesis_statements, send
+from ledger.store.writing import Statement, block_statements, genesis_statements, send, text_array
 
 _ANY_ERROR = (SQLAlchemyError, psycopg.Error, OSError)
 
@@ -101,7 +101,7 @@ class PostgresStore(Reads):
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
         async with self._writing() as writer:
-            rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": list(ids)})).all()
+            rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": text_array(ids)})).all()
             await writer.rollback()
         return frozenset(row[0] for row in rows)
 
@@ -166,7 +166,8 @@ class PostgresSource:
         self._channel = channel
 
     def records(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
-        values = {"channel": self._channel, "kinds": [kind for kind, _ in keys], "keys": [key for _, key in keys]}
+        kinds, names = text_array([kind for kind, _ in keys]), text_array([key for _, key in keys])
+        values = {"channel": self._channel, "kinds": kinds, "keys": names}
         rows = self._connection.execute(_RECORDS, values).all()
         return {(row[0], row[1]): row[2] for row in rows}
 
@@ -189,9 +190,9 @@ class PostgresSource:
     def taken(self, ids: Sequence[str], nonces: Sequence[tuple[str, str]]) -> Taken:
         values = {
             "channel": self._channel,
-            "ids": list(ids),
-            "senders": [sender for sender, _ in nonces],
-            "nonces": [nonce for _, nonce in nonces],
+            "ids": text_array(ids),
+            "senders": text_array([sender for sender, _ in nonces]),
+            "nonces": text_array([nonce for _, nonce in nonces]),
         }
         rows = self._connection.execute(_TAKEN, values).all()
         found_ids = frozenset(row[0] for row in rows if row[1] is None)
@@ -207,7 +208,8 @@ _SCAN = text(
     "ORDER BY key LIMIT :limit"
 )
 _TAKEN = text(
-    "SELECT id, NULL FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered "
+    "SELECT w.id, NULL FROM unnest(CAST(:ids AS text[])) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
+    "WHERE t.channel = :channel AND t.id = w.id AND registered LIMIT 1) AS used "
     "UNION ALL SELECT w.sender, w.nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) "
     "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = :channel "
     "AND t.sender = w.sender AND t.nonce = w.nonce AND registered AND code <> 'nonce_reused' LIMIT 1) AS used"
@@ -217,7 +219,10 @@ _FINAL = text(
     "ON CONFLICT (channel) DO UPDATE SET size = excluded.size, height = excluded.height, note = excluded.note "
     "WHERE finality.size <= excluded.size"
 )
-_KNOWN = text("SELECT id FROM transactions WHERE channel = :channel AND id = ANY(:ids) AND registered")
+_KNOWN = text(
+    "SELECT w.id FROM unnest(CAST(:ids AS text[])) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
+    "WHERE t.channel = :channel AND t.id = w.id AND registered LIMIT 1) AS used"
+)
 _KEYS_ONLY = text(
     "SELECT set_config(name, 'off', false) FROM pg_settings "
     "WHERE name IN ('enable_seqscan', 'enable_hashjoin', 'enable_mergejoin')"

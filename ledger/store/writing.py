@@ -113,12 +113,12 @@ def _transaction_statements(channel: str, height: int, rows: Sequence[Transactio
         channel,
         height,
         places,
-        _text([row.parsed.id for row in rows]),
-        _text([header.sender for header in headers]),
-        _text([header.nonce for header in headers]),
-        _text([header.contract for header in headers]),
-        _text([header.command for header in headers]),
-        _text([row.code for row in rows]),
+        text_array([row.parsed.id for row in rows]),
+        text_array([header.sender for header in headers]),
+        text_array([header.nonce for header in headers]),
+        text_array([header.contract for header in headers]),
+        text_array([header.command for header in headers]),
+        text_array([row.code for row in rows]),
         _boolean([row.registered for row in rows]),
         _bytea([row.receipt for row in rows]),
         _bytea([row.parsed.content_hash for row in rows]),
@@ -136,16 +136,16 @@ def _fact_statements(channel: str, height: int, time_ms: int, rows: Sequence[Fac
         time_ms,
         _bigint([row.log_index for row in rows]),
         _int([row.ordinal for row in rows]),
-        _text([row.transaction_id for row in rows]),
-        _text([row.subject for row in rows]),
-        _text([" ".join(row.parties) for row in rows]),
+        text_array([row.transaction_id for row in rows]),
+        text_array([row.subject for row in rows]),
+        text_array([" ".join(row.parties) for row in rows]),
         _bytea([row.body for row in rows]),
     )
     concerned = [(party, row) for row in rows for party in row.parties]
     statements: list[Statement] = [(_FACTS, values)]
     if concerned:
         places = _bigint([row.log_index for _, row in concerned]), _int([row.ordinal for _, row in concerned])
-        statements.append((_FACT_PARTIES, (channel, height, _text([party for party, _ in concerned]), *places)))
+        statements.append((_FACT_PARTIES, (channel, height, text_array([party for party, _ in concerned]), *places)))
     return statements
 
 
@@ -157,8 +157,8 @@ def _record_statements(channel: str, height: int, writes: Writes, leaves: Mappin
         values = (
             channel,
             height,
-            _text([at[0] for at, _, _, _ in kept]),
-            _text([at[1] for at, _, _, _ in kept]),
+            text_array([at[0] for at, _, _, _ in kept]),
+            text_array([at[1] for at, _, _, _ in kept]),
             _bytea([body for _, body, _, _ in kept]),
             _int([hashed[0] << 8 | hashed[1] for _, _, hashed, _ in kept]),
             _bytea([hashed for _, _, hashed, _ in kept]),
@@ -166,7 +166,7 @@ def _record_statements(channel: str, height: int, writes: Writes, leaves: Mappin
         )
         statements.append((_RECORDS, values))
     if gone:
-        kinds, keys = _text([kind for kind, _ in gone]), _text([key for _, key in gone])
+        kinds, keys = text_array([kind for kind, _ in gone]), text_array([key for _, key in gone])
         statements.append((_RECORDS_DROPPED, (kinds, keys, channel)))
     return statements
 
@@ -210,7 +210,8 @@ def _bytea(values: Iterable[bytes]) -> _Bytea:
     return _Bytea(_head(17, len(parts) // 2) + b"".join(parts))
 
 
-def _text(values: Iterable[str | None]) -> _Text:
+def text_array(values: Iterable[str | None]) -> _Text:
+    """A `text[]` to be bound in a statement."""
     rows = [None if value is None else value.encode() for value in values]
     parts = [part for row in rows for part in ((_NULL, b"") if row is None else (_length(row), row))]
     return _Text(_head(25, len(rows), nulls=int(None in rows)) + b"".join(parts))

@@ -43,6 +43,7 @@ from ledger.machine import Executed, Head, Machine
 from ledger.ordering.block import Block, make_block, parse_block, render_block
 from ledger.ordering.ingress import Ingress
 from ledger.ordering.signatures import Verdicts
+from ledger.ordering.transactions import Parsed
 from ledger.store.memory import MemorySource
 from ledger.store.state import CheckedTree, StateCache
 from ledger.store.writing import Statement, block_statements
@@ -114,9 +115,8 @@ class Run:
         )  # fmt: skip
         return render_block(block)
 
-    def apply(self, data: bytes) -> Executed:
-        """What a replica does with an ordered block."""
-        block: Block
+    def read(self, data: bytes) -> tuple[Block, list[Parsed]]:
+        """What a replica does with an ordered block before it executes it."""
         with self.stage("frame"):
             block = parse_block(data)
             self.machine.check(block)
@@ -125,6 +125,11 @@ class Run:
         with self.stage("verify"):
             for triple in self.machine.signatures(transactions):
                 self.machine.verdicts.verify(*triple)
+        return block, transactions
+
+    def apply(self, data: bytes) -> Executed:
+        """All that a replica does with an ordered block."""
+        block, transactions = self.read(data)
         with self.stage("execute"):
             executed = self.machine.execute(block, block.header.height, transactions, self.source)
         with self.stage("store"):

@@ -152,8 +152,12 @@ def touched(sender: str, command: Command) -> tuple[tuple[str, str], ...]:
         case CloseRequest(need_id=need_id):
             keys += [("need", need_id), ("account", f"need/{need_id}")]
         case SetupDR(contract_id=contract_id, payee=payee, parent=parent, terms=terms):
-            keys += [("contract", contract_id), ("party", payee), ("need", terms.need_id)]
-            keys += [("contract", parent)] if parent is not None else []
+            keys += [("contract", contract_id), ("need", terms.need_id)]
+            keys += [("party", payee), ("account", f"party/{payee}")]
+            if parent is None:
+                keys += [("account", f"need/{terms.need_id}")]
+            else:
+                keys += [("contract", parent), ("account", f"contract/{parent}")]
         case AcceptReduction() | RejectReduction() | SettleDR() | DRCompletion():
             keys += [("contract", command.contract_id)]
         case RecordMeasurements():
