@@ -1,7 +1,8 @@
-"""After the event: settle, complete and close on the ledger, and check what it says against one's own arithmetic."""
+"""After the event: settle, complete and close on the ledger. A need has ended when its last payment is final."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from contracts.core.commands import CloseRequest, Command, DRCompletion, SettleDR
@@ -15,20 +16,35 @@ from runtime.logs import get_logger
 _NOT_YET = ("too_early", "illegal_transition", "children_open", "need_closed")
 _ENDED = (Status.COMPLETED, Status.REJECTED, Status.EXPIRED)
 
+_FINAL_LOOKS = 10
+_FINAL_LOOK_S = 0.1
+
 _log = get_logger("vtn.closing")
 
 
 async def close(ledger: LedgerClient, clock: Clock, need: NeedRecord, contracts: Sequence[ContractRecord]) -> bool:
-    """One step toward the end of a need: SettleDR, DRCompletion, CloseRequest, whichever is due. True when closed."""
+    """One step toward the end of a need: SettleDR, DRCompletion, CloseRequest, whichever is due. True when it is closed
+    and all of it is final: a payment counts when a quorum of the ledger's members cosigned it."""
     if need.closed:
-        return True
+        return await _is_final(ledger)
     for contract in contracts:
         while (command := _due(contract, clock.now_ms())) is not None and await _submit(ledger, command):
             contract = await ledger.record(ContractRecord, contract.contract_id) or contract
     left = [await ledger.record(ContractRecord, contract.contract_id) for contract in contracts]
     if any(contract is not None and contract.status not in _ENDED for contract in left):
         return False
-    return await _submit(ledger, CloseRequest(need_id=need.request.need_id))
+    return await _submit(ledger, CloseRequest(need_id=need.request.need_id)) and await _is_final(ledger)
+
+
+async def _is_final(ledger: LedgerClient) -> bool:
+    """Is everything final that the ledger holds now? Waits a moment for it; the next turn asks again."""
+    height = (await ledger.status())["height"]
+    for _ in range(_FINAL_LOOKS):
+        if (await ledger.status())["final_height"] >= height:
+            return True
+        await asyncio.sleep(_FINAL_LOOK_S)
+    _log.warning("not final yet", height=height)
+    return False
 
 
 def _due(contract: ContractRecord, now_ms: int) -> Command | None:

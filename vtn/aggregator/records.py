@@ -243,10 +243,6 @@ class AggregatorRecords:
         """SC2s planned under an SC1."""
         return await self._device_plans(sc2_plans.c.sc1 == sc1)
 
-    async def device_plans_of(self, device: str) -> list[DevicePlan]:
-        """SC2s ever planned with a device."""
-        return await self._device_plans(sc2_plans.c.device == device)
-
     async def asked(self, now_ms: int) -> list[DevicePlan]:
         """SC2s of open needs whose devices still have time to answer: those are not to be asked for another one."""
         open_needs = select(needs.c.need_id).where(needs.c.state == "open")

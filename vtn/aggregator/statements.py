@@ -20,7 +20,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """One contract's account. Energy in Wh over the event, money in minor units.
 
     amount = energy - passed on to contracts below - penalty. `transaction_id` and `fact` name the DRCompleted fact that
-    proves it; `flags` say where telemetry differed from the signed readings."""
+    proves it; final: a quorum of the ledger's members cosigned it, and only then does the amount count; `flags` say
+    where telemetry differed from the signed readings."""
 
     contract_id: str
     parent: str | None
@@ -41,6 +42,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     transaction_id: str | None
     fact: int | None
+    final: bool
     flags: tuple[str, ...] = ()
 
 
@@ -49,7 +51,7 @@ async def statements(ledger: LedgerClient, need_id: str, names: Mapping[str, str
     terms: dict[str, tuple[facts.DRSetUp, str]] = {}
     settled: dict[str, facts.DRSettled] = {}
     completed: dict[str, FactRecord] = {}
-    cursor = START
+    cursor, final_height = START, (await ledger.status())["final_height"]
     while page := await ledger.facts(cursor):
         for record in page:
             match record.fact:
@@ -69,7 +71,7 @@ async def statements(ledger: LedgerClient, need_id: str, names: Mapping[str, str
                     pass
             cursor = record.cursor
     found = [
-        _statement(setup, status, settled.get(contract_id), completed.get(contract_id), names)
+        _statement(setup, status, settled.get(contract_id), completed.get(contract_id), names, final_height)
         for contract_id, (setup, status) in terms.items()
     ]
     return sorted(found, key=lambda each: (each.parent or each.contract_id, each.parent is not None, each.name))
@@ -96,6 +98,7 @@ def _statement(
     settled: facts.DRSettled | None,
     completion: FactRecord | None,
     names: Mapping[str, str],
+    final_height: int,
 ) -> Statement:
     done = completion.fact if completion is not None and isinstance(completion.fact, facts.DRCompleted) else None
     return Statement(
@@ -118,6 +121,7 @@ def _statement(
         why=_why(setup.terms, status, settled, done),
         transaction_id=completion.transaction_id if completion is not None else None,
         fact=completion.ordinal if completion is not None else None,
+        final=completion is not None and completion.height <= final_height,
     )
 
 

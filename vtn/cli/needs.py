@@ -76,9 +76,10 @@ def statements(need_id: NeedId, as_json: Json = False, config: Config = None, da
         return
     rows = [
         (each.level, each.name, each.status, each.outcome, kwh(each.obligation_wh), kwh(each.delivered_wh),
-         money(each.energy_minor), money(each.penalty_minor), money(each.amount_minor), each.why + "".join(
+         money(each.energy_minor), money(each.penalty_minor), money(each.amount_minor),
+         "yes" if each.final else "not yet" if each.transaction_id else "", each.why + "".join(
              f"; {flag}" for flag in each.flags))
         for each in found
     ]  # fmt: skip
-    columns = ("", "party", "status", "outcome", "obliged", "delivered", "energy", "penalty", "amount", "why")
+    columns = ("", "party", "status", "outcome", "obliged", "delivered", "energy", "penalty", "amount", "final", "why")
     print_table(f"Statements of {need_id}", columns, rows)
