@@ -70,7 +70,7 @@ def backup(
     json: Json = False,
 ) -> None:
     """Write all tables and the founding files, at one height, into one checked file; the replica may go on beside."""
-    from ledger.operations.backup import backup
+    from ledger.operations.backup import backup, private_keys
     from ledger.operations.backup_key import Recipient
 
     settings = _settings(config, secrets_dir, data_dir, database_url)
@@ -84,7 +84,7 @@ def backup(
             created_ms=settings.clock().wall_ms(),
             recipients=recipients,
             plain=plain,
-            with_keys=with_keys,
+            keys=private_keys(settings) if with_keys else (),
         )
 
     show(_with_database(settings, work), as_json=json)

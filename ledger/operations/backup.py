@@ -21,6 +21,7 @@ from psycopg import sql
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from ledger.operations.backup_file import BackupWriter, ChannelAt, FilePart, TablePart, sync
 from ledger.operations.backup_key import Recipient
@@ -41,7 +42,7 @@ _COLUMNS: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class BackedUp:
-    """What was written. `sha256`: of the file's bytes, as sha256sum gives it; height and size by channel."""
+    """What was written. `sha256`: of the file's bytes, as sha256sum gives it; keys: how many private ones are in it."""
 
     file: str
     bytes: int
@@ -49,7 +50,7 @@ class BackedUp:
     channels: Mapping[str, ChannelAt]
     parts: int
     sealed_for: tuple[str, ...]
-    with_keys: bool
+    keys: int
     created_ms: int
 
 
@@ -61,9 +62,9 @@ async def backup(
     created_ms: int,
     recipients: Sequence[Recipient] = (),
     plain: bool = False,
-    with_keys: bool = False,
+    keys: Sequence[Path] = (),
 ) -> BackedUp:
-    """Writes `target`, which must not exist. `with_keys` adds the member's private keys, to a sealed file only.
+    """Writes `target`, which must not exist. `keys`: private key files to go with it, into a sealed file only.
 
     Raises BackupError, GenesisInvalid (no ledger there)."""
     if not recipients and not plain:
@@ -71,7 +72,7 @@ async def backup(
             "a backup holds readings and amounts, so it is sealed: name a key with --recipient FILE.pub "
             "(`dr-ledger backup-key FILE` makes one), or say --plain if the file's place is protected otherwise"
         )
-    if with_keys and not recipients:
+    if keys and not recipients:
         raise BackupError("private keys go into a sealed backup only: name a key with --recipient FILE.pub")
     if target.exists():  # noqa: ASYNC240  # one file, once
         raise BackupError(f"{target} exists: a backup is never written over another file; choose another name")
@@ -94,7 +95,7 @@ async def backup(
                     channels=channels,
                     recipients=recipients,
                 )
-                parts = _write_files(writer, data_dir, with_keys)
+                parts = _write_files(writer, data_dir, keys)
                 parts += await _write_tables(writer, connection, sorted(channels))
                 writer.close()
             sync(raw)
@@ -104,7 +105,7 @@ async def backup(
         raise
     return BackedUp(
         str(target), file.length, file.hashed.hexdigest(), channels, parts,
-        tuple(each.fingerprint for each in recipients), with_keys, created_ms,
+        tuple(each.fingerprint for each in recipients), len(keys), created_ms,
     )  # fmt: skip
 
 
@@ -138,15 +139,27 @@ async def _channels(connection: AsyncConnection) -> dict[str, ChannelAt]:
     return {row[0]: await channel_at(connection, row[0], row[1]) for row in sorted(rows)}
 
 
-def _write_files(writer: BackupWriter, data_dir: Path, with_keys: bool) -> int:
-    suffixes = (*_PUBLIC_SUFFIXES, PRIVATE_SUFFIX) if with_keys else _PUBLIC_SUFFIXES
+def private_keys(settings: LedgerSettings) -> list[Path]:
+    """The keys by which this member signs, and those in its channels' folders."""
+    own = [settings.log_key_file, settings.cosigner_key_file]
+    return [*own, *sorted(settings.channels_dir.glob(f"*/*{PRIVATE_SUFFIX}"))]
+
+
+def _write_files(writer: BackupWriter, data_dir: Path, keys: Sequence[Path]) -> int:
     found = [path for pattern in ("*", f"{CHANNELS_FOLDER}/*/*") for path in data_dir.glob(pattern)]
-    chosen = sorted(path for path in found if path.suffix in suffixes and path.is_file())
-    for path in chosen:
+    chosen = {
+        path.relative_to(data_dir).as_posix(): path
+        for path in found
+        if path.suffix in _PUBLIC_SUFFIXES and path.is_file()
+    }
+    for path in keys:  # those of a folder of their own come back into the data folder
+        inside = path.is_relative_to(data_dir)
+        chosen[path.relative_to(data_dir).as_posix() if inside else path.name] = path
+    for name, path in sorted(chosen.items()):
         data = path.read_bytes()
         if len(data) > FILE_BYTES_MAX:
             raise BackupError(f"{path} has {len(data)} bytes: it is none of the ledger's files; move it elsewhere")
-        writer.begin(FilePart(path.relative_to(data_dir).as_posix()))
+        writer.begin(FilePart(name))
         writer.write(data)
         writer.end()
     return len(chosen)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged, GenesisInvalid
-from ledger.operations.backup import BackedUp, backup
+from ledger.operations.backup import BackedUp, backup, private_keys
 from ledger.operations.backup_file import BackupReader, TablePart
 from ledger.operations.backup_key import BackupKey, Recipient
 from ledger.operations.errors import BackupDamaged, BackupError, BackupKeyWrong, RestoreRefused
@@ -24,6 +24,7 @@ from ledger.store import tables
 from runtime.database import create_engine, upgrade
 from runtime.errors import KeyFileError
 from tests.builders import START_MS
+from tests.ledger.operations.commands import answered, refused
 from tests.ledger.replicas import a_proposal, a_replica, an_issue, execute, readings, transfers
 from tests.ledger.running import founded
 
@@ -64,6 +65,10 @@ async def backed_up(url: str, folder: Path, file: Path, **options: Any) -> Backe
         return await backup(engine, folder, file, created_ms=START_MS, **options)
 
 
+def keys_of(folder: Path) -> list[Path]:
+    return private_keys(LedgerSettings(data_dir=folder / "member"))
+
+
 async def restored(url: str, folder: Path, file: Path, **options: Any) -> Restored:
     async with an_engine(url) as engine:
         return await restore(engine, folder, file, **options)
@@ -100,7 +105,7 @@ async def test_what_is_restored_is_what_was_there(ledger_url: str, new_database:
 async def test_a_restored_member_goes_on(ledger_url: str, new_database: NewDatabase, tmp_path: Path) -> None:
     key = BackupKey.create(tmp_path / "keys" / "backup.key")
     file = tmp_path / "b"
-    await backed_up(ledger_url, tmp_path / "member", file, recipients=[key.recipient], with_keys=True)
+    await backed_up(ledger_url, tmp_path / "member", file, recipients=[key.recipient], keys=keys_of(tmp_path))
     url = new_database()
     done = await restored(url, tmp_path / "new", file, key=key)
     assert done.keys
@@ -160,7 +165,7 @@ async def test_a_backup_is_sealed_unless_the_operator_says_otherwise(ledger_url:
     with pytest.raises(BackupError, match="--recipient"):
         await backed_up(ledger_url, tmp_path / "member", tmp_path / "b", plain=False)
     with pytest.raises(BackupError, match="sealed backup only"):
-        await backed_up(ledger_url, tmp_path / "member", tmp_path / "b", with_keys=True)
+        await backed_up(ledger_url, tmp_path / "member", tmp_path / "b", keys=keys_of(tmp_path))
     assert not (tmp_path / "b").exists()
 
 
@@ -397,3 +402,23 @@ async def test_a_restored_member_that_executes_the_same_blocks_again_signs_where
         assert sizes[0] < final
         await ledger.run(*transfers(1, first=9))
         assert ledger.replica.final_size > final
+
+
+def test_the_commands_make_a_key_a_backup_and_a_restored_member(
+    tables_url: str, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    asyncio.run(a_filled_ledger(tables_url, tmp_path / "member"))
+    made = answered("backup-key", tmp_path / "backup.key")
+    here = ("--data-dir", tmp_path / "member", "--database-url", tables_url)
+    assert "--recipient" in refused(7, "backup", tmp_path / "b", *here)
+    done = answered("backup", tmp_path / "b", "--recipient", made["public_file"], "--with-keys", *here)
+    assert (done["sealed_for"], done["keys"]) == ([made["fingerprint"]], 2)
+    assert done["sha256"] == sha256((tmp_path / "b").read_bytes()).hexdigest()
+
+    there = ("--data-dir", tmp_path / "new", "--database-url", new_database())
+    assert made["fingerprint"] in refused(7, "restore", tmp_path / "b", *there)
+    back = answered("restore", tmp_path / "b", "--key", tmp_path / "backup.key", *there)
+    assert back["channels"] == done["channels"]
+    assert back["verified"]["main"]["height"] == done["channels"]["main"]["height"]
+    assert answered("verify", *there)["size"] == back["verified"]["main"]["size"]
+    assert "not empty" in refused(7, "restore", tmp_path / "b", "--key", tmp_path / "backup.key", *there)
