@@ -28,6 +28,7 @@ from ledger.founding import Founded
 from ledger.founding.folder import GENESIS_BYTES_MAX
 from ledger.founding.keys import own_member
 from ledger.verify.policy import parse_policy
+from runtime.keys import PrivateKey
 
 
 def found_child(
@@ -72,14 +73,15 @@ def join_child(settings: LedgerSettings, folder: Path) -> Founded:
         name = decode((folder / "genesis.json").read_bytes(), Genesis, bytes_max=GENESIS_BYTES_MAX).channel
     except (OSError, CodecError) as error:
         raise GenesisInvalid(f"{folder} is no folder of a channel: {error}") from None
-    of_channel = settings.of_channel(name)
-    keys_file = folder / KEYS_FILE
+    of_channel, keys_file = settings.of_channel(name), folder / KEYS_FILE
+    keys: ChannelKeys | None = None
+    if keys_file.exists():
+        keys = ChannelKeys.load(keys_file, name, PrivateKey.load(of_channel.cosigner_key_file))
+        keys.secret(keys.at(1))  # not for this member: said before anything is written
     founded = founding.join(
         of_channel, genesis=folder / "genesis.json", policy=folder / "policy.txt", members=folder / "members.json"
     )
-    if keys_file.exists():
-        keys = ChannelKeys.load(keys_file, name, founded.cosigner_key)
-        keys.secret(keys.at(1))  # not for this member: said now, not at the first block
+    if keys is not None:
         keys.save(of_channel.data_dir / KEYS_FILE)
     return founded
 
