@@ -67,12 +67,12 @@ async def prepare(layout: Layout, founders: Founders, *, created_ms: int, days: 
     layout.founding_mark.unlink()
 
 
-def issue_certificates(layout: Layout, *, days: int = CERTIFICATE_DAYS) -> list[Path]:
-    """The authority (kept, if there is one), and for each member certificates of its replica and its etcd (keys are
-    kept). Returns what was written. Running processes read them at their next start."""
+def issue_certificates(layout: Layout, *, only: Member | None = None, days: int = CERTIFICATE_DAYS) -> list[Path]:
+    """The authority (kept, if there is one), and for each member (or `only` one) certificates of its replica and its
+    etcd (keys are kept). Returns what was written. Running processes read them at their next start."""
     authority = Authority.load(layout.ca_dir) if layout.ca.exists() else Authority.create(layout.ca_dir)
     written = []
-    for member in layout.members:
+    for member in [only] if only is not None else layout.members:
         pairs = [(member.replica_pair, member.name)]
         if layout.orderer == "etcd":
             pairs.append((member.etcd_pair, member.label))

@@ -26,6 +26,7 @@ from runtime.tls import Certificate, client_context
 UP_LOCK = "up.lock"
 READY_S = 90.0
 _LOOK_S = 0.1
+_FOLLOW_S = 1.0
 
 _log = get_logger("ledger.cluster")
 
@@ -36,10 +37,10 @@ async def up(layout: Layout, *, announce: Callable[[], None]) -> None:
     Raises ClusterError if it is up already, or if a member is not ready in time (with the end of its log)."""
     with held(layout.run_dir / UP_LOCK):
         stop = _stop_signal()
-        async with _running(layout, stop) as ready:
-            if ready:
+        async with _running(layout, stop) as started:
+            if started is not None:
                 announce()
-                await stop.wait()
+                await _follow(layout, started, stop)
 
 
 def down(layout: Layout) -> list[str]:
@@ -70,8 +71,8 @@ def states(layout: Layout) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[bool]:
-    """Everything started and ready: True; or False where `stop` was asked for meanwhile."""
+async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[list[Supervised] | None]:
+    """What was started, all ready; None where `stop` was asked for meanwhile. Stopped at the end, backwards."""
     started: list[Supervised] = []
     try:
         starting = asyncio.create_task(_start(layout, started))
@@ -82,23 +83,45 @@ async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[bool]:
             starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
-            yield False
+            yield None
             return
         starting.result()
-        yield True
+        yield started
     finally:
         for process in reversed(started):
             await process.stop()
 
 
+async def _follow(layout: Layout, started: list[Supervised], stop: asyncio.Event) -> None:
+    """Starts and stops processes of members that come and go, until `stop`."""
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FOLLOW_S):
+                await stop.wait()
+        now = Layout.read(layout.folder)
+        if now == layout or stop.is_set():
+            continue
+        wanted = [*await _etcds(now), *(_replica(now, member) for member in now.members)]
+        running = {process.name: process for process in started}
+        for process in wanted:
+            if process.name not in running:
+                _log.warning("a member came", process=process.name)
+                started.append(process)
+                await process.start()
+        for name in running.keys() - {process.name for process in wanted}:
+            _log.warning("a member left", process=name)
+            started.remove(running[name])
+            await running[name].stop()
+        layout = now
+
+
 async def _start(layout: Layout, started: list[Supervised]) -> None:
     """Starts all; each is in `started` before it begins, so that it is stopped whatever happens."""
-    if layout.orderer == "etcd":
-        program = await asyncio.to_thread(find_etcd)
-        etcds = await asyncio.to_thread(order.supervised, layout, program)
-        for process in etcds:
-            started.append(process)
-            await process.start()
+    etcds = await _etcds(layout)
+    for process in etcds:
+        started.append(process)
+        await process.start()
+    if etcds:
         await order.wait_for_leader(layout, etcds)
     replicas = [_replica(layout, member) for member in layout.members]
     for process in replicas:
@@ -107,6 +130,13 @@ async def _start(layout: Layout, started: list[Supervised]) -> None:
     await asyncio.gather(
         *(_ready(layout, member, process) for member, process in zip(layout.members, replicas, strict=True))
     )
+
+
+async def _etcds(layout: Layout) -> list[Supervised]:
+    if layout.orderer != "etcd":
+        return []
+    program = await asyncio.to_thread(find_etcd)
+    return await asyncio.to_thread(order.supervised, layout, program)
 
 
 def _replica(layout: Layout, member: Member) -> Supervised:

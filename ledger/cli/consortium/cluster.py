@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from contracts.core.parties import Role
 from ledger.cli.consortium import certificates
 from ledger.cli.keys import read_public
-from ledger.cli.options import Json
+from ledger.cli.options import DEFAULT_WAIT_S, ClockFile, Json, signing
 from ledger.cli.output import UsageError, show, show_rows
+from ledger.client import LedgerClient
 from ledger.cluster.layout import DEFAULT_PORT, Layout
 from runtime import logs, service
 from runtime.clock import clock_from_file
+
+T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, help="A consortium on one machine: several members, each with all it needs.")
 app.add_typer(certificates.app, name="certificates")
@@ -22,6 +26,10 @@ app.add_typer(certificates.app, name="certificates")
 DEFAULT_DIR = Path("var/cluster")
 DEFAULT_MEMBERS = 3
 Folder = Annotated[Path, typer.Option("--data-dir", help="Folder of the consortium.")]
+SignerKey = Annotated[
+    Path | None,
+    typer.Option("--key", help="Private key of any party, to submit with; by default the utility's made here."),
+]
 Keys = list[str] | None
 
 
@@ -49,10 +57,7 @@ def up(
     auditor: Annotated[
         Keys, typer.Option("--auditor", help="Public key of an auditor; made here if none is given.")
     ] = None,
-    clock_file: Annotated[
-        Path | None,
-        typer.Option("--clock-file", envvar="GRIDPACT_CLOCK", help="Epoch and speed of the domain clock."),
-    ] = None,
+    clock_file: ClockFile = None,
 ) -> None:
     """Found a consortium in the folder, or continue the one that is there, and run it until Ctrl-C or SIGTERM.
 
@@ -102,6 +107,50 @@ def down(data_dir: Folder = DEFAULT_DIR) -> None:
 
     ended = stop(Layout.read(data_dir.resolve()))
     typer.echo(f"Stopped: {', '.join(ended)}" if ended else "Nothing of it was running.")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the new member, like member.example/4.")],
+    data_dir: Folder = DEFAULT_DIR,
+    key: SignerKey = None,
+    clock_file: ClockFile = None,
+) -> None:
+    """Add a member, replica and etcd, to a consortium that is up; everybody here approves."""
+    from ledger.cluster.membership import add as grow
+
+    layout = Layout.read(data_dir.resolve())
+    height = _signed(layout, key, clock_file, lambda client: grow(layout, name, client))
+    typer.echo(f"{name} runs, and is a member from block {height} on.")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name or label of the member.")],
+    data_dir: Folder = DEFAULT_DIR,
+    key: SignerKey = None,
+    clock_file: ClockFile = None,
+) -> None:
+    """Remove a member: first from the ledger; called again once that holds, its etcd and its processes."""
+    from ledger.cluster.membership import remove as shrink
+
+    layout = Layout.read(data_dir.resolve())
+    height = _signed(layout, key, clock_file, lambda client: shrink(layout, name, client))
+    if height is None:
+        typer.echo(f"{name} is out: its etcd was removed and its processes end. Its folder stays.")
+    else:
+        typer.echo(f"{name} is a member until block {height}. Run this again when that block is there.")
+
+
+def _signed(
+    layout: Layout, key: Path | None, clock_file: Path | None, work: Callable[[LedgerClient], Awaitable[T]]
+) -> T:
+    """Runs `work` with a client of the first member's replica that signs as a party of the consortium."""
+    own = key or layout.keys_dir / f"{Role.UTILITY.value}.key"
+    if not own.exists():
+        raise UsageError(f"{own} is not there: name the private key of any party with --key")
+    ca = layout.ca if layout.api_tls else None
+    return signing(layout.api_url(layout.members[0]), "main", ca, DEFAULT_WAIT_S, clock_file, own, work)
 
 
 def _announce(layout: Layout) -> None:
