@@ -114,10 +114,11 @@ def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
 
 
 def peers_of(settings: LedgerSettings, founded: Founded) -> Peers:
-    """The founding members but this one. Raises SettingsError, InsecureAddress."""
-    others = {each.name: each.peer_url for each in founded.genesis.members if each.name != founded.member}
-    if not others:
+    """The founding members but this one; the replica replaces them by those of its state. Raises SettingsError,
+    InsecureAddress."""
+    if not settings.etcd_endpoints:
         return NoPeers()
+    others = {each.name: each.peer_url for each in founded.genesis.members if each.name != founded.member}
     certificate = settings.peer_certificates()
     tls = None if certificate is None else client_context(settings.peer_ca, certificate)
     return HttpPeers(founded.genesis.channel, others, tls)
@@ -145,7 +146,7 @@ async def _running(
         for of_channel, each in channels_of(settings, founded):
             replica = member_replica(engine, each, of_channel, clock)
             app[REPLICAS][each.genesis.channel] = await stack.enter_async_context(replica)
-        if any(replica.peers.names for replica in _replicas(app).values()):
+        if settings.etcd_endpoints:
             app[PEER_ADDRESS] = await stack.enter_async_context(_listening(app, settings))
         statuses = {name: each.status for name, each in _replicas(app).items()}
         app[METRICS] = Metrics(app[REGISTRY], statuses, lambda: app[STREAMS].open)

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from contracts import rules
+from contracts.consortium import Roster, roster
 from contracts.core.codec import digest, encode
 from ledger.errors import Diverged, GenesisInvalid
 from ledger.founding import Founded, contracts_root
@@ -34,12 +35,13 @@ _BUCKET_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 class Loaded(NamedTuple):
     """A verified height: where the log stands, the state's tree and caches, this member's note of it (unsigned where it
-    must not sign), and the newest final checkpoint that was kept."""
+    must not sign), the newest final checkpoint that was kept, and who orders and cosigns the next block."""
 
     head: Head
     cache: StateCache
     checkpoint: bytes
     final: FinalRow | None
+    roster: Roster
 
 
 def members(policy: bytes) -> dict[str, str]:
@@ -75,12 +77,13 @@ async def load(store: Store, founded: Founded) -> Loaded:
     summary = _check_summary(stored)
     head = _head(stored, founded, summary)
     _check_checkpoint(stored, head, founded.genesis.origin)
-    cache, next_due_ms = await _state(store)
+    cache, next_due_ms, named = await _state(store)
     if summary is not None and cache.tree.root.hex() != summary["state_root"]:
         raise Diverged(f"the records do not give the state root of block {head.height}: run `dr-ledger verify`")
     if summary is None and cache.tree.root != genesis_root(founded):
         raise Diverged("the records are not those of the genesis: run `dr-ledger verify`")
-    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, _checked_final(stored, head))
+    final = _checked_final(stored, head)
+    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, final, roster(named, head.height + 1))
 
 
 def check_contracts(founded: Founded) -> None:
@@ -150,7 +153,8 @@ def _checked_final(stored: Stored, head: Head) -> FinalRow | None:
     return stored.final if checkpoint.size == stored.final.size else None
 
 
-async def _state(store: Store) -> tuple[StateCache, int | None]:
+async def _state(store: Store) -> tuple[StateCache, int | None, _Members]:
+    named = _Members()
     leaves_of: dict[int, list[bytes]] = {}
     due: list[int] = []
     async with aclosing(store.stream_records()) as parts:
@@ -159,11 +163,13 @@ async def _state(store: Store) -> tuple[StateCache, int | None]:
             leaves_of.setdefault(bucket_of(hashed), []).append(hashed + value)
             if row.kind == "expiry":
                 due.append(int(row.key.split("/")[0]))
+            elif row.kind == "member":
+                named.rows[row.key] = row.body
     buckets = {bucket: b"".join(sorted(leaves)) for bucket, leaves in leaves_of.items()}
     cache = StateCache(CheckedTree(buckets.items()))
     if sum(map(len, buckets.values())) <= _BUCKET_BYTES_KEPT:
         cache.fill_buckets(buckets)
-    return cache, min(due, default=None)
+    return cache, min(due, default=None), named
 
 
 def _hashes(row: RecordRow) -> tuple[bytes, bytes]:
@@ -175,6 +181,20 @@ def _hashes(row: RecordRow) -> tuple[bytes, bytes]:
 
 def _with_due(head: Head, next_due_ms: int | None) -> Head:
     return Head(head.height, head.time_ms, head.previous, head.size, head.root, head.edge, next_due_ms)
+
+
+class _Members:
+    """The state as far as it names members."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, bytes] = {}
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        return self.rows.get(key) if kind == "member" else None
+
+    def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
+        rows = self.rows if kind == "member" else {}
+        return sorted((key, body) for key, body in rows.items() if first <= key < last)[:limit]
 
 
 class _Empty:

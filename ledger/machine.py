@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from contracts import rules
+from contracts.consortium import Roster, roster
 from contracts.core.codec import encode
 from contracts.core.context import Context
 from contracts.core.errors import CodecError
@@ -93,8 +94,8 @@ class TransactionRow(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """All that a block makes: to be committed as one, or dropped. `leaves`: the hashes of the writes; `records`: the
-    writes, decoded."""
+    """All that a block makes: to be committed as one, or dropped. `leaves`: the hashes of the writes; `records`: they
+    decoded; `roster`: the members of the next block, None if they are those of this one."""
 
     block: Block
     order_revision: int
@@ -110,6 +111,7 @@ class Executed:
     plan: Plan
     tiles: Mapping[TileId, bytes]
     ticked: bool
+    roster: Roster | None = None
 
 
 @dataclass(slots=True)
@@ -136,7 +138,8 @@ class _Run:
 class Machine:
     """The execution of one channel, from the genesis or from any committed block on.
 
-    members: name -> public key text of those who may propose. contracts_root: names the contracts executed here."""
+    members: name -> public key text of those who may propose; roster: they by the state, where it names any.
+    contracts_root: names the contracts executed here."""
 
     def __init__(
         self,
@@ -147,14 +150,15 @@ class Machine:
         head: Head,
         cache: StateCache,
         verdicts: Verdicts,
+        roster: Roster | None = None,
     ) -> None:
         self.channel = channel
         self.head = head
-        self.cache = cache
-        self.verdicts = verdicts
-        self._members = dict(members)
+        self.cache, self.verdicts = cache, verdicts
+        self._members, self._until_height = dict(members), roster and roster.until_height
         self._contracts_root = bytes.fromhex(contracts_root)
         self.validator_set = validator_set(members)
+        self._follow(roster)
 
     def check(self, block: Block) -> None:
         """Fault rule 1, as far as it needs no contract. Raises BlockRefused."""
@@ -242,12 +246,26 @@ class Machine:
             plan=plan,
             tiles=appended.tiles,
             ticked=ticked,
+            roster=self._next_roster(run),
         )
 
     def accept(self, executed: Executed) -> None:
         """Follow the commit of what `execute` returned."""
         self.cache.accept(executed.writes, executed.plan, executed.records)
         self.head = executed.head
+        self._follow(executed.roster)
+
+    def _next_roster(self, run: _Run) -> Roster | None:
+        """Who orders and cosigns the next block, where that may differ from this one."""
+        height = run.block.header.height + 1
+        changed = run.state.wrote("member") or height == self._until_height
+        return roster(run.state, height) if changed else None
+
+    def _follow(self, following: Roster | None) -> None:
+        if following is not None and following.members:
+            self._members = {each.name: each.key for each in following.members}
+            self._until_height = following.until_height
+            self.validator_set = validator_set(self._members)
 
     def _load(self, state: BlockState, transactions: Sequence[Parsed]) -> None:
         """Most of what the block will read, in few queries; the contracts ask for the rest one by one."""

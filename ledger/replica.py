@@ -17,11 +17,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Self
 
+from contracts.consortium import Roster
 from contracts.core.codec import digest
 from ledger import genesis
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
-from ledger.founding import Founded
+from ledger.founding import Founded, policy_of
 from ledger.marker import FileMarker, Marker
 from ledger.ordering.following import Following
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
@@ -36,7 +37,7 @@ from ledger.replication.exchange import Exchange
 from ledger.replication.forwarding import Forwarding
 from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
-from ledger.replication.peers import BlockReceipts, GivenBlock, NoPeers, Peers, PeerStatus
+from ledger.replication.peers import NoPeers, Peers
 from ledger.replication.transfer import Transfer
 from ledger.replication.trimming import Trimming
 from ledger.serving import Serving, first_result
@@ -53,7 +54,7 @@ _CONFIRMED_S: Final = 0.7
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Replica(Serving):
+class Replica(Serving, ReplicaReception):
     """Use it as an asynchronous context: entering founds an empty database or loads and verifies the one there is.
 
     peers: the other members (none: this one is alone). offload: where work for another thread goes. marker: the largest
@@ -81,7 +82,7 @@ class Replica(Serving):
             keep=self._keep_evidence,
         )  # fmt: skip
         attestations = Attestations(origin, founded.member, policy, self._alarms.contradicted)
-        super().__init__(store, founded, progress, attestations)
+        Serving.__init__(self, store, founded, progress, attestations)
         self._settings = settings
         self._clock = clock
         self._orderer = orderer
@@ -102,10 +103,10 @@ class Replica(Serving):
         self._following = Following(
             progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
             marker=self._marker, verdicts=verdicts, clock=clock, offload=offload,
-            committed=self._exchange.committed, catch_up=self._catch_up,
+            committed=self._exchange.committed, catch_up=self._catch_up, renamed=self._use_members,
         )  # fmt: skip
-        self.reception = ReplicaReception(
-            member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,
+        ReplicaReception.__init__(
+            self, member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,
             store=store, clock=clock, attestations=attestations, exchange=self._exchange, refused=self._note_refusal,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
@@ -250,28 +251,6 @@ class Replica(Serving):
         """Names of those who order and cosign."""
         return sorted(key.name for _, key in self._attestations.policy.witnesses)
 
-    # ---- what peers ask (ledger.replication.peers.Reception)
-
-    async def take_transactions(self, contents: Sequence[bytes]) -> int:
-        """See Reception."""
-        return await self.reception.take_transactions(contents)
-
-    async def take_cosignatures(self, notes: Sequence[bytes]) -> None:
-        """See Reception."""
-        await self.reception.take_cosignatures(notes)
-
-    async def give_blocks(self, from_height: int, limit: int, size: int) -> list[GivenBlock]:
-        """See Reception."""
-        return await self.reception.give_blocks(from_height, limit, size)
-
-    async def give_receipts(self, height: int) -> BlockReceipts | None:
-        """See Reception."""
-        return await self.reception.give_receipts(height)
-
-    def peer_status(self) -> PeerStatus:
-        """See Reception."""
-        return self.reception.peer_status()
-
     # ---- running
 
     async def _start(self) -> None:
@@ -294,9 +273,10 @@ class Replica(Serving):
         await self._following.run()
 
     async def _stand(self) -> None:
-        """Runs for proposer once everything is executed that was ordered before this replica started."""
+        """Runs for proposer once everything is executed that was ordered before this replica started, and it is a
+        member (one that joins later follows until then)."""
         async with self.subscribe() as changed:
-            while self._progress.target is not None:
+            while self._progress.target is not None or self._founded.member not in self.members():
                 changed.clear()
                 await changed.wait()
         await self._patiently(lambda: self._orderer.start(self.head.height))
@@ -319,6 +299,23 @@ class Replica(Serving):
                 self._progress.unavailable = str(error)
                 _log.warning("waiting for the order", channel=self.channel, error=str(error))
                 await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+
+    def _use_members(self, named: Roster) -> None:
+        """Who orders and cosigns from the next block on, by the state. A ledger of one names nobody there."""
+        own, names = self._founded.member, [each.name for each in named.members]
+        if not names or names == self.members():
+            return
+        self._policy = policy_of(named.members)
+        self._attestations.use(parse_policy(self._policy))
+        addresses = {each.name: each.peer_url for each in named.members if each.name != own}
+        self.peers.use(addresses)
+        for visit in self._exchange.use(addresses):
+            if self._tasks:
+                self._tasks.insert(0, asyncio.create_task(self._guard(visit)))
+        _log.info("the members are", channel=self.channel, height=self._progress.head.height, members=names)
+        if own not in names and self._tasks and self._leaving is None:
+            self._progress.unavailable = "this member is none any more: its replica shows what it has"
+            self._leaving = asyncio.create_task(self._orderer.stop())
 
     async def _catch_up(self, height: int) -> None:
         self._progress.aim(max(height, self._progress.target or 0))

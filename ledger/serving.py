@@ -47,6 +47,7 @@ class Serving:
         self.channel = founded.genesis.channel
         self._store = store
         self._founded = founded
+        self._policy = founded.policy
         self._progress = progress
         self._attestations = attestations
 
@@ -159,8 +160,8 @@ class Serving:
         return encode_bundle(found) if len(found) == width else None
 
     def policy(self) -> bytes:
-        """The policy file."""
-        return self._founded.policy
+        """The policy file: of the founders, or of the members as they are now, where those have changed."""
+        return self._policy
 
     async def _included(self, index: int) -> tuple[bytes, bytes]:
         """The entry and its proof under the final checkpoint. Raises NotFinalYet."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from contracts.core.codec import decode, encode
 from contracts.core.commands import Enrolment, Member
@@ -25,6 +25,16 @@ from ledger.log.policy import write_policy
 from ledger.verify import VerificationError
 from ledger.verify.note import VerifierKey
 from runtime.keys import PrivateKey
+
+
+class Named(Protocol):
+    """A member's keys, as in genesis or state."""
+
+    @property
+    def log_vkey(self) -> str: ...
+    @property
+    def cosigner_vkey(self) -> str: ...
+
 
 MEMBER_BYTES_MAX: Final = 64 * 1024
 
@@ -71,7 +81,7 @@ def consortium(
     return agreed, policy_of(named, quorum)
 
 
-def policy_of(members: Sequence[Member], quorum: int | None = None) -> bytes:
+def policy_of(members: Sequence[Named], quorum: int | None = None) -> bytes:
     """The policy file that names these members. Raises GenesisInvalid."""
     try:
         return write_policy(

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Final
 
+from contracts.consortium import Roster
 from ledger import genesis
 from ledger.errors import Diverged, OrderingUnavailable, OrderTrimmed, StoreUnavailable
 from ledger.founding import Founded
@@ -47,7 +48,8 @@ class Following:
     """The executing half of one replica.
 
     committed: told of each committed head with this member's note, before anybody is answered. catch_up: takes blocks
-    from peers up to a height that the order still has, and applies them by `apply`."""
+    from peers up to a height that the order still has, and applies them by `apply`. renamed: told of the members of
+    the next block, whenever they may have changed."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Following:
         offload: Offload,
         committed: Callable[[Head, bytes], Awaitable[None]],
         catch_up: Callable[[int], Awaitable[None]],
+        renamed: Callable[[Roster], None],
     ) -> None:
         self._progress = progress
         self._founded = founded
@@ -77,6 +80,7 @@ class Following:
         self._offload = offload
         self._committed = committed
         self._catch_up = catch_up
+        self._renamed = renamed
         self.machine: Machine
 
     async def load(self) -> genesis.Loaded:
@@ -89,7 +93,9 @@ class Following:
             head=loaded.head,
             cache=loaded.cache,
             verdicts=self._verdicts,
+            roster=loaded.roster,
         )
+        self._renamed(loaded.roster)
         self._progress.publish(loaded.head)
         return loaded
 
@@ -122,6 +128,8 @@ class Following:
                     self._pool.put_back()
                     return
         self.machine.accept(executed)
+        if executed.roster is not None:
+            self._renamed(executed.roster)
         await self._committed(executed.head, note)
         self._progress.require_sound()  # what the others signed may have told that this block differs
         self._progress.publish(executed.head)

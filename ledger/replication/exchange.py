@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -77,6 +77,14 @@ class Exchange:
         self._stored = self._newest = 0
         self.halted = False
         self.contacts = {name: Contact() for name in peers.names}
+
+    def use(self, names: Collection[str]) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """These are the peers from now on; what is to run for those that are new."""
+        added = [name for name in names if name not in self.contacts]
+        for name in [name for name in self.contacts if name not in names]:
+            del self.contacts[name]
+        self.contacts |= {name: Contact() for name in added}
+        return [partial(self._visit, name) for name in added]
 
     def restore(self, final: FinalCheckpoint) -> None:
         """What was final before the restart."""
@@ -176,7 +184,7 @@ class Exchange:
     async def _visit(self, name: str) -> None:
         """Greets a peer, sends it what we sign, and asks now and then where it stands."""
         contact, failures = self.contacts[name], 0
-        while True:
+        while self.contacts.get(name) is contact:
             try:
                 if contact.reachable is not True or not contact.queue:
                     self._heard(contact, await self._peers.status(name))

@@ -9,7 +9,7 @@ PeerUnavailable, and the caller asks another one or later; no answer is longer t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,6 +91,9 @@ class Peers(Protocol):
     def names(self) -> Sequence[str]:
         """The members that can be asked, without this one, in order of name."""
 
+    def use(self, addresses: Mapping[str, str]) -> None:
+        """The members that can be asked from now on, with their URLs."""
+
     async def forward(self, member: str, contents: Sequence[bytes]) -> int:
         """Reception.take_transactions of that member. Raises NotProposer, QueueFull."""
 
@@ -114,6 +117,9 @@ class NoPeers:
     """A ledger of one member."""
 
     names: Sequence[str] = ()
+
+    def use(self, addresses: Mapping[str, str]) -> None:
+        return None
 
     async def forward(self, member: str, contents: Sequence[bytes]) -> int:
         raise _nobody(member)

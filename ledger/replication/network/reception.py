@@ -29,7 +29,8 @@ BLOCKS_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class ReplicaReception:
-    """ledger.replication.peers.Reception of one replica. refused: told of what was malformed or forged."""
+    """The half of a replica that answers its peers: ledger.replication.peers.Reception. refused: told of what was
+    malformed or forged."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,9 @@ class DirectPeers:
         self._ways = ways
         self._member = member
         self.names = [name for name in names if name != member]
+
+    def use(self, addresses: Mapping[str, str]) -> None:
+        self.names = sorted(addresses)
 
     async def forward(self, member: str, contents: Sequence[bytes]) -> int:
         try:
