@@ -3,75 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged, GenesisInvalid
-from ledger.operations.backup import BackedUp, backup, private_keys
 from ledger.operations.backup_file import BackupReader, TablePart
 from ledger.operations.backup_key import BackupKey, Recipient
 from ledger.operations.errors import BackupDamaged, BackupError, BackupKeyWrong, RestoreRefused
-from ledger.operations.restore import Restored, restore
+from ledger.operations.restore import restore
 from ledger.store import tables
-from runtime.database import create_engine, upgrade
+from runtime.database import upgrade
 from runtime.errors import KeyFileError
-from tests.builders import START_MS
 from tests.ledger.operations.commands import answered, refused
-from tests.ledger.replicas import a_proposal, a_replica, an_issue, execute, readings, transfers
+from tests.ledger.operations.copies import a_filled_ledger, an_engine, backed_up, contents, keys_of, restored
+from tests.ledger.replicas import a_replica, an_issue, execute, transfers
 from tests.ledger.running import founded
 
 NewDatabase = Callable[..., str]
-
-
-@contextlib.asynccontextmanager
-async def an_engine(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-async def contents(url: str) -> dict[str, str]:
-    """Digest of each table, rows in key order; what the database numbers itself is left out."""
-    found = {}
-    async with an_engine(url) as engine:
-        for table in tables.metadata.sorted_tables:
-            rows = await execute(engine, f"SELECT * FROM {table.name}")
-            kept = [tuple(row)[1:] if table.name == "refusals" else tuple(row) for row in rows]
-            found[table.name] = sha256(repr(sorted(map(repr, kept))).encode()).hexdigest()
-    return found
-
-
-async def a_filled_ledger(url: str, folder: Path) -> None:
-    async with a_replica(url, folder) as ledger:
-        await ledger.run(*a_proposal(), an_issue())
-        await ledger.run(readings(500, 600))
-        await ledger.run(*transfers(40))
-        await ledger.submit(an_issue() + b" ")  # refused: kept for the operator
-
-
-async def backed_up(url: str, folder: Path, file: Path, **options: Any) -> BackedUp:
-    async with an_engine(url) as engine:
-        options = {"plain": True} | options if not options.get("recipients") else options
-        return await backup(engine, folder, file, created_ms=START_MS, **options)
-
-
-def keys_of(folder: Path) -> list[Path]:
-    return private_keys(LedgerSettings(data_dir=folder / "member"))
-
-
-async def restored(url: str, folder: Path, file: Path, **options: Any) -> Restored:
-    async with an_engine(url) as engine:
-        return await restore(engine, folder, file, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -345,63 +298,6 @@ async def test_a_backup_made_before_a_migration_is_migrated_when_it_is_restored(
     async with an_engine(url) as engine:
         assert await execute(engine, "SELECT version_num FROM alembic_version_ledger") > [("0001",)]
         assert await execute(engine, "SELECT * FROM finality") == []
-
-
-async def test_a_restored_member_signs_nothing_below_its_last_signature_and_no_second_tree(
-    tables_url: str, new_database: NewDatabase, tmp_path: Path
-) -> None:
-    """Alone, it lost what came after the backup: it goes on unsigned, and stops where it would contradict itself."""
-    folder = tmp_path / "member"
-    await a_filled_ledger(tables_url, folder)
-    await backed_up(tables_url, folder, tmp_path / "b")
-    async with a_replica(tables_url, folder) as ledger:
-        old = ledger.replica.head.size
-        for number in range(4):
-            await ledger.run(*transfers(1, first=100 + number))
-        signed = ledger.replica.head.size
-
-    url = new_database()
-    await restored(url, folder, tmp_path / "b")
-    async with a_replica(url, folder) as ledger:
-        assert ledger.replica.head.size == old
-        await ledger.run(*transfers(1, first=500))
-        notes = await ledger.sql("SELECT size, note FROM checkpoints WHERE size > :old", old=old)
-        assert [(size < signed, b"member.example" in bytes(note)) for size, note in notes] == [(True, False)]
-        assert ledger.replica.final_size == old
-        with contextlib.suppress(Diverged):
-            for number in range(10):
-                await ledger.submit(*transfers(1, first=600 + number))
-        with pytest.raises(Diverged, match=rf"signed another tree of {signed} leaves before"):
-            await ledger.replica.check_log()
-        assert await ledger.sql("SELECT 1 FROM checkpoints WHERE size >= :signed", signed=signed) == []
-
-
-async def test_a_restored_member_that_executes_the_same_blocks_again_signs_where_it_left_off(
-    tables_url: str, new_database: NewDatabase, tmp_path: Path
-) -> None:
-    """As with a cluster, whose order gives it the blocks after the backup."""
-    folder = tmp_path / "member"
-    async with a_replica(tables_url, folder) as ledger:
-        await ledger.run(an_issue())
-        await backed_up(tables_url, folder, tmp_path / "b")
-        for number in range(3):
-            await ledger.run(*transfers(1, first=number))
-        given = await ledger.replica.give_blocks(2, 10, ledger.replica.head.size)
-        final = ledger.replica.final_size
-
-    url = new_database()
-    await restored(url, folder, tmp_path / "b")
-    async with a_replica(url, folder) as ledger:
-        sizes = []
-        for block in given:
-            assert await ledger.replica._orderer.propose(block.height, block.data)
-            async with asyncio.timeout(10):
-                await ledger.replica._progress.reached(block.height)
-            sizes.append(ledger.replica.final_size)
-        assert sizes[-1] == final
-        assert sizes[0] < final
-        await ledger.run(*transfers(1, first=9))
-        assert ledger.replica.final_size > final
 
 
 def test_the_commands_make_a_key_a_backup_and_a_restored_member(

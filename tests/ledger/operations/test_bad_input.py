@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,27 +12,17 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from aiohttp import web
-from structlog.testing import capture_logs
 from yarl import URL
 
 from contracts.core.envelope import Header, signing_bytes
-from ledger.cluster.certificates import Authority, Pair
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.founding import load
-from ledger.log.checkpoint import checkpoint_text
-from ledger.ordering.block import make_block, render_block
-from ledger.replication.network.listener import peer_app
-from ledger.store import tables
 from ledger.verify.opening import commitment
-from runtime.connections import BoundedSite
-from runtime.database import create_engine
-from runtime.service import new_app
-from runtime.tls import Certificate, client_context, server_context
-from tests.builders import START_MS, a_clock, a_key
+from tests.builders import START_MS
 from tests.ledger.operations.commands import refused
-from tests.ledger.replicas import HOUR_MS, Ledger, a_replica, a_transfer, an_issue, execute
+from tests.ledger.operations.unchanged import digests, unchanged
+from tests.ledger.replicas import a_replica, an_issue
 from tests.ledger.running import AGGREGATOR_ID, UTILITY, a_running_ledger, founded
 
 NewDatabase = Callable[..., str]
@@ -44,25 +32,6 @@ LATE_MS = 2**53 - 1
 @pytest.fixture
 def database(new_database: NewDatabase) -> str:
     return new_database("ledger")
-
-
-async def digests(url: str) -> dict[str, str]:
-    """Of each table but the operator's notebook, which is there to keep what was refused."""
-    engine = create_engine(url)
-    found = {}
-    for table in tables.metadata.sorted_tables:
-        if table.name != "refusals":
-            rows = await execute(engine, f"SELECT * FROM {table.name}")
-            found[str(table.name)] = sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
-    await engine.dispose()
-    return found
-
-
-@contextlib.asynccontextmanager
-async def unchanged(url: str) -> AsyncIterator[None]:
-    before = await digests(url)
-    yield
-    assert await digests(url) == before
 
 
 # ---- the interface of clients
@@ -214,196 +183,6 @@ async def test_a_replayed_transaction_gets_its_first_result_and_changes_nothing(
         nonce = json.loads(an_issue(reference="once"))["header"]["nonce"]
         [other] = await ledger.submit(an_issue(reference="other", nonce=nonce))
         assert other.code == "nonce_reused"
-
-
-# ---- blocks that a member made by hand
-
-
-async def propose(
-    ledger: Ledger, contents: Sequence[bytes] = (), *, edit: Callable[[bytes], bytes] = bytes, **given: Any
-):
-    """Puts a block into the order as a member would that does not keep to its own program; waits for what comes."""
-    replica = ledger.replica
-    defaults: dict[str, Any] = {
-        "channel": "main", "height": replica.head.height + 1, "previous": replica.head.previous,
-        "time_ms": replica.head.time_ms + 1, "proposer": "member.example/1",
-        "sign": ledger.founded.cosigner_key.sign,
-    }  # fmt: skip
-    block = make_block(contents=contents, **{**defaults, **given})
-    height = replica.head.height
-    await replica._orderer.propose(height + 1, edit(render_block(block)))
-    async with asyncio.timeout(10), replica.subscribe() as changed:
-        while replica.head.height == height and replica._progress.fault is None:
-            changed.clear()
-            await changed.wait()
-    return replica._progress.fault
-
-
-def reheaded(data: bytes, old: bytes, new: bytes) -> bytes:
-    """The block with another header of the right length."""
-    end = 4 + int.from_bytes(data[:4], "big")
-    header = data[4:end].replace(old, new)
-    assert header != data[4:end]
-    return len(header).to_bytes(4, "big") + header + data[end:]
-
-
-BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
-    "of the same time as the one before": ({"time_ms": START_MS + 1}, "is not later than the one before"),
-    "of the past": ({"time_ms": START_MS - HOUR_MS}, "is not later than the one before"),
-    "of another height": ({"height": 9}, "block main/9 after main/1"),
-    "of another channel": ({"channel": "other"}, "block other/2 after main/1"),
-    "that follows another block": ({"previous": b"\1" * 32}, "follows another block 1 than ours"),
-    "by nobody": ({"proposer": "stranger.example/1"}, "is not signed by a member"),
-    "by a stranger's key": ({"sign": a_key(999).sign}, "is not signed by a member"),
-    "of other transactions": ({"edit": lambda data: data[:-1] + b"x"}, "does not hold the transactions"),
-    "with a transaction that is not canonical": ({"contents": [b'{"b":1, "a":2}']}, "holds a transaction without form"),
-    "with a NUL byte": ({"contents": [b"\0"]}, "holds a transaction without form"),
-    "with deep nesting": ({"contents": [NESTED]}, "holds a transaction without form"),
-    "that is cut off": ({"edit": lambda data: data[:-3]}, "ends inside a part"),
-    "of nothing": ({"edit": lambda data: b""}, "ends inside a part"),
-    "of a huge height": ({"edit": lambda data: reheaded(data, b'"height":2', b'"height":%d' % 9**99)}, "not canonical"),
-    "of a height of 2^53 - 1": (
-        {"edit": lambda data: reheaded(data, b'"height":2', b'"height":9007199254740991')},
-        "block main/9007199254740991 after main/1",
-    ),
-    "larger than a block may be": ({"edit": lambda data: data + bytes(1_500_000)}, "at most 1400000 are ordered"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", BLOCKS)
-async def test_a_bad_block_halts_names_its_proposer_and_changes_nothing(
-    database: str, tmp_path: Path, what: str
-) -> None:
-    given, says = BLOCKS[what]
-    contents = given.get("contents", [a_transfer("ordered")])
-    given = {name: value for name, value in given.items() if name != "contents"}
-    async with a_replica(database, tmp_path / "m", a_clock()) as ledger:
-        await ledger.run(an_issue())
-        async with unchanged(database):
-            fault = await propose(ledger, contents, **given)
-        assert says in str(fault), fault
-        assert str(fault).startswith("block "), fault
-        if "edit" not in given:
-            assert given.get("proposer", "member.example/1") in str(fault), fault
-        assert ledger.replica.status()["state"] == "diverged"
-
-
-async def test_a_block_of_the_future_is_executed_and_not_vouched_for(database: str, tmp_path: Path) -> None:
-    async with a_replica(database, tmp_path / "m", a_clock()) as ledger:
-        await ledger.run(an_issue())
-        signed = ledger.replica.final_size
-        assert await propose(ledger, [a_transfer("early")], time_ms=START_MS + HOUR_MS) is None
-        assert ledger.replica.head.height == 2
-        assert ledger.replica.final_size == signed, "nobody cosigned it"
-        [[note]] = await ledger.sql("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")
-        head = ledger.replica.head
-        assert bytes(note).startswith(checkpoint_text("ledger.example/main", head.size, head.root).encode())
-        assert b"member.example/1" not in bytes(note)
-
-
-async def test_what_a_proposer_orders_without_right_is_a_leaf_and_nothing_more(database: str, tmp_path: Path) -> None:
-    """Forged and replayed transactions that a member ordered all the same: refused by everybody who executes them."""
-    async with a_replica(database, tmp_path / "m", a_clock()) as ledger:
-        await ledger.run(an_issue(reference="once"))
-        before = await ledger.sql("SELECT kind, key, body FROM records ORDER BY 1, 2")
-        ordered = [canonical(json.loads(a_transfer("forged")) | {"signature": "0" * 128}), an_issue(reference="once")]
-        assert await propose(ledger, ordered) is None
-        rows = await ledger.sql("SELECT code, registered FROM transactions WHERE height = 2 ORDER BY log_index")
-        assert [tuple(row) for row in rows] == [("bad_signature", False), ("duplicate", False)]
-        assert await ledger.sql("SELECT kind, key, body FROM records ORDER BY 1, 2") == before
-
-
-# ---- certificates
-
-
-@contextlib.asynccontextmanager
-async def a_peer_listener(folder: Path, authority: Authority, **receptions: Any) -> AsyncIterator[int]:
-    served = authority.issue(Pair(folder / "m.pem", folder / "m.key"), "member.example/1", ["127.0.0.1"])
-    tls = server_context([Certificate(served.chain, served.key)], authority.ca)
-    runner = web.AppRunner(peer_app(lambda: receptions), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await BoundedSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-async def asked(port: int, ca: Path, shown: Pair | None, path: str, data: bytes | None = None) -> str:
-    """What a peer with this certificate hears: status and type of the problem, or why there is no connection."""
-    tls = client_context(ca, None if shown is None else Certificate(shown.chain, shown.key))
-    try:
-        async with aiohttp.ClientSession() as session:
-            method = "GET" if data is None else "POST"
-            sent = None if data is None else BytesIO(data)
-            async with session.request(method, f"https://127.0.0.1:{port}{path}", data=sent, ssl=tls) as response:
-                answer = await response.json(content_type=None) if response.content_length else {}
-                return f"{response.status} {answer.get('type', '')}".strip()
-    except (aiohttp.ClientError, OSError) as error:
-        return f"refused: {error}"
-
-
-async def test_peers_without_a_valid_certificate_of_a_member_get_nothing(database: str, tmp_path: Path) -> None:
-    authority, foreign = Authority.create(tmp_path / "ca"), Authority.create(tmp_path / "foreign")
-
-    def pair(name: str, subject: str, of: Authority = authority, days: int = 30) -> Pair:
-        return of.issue(Pair(tmp_path / f"{name}.pem", tmp_path / f"{name}.key"), subject, ["127.0.0.1"], days=days)
-
-    member, stranger = pair("member", "member.example/2"), pair("stranger", "member.example/9")
-    over, forged = pair("over", "member.example/2", days=-1), pair("forged", "member.example/2", foreign)
-    async with a_replica(database, tmp_path / "m") as ledger:
-        main = (ledger.replica, ["member.example/1", "member.example/2"])
-        async with a_peer_listener(tmp_path, authority, main=main) as port, unchanged(database):
-            status, transactions = "/v1/peers/main/status", "/v1/peers/main/transactions"
-            frame = len(an_issue()).to_bytes(4, "big") + an_issue()
-            assert await asked(port, authority.ca, member, status) == "200"
-            assert await asked(port, authority.ca, stranger, status) == "404 not-found"
-            assert await asked(port, authority.ca, stranger, transactions, frame) == "404 not-found"
-            for unknown, why in (
-                (over, "certificate has expired"),
-                (forged, "unable to get local issuer certificate"),
-                (None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
-            ):
-                with capture_logs() as logged:
-                    said = await asked(port, authority.ca, unknown, transactions, frame)
-                assert said.startswith("refused: "), said
-                assert {entry["reason"] for entry in logged if "reason" in entry} == {why}
-            assert await asked(port, authority.ca, member, "/v1/peers/other/status") == "404 not-found"
-            for path, body in (
-                (transactions, b"\xff\xff\xff\xff"), (transactions, b"\0\0\0\5abc"),
-                ("/v1/peers/main/cosignatures", b'[{"note":"\\u0000"'), ("/v1/peers/main/cosignatures", NESTED),
-                ("/v1/peers/main/blocks?from=-1&limit=1&size=1", None),
-                ("/v1/peers/main/blocks?from=" + "9" * 99 + "&limit=1&size=1", None),
-            ):  # fmt: skip
-                assert await asked(port, authority.ca, member, path, body) == "400 invalid-request", (path, body)
-            assert await asked(port, authority.ca, member, transactions, bytes(5 << 20)) == "413 request-too-large"
-            garbage = b"\0\0\0\4null"
-            assert await asked(port, authority.ca, member, transactions, garbage) == "202", "taken: none of one"
-
-
-async def test_clients_must_show_a_valid_certificate_where_one_is_asked_for(database: str, tmp_path: Path) -> None:
-    authority = Authority.create(tmp_path / "ca")
-
-    def pair(name: str, days: int) -> Pair:
-        return authority.issue(Pair(tmp_path / f"{name}.pem", tmp_path / f"{name}.key"), name, ["127.0.0.1"], days=days)
-
-    served, client, over = pair("server", 30), pair("client", 30), pair("over", -1)
-    settings = LedgerSettings(
-        data_dir=tmp_path / "m", certificate=served.chain, certificate_key=served.key, client_ca=authority.ca
-    )
-    async with a_replica(database, tmp_path / "m"):
-        runner = web.AppRunner(new_app(), access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await BoundedSite(runner, "127.0.0.1", 0, ssl_context=settings.tls()).start()
-            port = runner.addresses[0][1]
-            assert await asked(port, authority.ca, client, "/healthz") == "200"
-            for unknown, why in ((over, "certificate has expired"), (None, "PEER_DID_NOT_RETURN_A_CERTIFICATE")):
-                with capture_logs() as logged:
-                    assert (await asked(port, authority.ca, unknown, "/healthz")).startswith("refused: ")
-                assert {entry["reason"] for entry in logged if "reason" in entry} == {why}
-        finally:
-            await runner.cleanup()
 
 
 # ---- the command line
