@@ -6,7 +6,7 @@ A handler runs in the process that is asked and dies with it; the request and it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -113,6 +113,9 @@ class MemoryPeers:
     @property
     def names(self) -> Sequence[str]:
         return self._names
+
+    def use(self, addresses: Mapping[str, str]) -> None:
+        self._names = sorted(addresses)
 
     async def forward(self, member: str, contents: Sequence[bytes]) -> int:
         contents = list(contents)
