@@ -102,6 +102,10 @@ class EnrolmentTable:
             os.fsync(out.fileno())
         partial.replace(path)
 
+    def with_home(self, home: Home) -> EnrolmentTable:
+        """The table with one home more."""
+        return EnrolmentTable(self._secret, [*self.homes.values(), home])
+
     def pseudonym(self, home: str, channel: str, period: str) -> str:
         """The home's party id in a channel and period. Raises KeyError for an unknown home, ValueError."""
         known = self.homes[home]

@@ -13,6 +13,7 @@ import typer
 
 from contracts.core.errors import CodecError
 from ledger.cli import evidence, keys, operations, reading, replica, sending
+from ledger.cli.channels import hosting, privacy
 from ledger.cli.consortium import cluster, etcd, founding, members
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
@@ -44,6 +45,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.proof,
     reading.refusals,
     evidence.diverge,
+    privacy.disclose,
+    privacy.erase,
 )
 for command in _COMMANDS:
     app.command()(command)
@@ -52,6 +55,9 @@ app.add_typer(founding.app, name="member")
 app.add_typer(members.app, name="members")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(hosting.app, name="channels")
+app.add_typer(privacy.disclosures, name="disclosure")
+app.add_typer(privacy.pseudonyms, name="pseudonyms")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reading.app, name="show")
 
