@@ -14,7 +14,10 @@ from unittest.mock import patch
 import msgspec
 
 from ledger.machine import Executed, Machine
-from ledger.ordering.orderer import Conflict, Proposed, Unknown
+from ledger.ordering.etcd.client import created_at, exists
+from ledger.ordering.etcd.orderer import EtcdOrderer
+from ledger.ordering.following import Following
+from ledger.ordering.orderer import Fenced, Proposed, Unknown
 from ledger.ordering.pool import Pool
 from ledger.store.source import Taken
 from tests.builders import START_MS
@@ -94,19 +97,29 @@ def double_post() -> Iterator[None]:
 
 @_bug("a proposer whose lease ran out still orders")
 def stale_lease() -> Iterator[None]:
-    with patch.object(MemoryOrderer, "_fence_holds", lambda self, holder, held: True):
+    def unfenced(key: bytes, revision: int) -> Any:
+        return exists(key) if key.endswith(b"/proposer") else created_at(key, revision)
+
+    with (
+        patch.object(MemoryOrderer, "_fence_holds", lambda self, holder, held: True),
+        patch("ledger.ordering.etcd.orderer.created_at", unfenced),
+    ):
         yield
 
 
 @_bug("an unknown outcome is taken for a failure")
 def unknown_is_failure() -> Iterator[None]:
-    original = MemoryOrderer.propose
+    def hasty(propose: Any) -> Any:
+        async def hastily(self: Any, height: int, data: bytes) -> Proposed:
+            outcome: Proposed = await propose(self, height, data)
+            return Fenced(None) if isinstance(outcome, Unknown) else outcome
 
-    async def hasty(self: MemoryOrderer, height: int, data: bytes) -> Proposed:
-        outcome = await original(self, height, data)
-        return Conflict() if isinstance(outcome, Unknown) else outcome
+        return hastily
 
-    with patch.object(MemoryOrderer, "propose", hasty):
+    with (
+        patch.object(MemoryOrderer, "propose", hasty(MemoryOrderer.propose)),
+        patch.object(EtcdOrderer, "propose", hasty(EtcdOrderer.propose)),
+    ):
         yield
 
 
@@ -116,12 +129,37 @@ def skipped_on_reconnect() -> Iterator[None]:
 
     def late(self: Link, first: bytes, last: bytes, revision: int, server: int = 0) -> Watch:
         watch = original(self, first, last, revision, server)
-        if b"/block/" in first and self.__dict__.setdefault("opened", 0):
+        if not first.endswith(b"/proposer") and self.__dict__.setdefault("opened", 0):
             watch.place = min(watch.place + 1, len(self.etcd.history) + 1)
         self.__dict__["opened"] = 1
         return watch
 
     with patch.object(Link, "watch", late):
+        yield
+
+
+@_bug("what the proposer took to its grave is not forwarded again")
+def never_forwarded_again() -> Iterator[None]:
+    original = Pool.recall
+
+    def forgetful(self: Pool, before_s: float | None = None, only: Any = None) -> int:
+        return original(self, before_s, only) if only is not None else 0
+
+    with patch.object(Pool, "recall", forgetful):
+        yield
+
+
+@_bug("a cosignature leaves before its block is committed")
+def cosigned_before_commit() -> Iterator[None]:
+    original = Following._note
+
+    def hasty(self: Following, head: Any) -> bytes:
+        note = original(self, head)
+        for contact in self._committed.__self__.contacts.values():  # type: ignore[attr-defined]
+            contact.put(head.size, note)
+        return note
+
+    with patch.object(Following, "_note", hasty):
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -16,6 +17,9 @@ from ledger.errors import OrderingUnavailable, PeerUnavailable, StoreUnavailable
 from ledger.founding import Founded, contracts_root
 from ledger.log.checkpoint import cosigner_key, log_key
 from ledger.log.policy import write_policy
+from ledger.ordering.etcd.orderer import EtcdOrderer
+from ledger.ordering.etcd.settings import EtcdSettings
+from ledger.ordering.orderer import Orderer
 from ledger.replica import Replica
 from ledger.replication.offload import inline
 from runtime.clock import DomainClock
@@ -28,10 +32,11 @@ from tests.simulation.models.loop import Loop, Process
 from tests.simulation.models.network import MemoryPeers, Network
 from tests.simulation.models.orderer import MemoryOrderer
 from tests.simulation.models.store import Disk, Faults, MemoryStore
+from tests.simulation.models.wire import endpoints_of
 
 CHANNEL = "main"
 ORIGIN = f"ledger.example/{CHANNEL}"
-ANSWER_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 0.6
 
 _RESTART_S = 0.3
 
@@ -51,10 +56,11 @@ class SimulatedClock(DomainClock):
 class Member:
     """One member of the consortium, running or not."""
 
-    def __init__(self, name: str, founded: Founded, folder: Path, clock: SimulatedClock, link: Link) -> None:
-        self.name = name
+    def __init__(self, number: int, founded: Founded, settings: LedgerSettings, clock: SimulatedClock, link: Link):
+        self.number = number
+        self.name = founded.member
         self.founded = founded
-        self.settings = settings_of(folder)
+        self.settings = settings
         self.clock = clock
         self.link = link
         self.disk = Disk()
@@ -70,22 +76,33 @@ class Member:
         return self.process is not None and self.process.alive
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What a seed's consortium is. client: members order by the ledger's own client of etcd, else by the model's.
+    trims: the order's window is so small that who was away must take blocks from the others."""
+
+    members: int = 3
+    speed: float = 300.0
+    client: bool = False
+    trims: bool = False
+
+
 class Cluster:
     """All members with their order, their network and one judge."""
 
-    def __init__(self, loop: Loop, random: Random, folder: Path, judge: Judge, *, members: int, speed: float) -> None:
+    def __init__(self, loop: Loop, random: Random, folder: Path, judge: Judge, shape: Shape) -> None:
         self.loop = loop
         self.random = random
         self.judge = judge
-        self.speed = speed
+        self.shape = shape
         self.etcd = Etcd(loop, Random(random.random()))
         self.network = Network(loop, Random(random.random()))
-        self.clock = SimulatedClock(loop, speed)
+        self.clock = SimulatedClock(loop, shape.speed)
         self.members: list[Member] = []
-        for founded in founders(members):
-            clock = SimulatedClock(loop, speed)
+        for number, founded in enumerate(founders(shape.members)):
+            clock = SimulatedClock(loop, shape.speed)
             link = Link(loop, Random(random.random()), self.etcd)
-            member = Member(founded.member, founded, folder / founded.member.rpartition("/")[2], clock, link)
+            member = Member(number, founded, settings_of(folder / str(number), shape), clock, link)
             member.faults.random = Random(random.random())
             self.members.append(member)
             self.network.host(member.name)
@@ -147,7 +164,7 @@ class Cluster:
         host = self.network.host(member.name)
         while not stopping.is_set():
             store = MemoryStore(member.disk, member.faults, self._committed(member))
-            orderer = MemoryOrderer(member.link, Random(self.random.random()), CHANNEL, member.name)
+            orderer = self._orderer(member)
             peers = MemoryPeers(self.network, member.name, [each.name for each in self.members])
             replica = Replica(store, member.founded, member.settings, member.clock, orderer, peers, inline)
             try:
@@ -163,6 +180,11 @@ class Cluster:
                 return
         member.process = host.process = None
         self.loop.kill(process)
+
+    def _orderer(self, member: Member) -> Orderer:
+        if not self.shape.client:
+            return MemoryOrderer(member.link, Random(self.random.random()), CHANNEL, member.name)
+        return EtcdOrderer(EtcdSettings(endpoints=endpoints_of(member.number), channel=CHANNEL, member=member.name))
 
     def _committed(self, member: Member) -> Any:
         return lambda executed, note: self.judge.committed(member, executed, note)
@@ -192,10 +214,11 @@ def _defaults() -> LedgerSettings:
     return LedgerSettings(answer_timeout_s=ANSWER_TIMEOUT_S, block_ms=20)
 
 
-def settings_of(folder: Path) -> LedgerSettings:
+def settings_of(folder: Path, shape: Shape) -> LedgerSettings:
     """Settings of a member with its own folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return _defaults().model_copy(update={"data_dir": folder})
+    window = {"order_margin_blocks": 1, "order_window_blocks": 3} if shape.trims else {}
+    return _defaults().model_copy(update={"data_dir": folder, **window})
 
 
 def _raw(key: PrivateKey) -> bytes:

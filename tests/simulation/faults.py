@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
+from typing import Any
 
+from ledger.ordering.ingress import Judged
+from ledger.ordering.transactions import parse
 from tests.simulation.cluster import Cluster, Member
+from tests.simulation.models.etcd import SERVERS
 from tests.simulation.models.loop import Process
 
 
@@ -47,6 +51,7 @@ class Saboteur:
         self._doomed.clear()
         cluster = self.cluster
         cluster.etcd.elect()
+        cluster.etcd.down.clear()
         cluster.network.cut.clear()
         for member in cluster.members:
             member.wanted = True
@@ -141,6 +146,16 @@ class Saboteur:
         self._for(self._between(0.2, 6.0), lambda: self.cluster.loop.resume(process))
         return True
 
+    def pause_proposer(self) -> bool:
+        """SIGSTOP of the proposer until its lease has run out and another one proposes."""
+        member = self.cluster.leader()
+        if member is None or member.process is None or member.process.paused:
+            return False
+        process = member.process
+        self.cluster.loop.pause(process)
+        self._for(3.0 + 1.5 * self.random.random(), lambda: self.cluster.loop.resume(process))
+        return True
+
     def absence(self) -> bool:
         """Down for so long that the order's window may have moved on."""
         member = self._member()
@@ -153,8 +168,8 @@ class Saboteur:
     def restore(self) -> bool:
         """The database is replaced by an older backup of it."""
         member = self._member()
-        if member is None:
-            return False
+        if member is None or (self.cluster.shape.trims and self.coverage["restore"]):
+            return False  # what nobody has any more cannot come back
         if not self.cluster.restore(member):
             self.cluster.back_up(member)
             return False
@@ -165,6 +180,32 @@ class Saboteur:
         if member.process is None:
             return False
         self._doomed[member.process.name] = self.random.choice((0, 3, 20, 100, 400, 1500)) * self.random.randrange(1, 5)
+        return True
+
+    def careless(self) -> bool:
+        """A member that, while it proposes, orders whatever it is given: forgeries and what was executed before."""
+        member = self._member()
+        if member is None or member.replica is None:
+            return False
+        replica: Any = member.replica
+
+        async def nothing_known(ids: list[str]) -> frozenset[str]:
+            return frozenset()
+
+        async def accept(contents: Sequence[bytes], now_ms: int) -> list[Judged]:
+            return [Judged(parse(content)) for content in contents]
+
+        replica._proposing._answer_known = nothing_known
+        replica._ingress.judge = accept
+        old = [content for content in self.cluster.judge.executed if self.random.random() < 0.2]
+        parsed = [parse(content) for content in old[:10]]
+        replica._pool.add(each for each in parsed if replica._orderer.leads)
+
+        def reform() -> None:
+            replica._proposing.__dict__.pop("_answer_known", None)
+            replica._ingress.__dict__.pop("judge", None)
+
+        self._for(self._between(0.5, 3.0), reform)
         return True
 
     # ---- clocks
@@ -184,6 +225,21 @@ class Saboteur:
         return True
 
     # ---- the order
+
+    def server_loss(self) -> bool:
+        """kill -9 of one of the order's servers; if it led, a new leader within a second."""
+        etcd = self.cluster.etcd
+        if etcd.down:
+            return False
+        server = self.random.randrange(SERVERS)
+        etcd.down.add(server)
+        for member in self.cluster.members:
+            member.link.break_watches(server)
+        if server == 0:
+            etcd.lose_leader()
+            self._for(self._between(0.3, 1.2), etcd.elect)
+        self._for(self._between(0.3, 5.0), lambda: etcd.down.discard(server))
+        return True
 
     def leader_loss(self) -> bool:
         """A new leader within a second; streams break."""
@@ -286,10 +342,13 @@ KINDS: dict[str, Callable[[Saboteur], bool]] = {
     "crash_commit": Saboteur.crash_commit,
     "stop": Saboteur.stop,
     "pause": Saboteur.pause,
+    "pause_proposer": Saboteur.pause_proposer,
     "absence": Saboteur.absence,
     "restore": Saboteur.restore,
+    "careless": Saboteur.careless,
     "skew": Saboteur.skew,
     "skew_beyond": Saboteur.skew_beyond,
+    "server_loss": Saboteur.server_loss,
     "leader_loss": Saboteur.leader_loss,
     "majority_loss": Saboteur.majority_loss,
     "order_cut": Saboteur.order_cut,

@@ -6,6 +6,7 @@
     answers    what was acknowledged is committed at the member that says so, and stays as it is everywhere
     signature  nobody shows a signed tree of which it has not stored the signature, nor two trees of one size
     final      the final checkpoint only grows and is of the one tree
+    queue      what a member took ("unknown" so far) is ordered in the end, if the member lives so long
     fence      only the holder of the lease orders
 
 The run ends at the first violation.
@@ -25,9 +26,10 @@ from ledger.errors import Diverged
 from ledger.machine import Executed
 from ledger.ordering.block import render_block
 from ledger.ordering.pool import TransactionResult
+from ledger.verify.merkle import EMPTY_ROOT
 from ledger.verify.note import parse_checkpoint
 from tests.simulation.models.etcd import KeyValue
-from tests.simulation.models.loop import Loop
+from tests.simulation.models.loop import Loop, Process
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster, Member
@@ -45,6 +47,7 @@ class Canon(msgspec.Struct, frozen=True):
     root: bytes
     size: int
     by: str
+    time_ms: int
 
 
 class Judge:
@@ -56,9 +59,11 @@ class Judge:
         self.events: list[str] = []
         self.counts: Counter[str] = Counter()
         self.canon: dict[int, Canon] = {}
-        self.roots: dict[int, bytes] = {}
+        self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
         self.acknowledged: dict[str, TransactionResult] = {}
+        self.executed: list[bytes] = []
         self.finals: dict[str, int] = {}
+        self.entrusted: dict[str, tuple[Member, Process]] = {}
         self._signed: dict[tuple[str, int], bytes] = {}
         self._accounts: dict[str, Account] = {}
         self._ordered: dict[bytes, bytes] = {}
@@ -111,7 +116,7 @@ class Judge:
     def committed(self, member: Member, executed: Executed, note: bytes) -> None:
         """A member has stored a block."""
         head, data = executed.head, render_block(executed.block)
-        mine = Canon(data, executed.plan.root, head.root, head.size, member.name)
+        mine = Canon(data, executed.plan.root, head.root, head.size, member.name, head.time_ms)
         first = self.canon.setdefault(head.height, mine)
         self.note(f"commit {member.name} {head.height} size {head.size} {head.root.hex()[:8]}")
         if first is mine:
@@ -120,14 +125,14 @@ class Judge:
             if self._ordered.get(key) != data:
                 self.broken(f"{member.name} committed a block {head.height} that was not ordered")
             self._weigh(executed)
+            self.executed += executed.block.contents
         for name in ("data", "state_root", "root", "size"):
             if getattr(first, name) != getattr(mine, name):
                 self.broken(f"block {head.height}: {name} of {member.name} is not that of {first.by}")
         self._check_note(member.name, note)
 
     def restored(self, member: Member) -> None:
-        """Its rows are those of a backup: finality as it knows it starts over."""
-        self.finals.pop(member.name, None)
+        """Its rows are those of a backup."""
         self.note(f"restored {member.name} at {member.disk.height}")
 
     def _weigh(self, executed: Executed) -> None:
@@ -169,6 +174,19 @@ class Judge:
             if result.status == "committed" and result.id not in member.disk.results:
                 self.broken(f"{member.name} acknowledges {(result.id or '')[:16]} before it is committed there")
 
+    def taken(self, member: Member, process: Process, transaction_id: str) -> None:
+        """A member said "unknown" of a transaction that nobody will send again."""
+        self.counts["entrusted"] += 1
+        self.entrusted[transaction_id] = (member, process)
+
+    def forgotten(self) -> list[str]:
+        """What was taken, is not ordered, and whose member has lived on."""
+        return [
+            f"{transaction_id[:16]} taken by {member.name}"
+            for transaction_id, (member, process) in self.entrusted.items()
+            if process.alive and transaction_id not in member.disk.results
+        ]
+
     def _check_stored(self, member: Member, result: TransactionResult) -> None:
         row = member.disk.results.get(result.id or "")
         if row is not None and (row.height, row.log_index, row.code) != _place(result):
@@ -189,7 +207,9 @@ class Judge:
                 self.broken(f"{source} shows a signature of size {size} that it has not stored")
 
     def _check_note(self, name: str, note: bytes) -> int:
-        checkpoint = parse_checkpoint(note)
+        if b"\n\n" not in note:
+            return 0  # a tree that it may not sign, by itself
+        checkpoint = parse_checkpoint(note)  # remembered: every replica reads the same notes
         cosigned = any(line.name == name for line in checkpoint.signatures)
         if cosigned:
             self.counts["cosigned"] += 1
@@ -208,21 +228,21 @@ class Judge:
             replica = member.replica
             if replica is None:
                 continue
-            fault = replica._fault
+            fault = replica._progress.fault
             if fault is not None:
                 self.broken(f"{member.name} halted: {fault}", fault if isinstance(fault, Diverged) else None)
                 return
             self._look_at_final(member, replica)
 
     def _look_at_final(self, member: Member, replica: Any) -> None:
-        note = getattr(replica, "final_note", None)
-        if not note:
+        checkpoint = replica._attestations.final
+        name = member.process.name if member.process is not None else member.name
+        if checkpoint.size == self.finals.get(name):
             return
-        checkpoint = parse_checkpoint(note)
-        if checkpoint.size < self.finals.get(member.name, 0):
-            self.broken(f"final of {member.name} went back from {self.finals[member.name]} to {checkpoint.size}")
-        self.finals[member.name] = checkpoint.size
-        if self.roots.get(checkpoint.size, checkpoint.root) != checkpoint.root:
+        if checkpoint.size < self.finals.get(name, 0):
+            self.broken(f"final of {member.name} went back from {self.finals[name]} to {checkpoint.size}")
+        self.finals[name] = checkpoint.size
+        if checkpoint.note and self.roots.get(checkpoint.size) != parse_checkpoint(checkpoint.note).root:
             self.broken(f"{member.name} holds another tree of size {checkpoint.size} for final")
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import structlog
 
@@ -20,13 +21,14 @@ from contracts.core.codec import read
 from contracts.demand_response.contract import ContractRecord
 from contracts.tokens import Account
 from tests.simulation import workload
-from tests.simulation.cluster import Cluster
+from tests.simulation.cluster import Cluster, Shape
 from tests.simulation.faults import Saboteur, draw
 from tests.simulation.judge import Judge, Violation
+from tests.simulation.models.cheap import cheap_signatures, remembered
 from tests.simulation.models.loop import Loop, Process, Stuck
-from tests.simulation.models.signing import cheap_signatures
+from tests.simulation.models.wire import wired
 
-FAULTS_S = 7.0
+FAULTS_S = 6.0
 END_S = 120.0
 CONVERGE_S = 40.0
 
@@ -57,16 +59,25 @@ def run_seed(
     judge = Judge(loop, trace=trace)
     report = Report(seed)
     nothing = contextlib.nullcontext
-    with _folder() as folder, _quiet(trace), (cheap_signatures if cheap else nothing)(), (bug or nothing)():
-        cluster = Cluster(
-            loop, Random(random.random()), folder, judge, members=random.choice((3, 3, 3, 4)),
-            speed=random.choice((300.0, 600.0)),
+    with (
+        _folder() as folder,
+        _quiet(trace),
+        (cheap_signatures if cheap else nothing)(),
+        remembered(),
+        (bug or nothing)(),
+    ):
+        shape = Shape(
+            members=random.choice((3, 3, 3, 4)), speed=random.choice((600.0, 1200.0)), client=random.random() < 0.3,
+            trims=random.random() < 0.5,
         )  # fmt: skip
+        cluster = Cluster(loop, Random(random.random()), folder, judge, shape)
         kinds = draw(random)
         saboteur = Saboteur(cluster, Random(random.random()), kinds, pace_s=random.choice((0.15, 0.4, 1.0)))
-        judge.note(f"seed {seed}: {len(cluster.members)} members, faults: {' '.join(kinds) or 'none'}")
+        judge.note(f"seed {seed}: {shape}, faults: {' '.join(kinds) or 'none'}")
+        links = {member.number: member.link for member in cluster.members}
         try:
-            loop.run(_live(cluster, saboteur, random), until_s=END_S)
+            with wired(links), patch("ledger.replication.trimming._STEP", 2):
+                loop.run(_live(cluster, saboteur, random), until_s=END_S)
         except (Violation, Stuck) as error:
             report.violation, report.cause = f"{type(error).__name__}: {error}", error
     report.digest, report.steps, report.virtual_s = judge.digest, loop.steps, loop.time()
@@ -88,6 +99,10 @@ async def _live(cluster: Cluster, saboteur: Saboteur, random: Random) -> None:
         cluster.network.host(name)
         client = workload.Client(name, cluster, Random(random.random()))
         jobs.append(loop.spawn(Process(name), _client(client, number, homes, random.choice((3, 8, 15)))))
+    if random.random() < 0.5:
+        cluster.network.host("client-hasty")
+        hasty = workload.Client("client-hasty", cluster, Random(random.random()))
+        jobs.append(loop.spawn(Process("client-hasty"), workload.entrust(hasty, 500_000, FAULTS_S)))
     for job in jobs:
         await job
     await striking
@@ -95,7 +110,10 @@ async def _live(cluster: Cluster, saboteur: Saboteur, random: Random) -> None:
     cluster.judge.note("healed")
     closer = workload.Client("client-0", cluster, Random(random.random()))
     await workload.close(closer)
-    await _converge(cluster)
+    await _until(cluster, "not everything is ordered", cluster.judge.forgotten)
+    await closer.until_ms(max(canon.time_ms for canon in cluster.judge.canon.values()))
+    await closer.settle(workload.transfer(999_999))  # a block that nobody's clock is behind of: it must become final
+    await _until(cluster, "not all have arrived", lambda: _behind(cluster))
     watch.cancel()
     compare(cluster)
 
@@ -110,21 +128,28 @@ async def _client(client: workload.Client, number: int, homes: int, payments: in
 async def _look(cluster: Cluster) -> None:
     while True:
         cluster.judge.look()
-        await asyncio.sleep(0.05)
-
-
-async def _converge(cluster: Cluster) -> None:
-    """All members reach the newest block, and all of it becomes final. Raises Violation."""
-    until_s = cluster.loop.time() + CONVERGE_S
-    while True:
-        height = max(cluster.judge.canon)
-        behind = [each for each in cluster.members if each.replica is None or each.disk.height < height]
-        if not behind:
-            return
-        if cluster.loop.time() > until_s:
-            names = [f"{each.name} at {each.disk.height}" for each in behind]
-            raise Violation(f"not at block {height} {CONVERGE_S} s after the last fault: {', '.join(names)}")
         await asyncio.sleep(0.1)
+
+
+async def _until(cluster: Cluster, what: str, left: Callable[[], list[str]]) -> None:
+    """Returns when nothing is left. Raises Violation if that takes too long without any fault."""
+    until_s = cluster.loop.time() + CONVERGE_S
+    while still := left():
+        if cluster.loop.time() > until_s:
+            raise Violation(f"{what} {CONVERGE_S} s after the last fault: {', '.join(still)}")
+        await asyncio.sleep(0.1)
+
+
+def _behind(cluster: Cluster) -> list[str]:
+    """Members that have not the newest block, or not as final."""
+    height = max(cluster.judge.canon)
+    size = cluster.judge.canon[height].size
+    behind = []
+    for member in cluster.members:
+        final = member.replica.final_size if member.replica is not None else 0
+        if member.disk.height < height or final < size:
+            behind.append(f"{member.name} at {member.disk.height} of {height}, final {final} of {size}")
+    return behind
 
 
 def compare(cluster: Cluster) -> None:
@@ -168,11 +193,13 @@ def _quiet(trace: bool) -> Iterator[None]:
     before = structlog.get_config()
     if not trace:
         structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
         structlog.configure(**before)
 
 

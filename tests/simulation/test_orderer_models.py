@@ -45,7 +45,7 @@ class MemoryOrders:
     def unanswered(self, orderer: Any, *, arrives: bool) -> Iterator[None]:
         link: Any = orderer._link
 
-        async def call(operation: Callable[[], Any], deadline_s: float) -> Any:
+        async def call(operation: Callable[[], Any], deadline_s: float, server: int) -> Any:
             if arrives:
                 operation()
             raise NoAnswer

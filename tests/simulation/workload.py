@@ -118,9 +118,9 @@ class Client:
                 await asyncio.sleep(0.05 + 0.2 * self.random.random() * min(attempt, 5))
         raise Violation(f"{self.name}: no outcome of {parse(contents[0]).id[:16]} after {_RETRIES_MAX} attempts")
 
-    async def send(self, contents: Sequence[bytes]) -> list[TransactionResult]:
+    async def send(self, contents: Sequence[bytes], to: Member | None = None) -> list[TransactionResult]:
         """Once; what is not answered is missing at the end."""
-        member = self._at = self._at or self.random.choice(self.cluster.members)
+        member = self._at = to or self._at or self.random.choice(self.cluster.members)
         judge = self.cluster.judge
 
         async def submit(replica: Any) -> list[TransactionResult]:
@@ -141,12 +141,26 @@ class Client:
             self._at = None
         return results
 
+    async def entrust(self, content: bytes) -> None:
+        """Send it once and never again: who answers "unknown" has it in its queue."""
+        member = self.random.choice(self.cluster.members)
+        process, replica = member.process, member.replica
+        results = await self.send([content], member)
+        unknown = [result.id for result in results if result.id is not None and result.status == "unknown"]
+        if unknown and process is not None and process.alive and member.replica is replica:
+            self.cluster.judge.taken(member, process, unknown[0])
+
     async def records(self, kind: str) -> list[tuple[str, bytes]]:
-        """All records of a kind, as some replica has them."""
+        """All records of a kind, as of now: read after everything that was ordered before."""
+
+        async def read_current(replica: Any) -> Any:
+            await replica.current()
+            return await replica.records(kind, "", "", 1_000)
+
         while True:
             member = self.random.choice(self.cluster.members)
             try:
-                return await self._ask(member, lambda replica: replica.records(kind, "", "", 1_000))
+                return await self._ask(member, read_current)  # type: ignore[no-any-return]
             except (Unreachable, ReplicaError):
                 await asyncio.sleep(0.1)
 
@@ -193,6 +207,15 @@ async def pay(client: Client, first: int, count: int, until_s: float) -> None:
             await client.settle(*contents)
         left_s = max(until_s - loop.time(), 0.0)
         await asyncio.sleep(random.random() * 2 * left_s * batch / max(last - number, 1))
+
+
+async def entrust(client: Client, first: int, until_s: float) -> None:
+    """Transfers that are sent once, here and there."""
+    number = first
+    while client.cluster.loop.time() < until_s:
+        await client.entrust(transfer(number, 4))
+        number += 1
+        await asyncio.sleep(0.4 * client.random.random())
 
 
 def _forged(content: bytes) -> bytes:

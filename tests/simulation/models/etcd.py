@@ -239,11 +239,12 @@ class Link:
         self._watches.append(watch)
         return watch
 
-    def break_watches(self) -> None:
-        """Every stream ends, as when a connection or a server is lost."""
-        for watch in self._watches:
+    def break_watches(self, server: int | None = None) -> None:
+        """Every stream ends, or every one from one server, as when a connection or the server is lost."""
+        broken = [watch for watch in self._watches if server is None or watch.server == server]
+        for watch in broken:
             watch.end(WatchBroken("the connection was lost"))
-        self._watches.clear()
+        self._watches = [watch for watch in self._watches if watch not in broken]
 
     def _lost(self, server: int) -> bool:
         return not self.reaches(server) or self._random.random() < self.loss
@@ -287,7 +288,7 @@ class Watch:
     def __init__(self, link: Link, first: bytes, last: bytes, revision: int, server: int) -> None:
         self._link = link
         self._range = (first, last)
-        self._server = server
+        self.server = server
         self._arrived: deque[Sequence[KeyValue]] = deque()
         self._error: Exception | None = None
         self._woken: asyncio.Event = asyncio.Event()
@@ -311,7 +312,7 @@ class Watch:
 
     def ask(self) -> None:
         """Have the server say that it is there."""
-        if not self._link._lost(self._server):
+        if not self._link._lost(self.server):
             self._link.loop.in_environment(self._arrive, (), delay_s=2 * self._link.delay())
 
     def end(self, error: Exception) -> None:
@@ -334,7 +335,7 @@ class Watch:
         self._under_way = False
         if self._error is not None:
             return
-        if self._link._lost(self._server):
+        if self._link._lost(self.server):
             self.end(WatchBroken("the connection was lost"))
             return
         self.place, events = self._link.etcd.events(self.place, *self._range)

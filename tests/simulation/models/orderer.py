@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger.errors import OrderingUnavailable, OrderTampered, OrderTrimmed
 from ledger.ordering.orderer import Committed, Conflict, Fenced, Ordered, Proposed, Unknown
-from tests.simulation.models.etcd import Compacted, KeyValue, Link, NoAnswer, Refused, WatchBroken
+from tests.simulation.models.etcd import SERVERS, Compacted, KeyValue, Link, NoAnswer, Refused, WatchBroken
 
 LEASE_S = 3.0
 DEADLINE_S = 0.25
@@ -81,7 +81,9 @@ class MemoryOrderer:
         if not held and not fences:
             return Fenced(self._proposer)
         try:
-            outcome: Proposed = await self._link.call(lambda: self._create(height, data, held, fences), DEADLINE_S)
+            outcome: Proposed = await self._link.call(
+                lambda: self._create(height, data, held, fences), DEADLINE_S, self._server()
+            )
         except NoAnswer:
             if held:
                 fences.add(held)
@@ -125,7 +127,7 @@ class MemoryOrderer:
                 yield self._judged(each, height)
                 height += 1
             overlap = self._random.choice((0, 0, 1, 3))  # a reconnect may hear again what it heard before
-            watch = self._link.watch(self._blocks, self._end, revision + 1 - overlap)
+            watch = self._link.watch(self._blocks, self._end, revision + 1 - overlap, self._server())
             try:
                 while True:
                     for event in await watch.next():
@@ -216,7 +218,7 @@ class MemoryOrderer:
             try:
                 holder = await self._call(lambda: (etcd.get(self._proposer_key), etcd.revision))
                 self._heard(holder[0])
-                watch = self._link.watch(self._proposer_key, self._proposer_key + b"\0", holder[1] + 1)
+                watch = self._link.watch(self._proposer_key, self._proposer_key + b"\0", holder[1] + 1, self._server())
                 try:
                     while True:
                         self._heard((await watch.next())[-1])
@@ -242,6 +244,10 @@ class MemoryOrderer:
         for each in woken:
             if not each.done():
                 each.set_result(None)
+
+    def _server(self) -> int:
+        """One that runs; finding it is what the ledger's own client is for."""
+        return next((server for server in range(SERVERS) if server not in self._link.etcd.down), 0)
 
     # ---- keys
 
@@ -278,7 +284,7 @@ class MemoryOrderer:
 
     async def _call(self, operation: Any) -> Any:
         try:
-            answer = await self._link.call(operation, DEADLINE_S)
+            answer = await self._link.call(operation, DEADLINE_S, self._server())
         except (NoAnswer, Refused):
             raise OrderingUnavailable("the order does not answer: no majority, or no way to it") from None
         return answer

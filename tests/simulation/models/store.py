@@ -21,7 +21,18 @@ from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
 from ledger.store.memory import MemorySource
 from ledger.store.source import Source
-from ledger.store.store import BlockRow, Founding, RecordRow, RefusalRow, ResultRow, Stored, StoredFact
+from ledger.store.store import (
+    BlockRow,
+    FinalRow,
+    Founding,
+    LeavesRow,
+    OrderedRow,
+    RecordRow,
+    RefusalRow,
+    ResultRow,
+    Stored,
+    StoredFact,
+)
 from ledger.verify.state import bucket_of, key_hash
 
 
@@ -38,6 +49,8 @@ class Disk:
     results: dict[str, ResultRow] = field(default_factory=dict)
     facts: list[StoredFact] = field(default_factory=list)
     bodies: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    receipts: dict[int, bytes] = field(default_factory=dict)
+    final: FinalRow | None = None
     checkpoints: dict[int, bytes] = field(default_factory=dict)
     refusals: list[RefusalRow] = field(default_factory=list)
 
@@ -77,6 +90,7 @@ class Disk:
                     row.parsed.id, head.height, row.log_index, row.code, row.receipt, facts
                 )
             self.bodies[row.log_index] = (row.parsed.salt, row.parsed.body)
+            self.receipts[row.log_index] = row.receipt
         for fact in executed.facts:
             place = (head.height, fact.log_index, fact.ordinal, head.time_ms)
             self.facts.append(StoredFact(*place, fact.transaction_id, fact.subject, fact.parties, fact.body))
@@ -144,7 +158,7 @@ class MemoryStore:
         summary = disk.entries[size - 1] if 0 < size <= len(disk.entries) else None
         edge = {tile: disk.tiles[tile] for tile in edge_tiles(size) if tile in disk.tiles}
         note = disk.checkpoints.get(size, b"")
-        return Stored(founding.genesis, founding.policy, block, summary, note, edge)
+        return Stored(founding.genesis, founding.policy, block, summary, note, edge, disk.final)
 
     async def stream_records(self) -> AsyncGenerator[RecordRow, None]:
         await self._reach()
@@ -214,6 +228,31 @@ class MemoryStore:
     async def entries(self, first: int, count: int) -> list[bytes]:
         await self._reach()
         return self.disk.entries[first : first + count]
+
+    async def save_final(self, final: FinalRow) -> None:
+        await self._reach()
+        if self.disk.final is None or self.disk.final.size <= final.size:
+            self.disk.final = final
+
+    async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
+        await self._reach()
+        found = []
+        for block in self.disk.blocks[max(first, 1) - 1 : max(first + limit, 1) - 1]:
+            if block.size <= size:
+                held = [at for at in range(block.first_index, block.size) if at in self.disk.receipts]
+                transactions = tuple((self.disk.entries[at], self.disk.bodies.get(at)) for at in held)
+                place = (block.height, block.order_revision, block.header, block.signature, block.size)
+                found.append(OrderedRow(*place, transactions))
+        return found
+
+    async def leaves(self, height: int) -> LeavesRow | None:
+        await self._reach()
+        if not 0 < height <= len(self.disk.blocks):
+            return None
+        block = self.disk.blocks[height - 1]
+        held = range(block.first_index, block.size)
+        receipts = tuple(self.disk.receipts[at] for at in held if at in self.disk.receipts)
+        return LeavesRow(tuple(self.disk.entries[block.first_index : block.size]), receipts)
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
         await self._reach()

@@ -1,0 +1,63 @@
+"""Seeds of the simulation without a violation, and planted bugs that it finds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.faults import KINDS
+
+#: where the search for each bug begins: it is found from seed 0 on too, only later
+START = {"stale_lease": 60, "lost_on_put_back": 300, "unknown_is_failure": 100, "never_forwarded_again": 100}
+SEEDS_MAX = 1_000
+
+
+def simulate(*arguments: str, hash_seed: str = "random") -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own, as one replays a seed."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        capture_output=True, text=True, check=False, env={"PYTHONHASHSEED": hash_seed, "PATH": ""},
+    )  # fmt: skip
+
+
+def test_seeds_run_without_a_violation():
+    run = simulate("--seeds", "40", "--jobs", "1")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_seed_does_the_same_in_every_process():
+    """Also where sets and dicts of strings are in another order: nothing in a replica depends on it."""
+    traces = [simulate("--seed", "7", "--trace", hash_seed=seed).stdout for seed in ("0", "1")]
+    assert "digest" in traces[0]
+    assert traces[0] == traces[1]
+
+
+@pytest.mark.slow
+def test_real_signatures_change_nothing():
+    cheap, real = (simulate("--seed", "3", *options).stdout for options in ((), ("--real-signatures",)))
+    blocks = [re.search(r"(\d+) blocks, (\d+) steps", text) for text in (cheap, real)]
+    assert blocks[0] is not None
+    assert blocks[1] is not None
+    assert blocks[0].groups() == blocks[1].groups()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_hundreds_of_seeds_meet_every_kind_of_fault_and_violate_nothing():
+    run = simulate("--seeds", "300", "--start", "1000")
+    assert run.returncode == 0, run.stdout + run.stderr
+    struck = dict(re.findall(r"(\w+) (\d+)", run.stdout.partition("faults:")[2].partition("\n")[0]))
+    assert [kind for kind in KINDS if int(struck[kind]) == 0] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("bug", sorted(BUGS))
+def test_a_planted_bug_is_found(bug):
+    run = simulate("--bug", bug, "--start", str(START.get(bug, 0)), "--seeds", str(SEEDS_MAX))
+    print(run.stdout.splitlines()[-1])
+    assert run.returncode == 0, run.stdout + run.stderr
