@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 
 from ledger.api import facts, state, tiles, transactions
 from ledger.api.context import REPLICAS
-from ledger.errors import Diverged, NotFinalYet, OrderingUnavailable, QueueFull, StoreUnavailable
+from ledger.errors import Diverged, Erased, NotFinalYet, OrderingUnavailable, QueueFull, StoreUnavailable
 from runtime.service import ProblemError
 
 _TRANSACTION = "{transaction_id:[0-9a-f]{64}}"
@@ -56,6 +56,8 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         raise ProblemError(
             "not-final-yet", "No quorum has cosigned this yet", 409, str(error), retry_after=error.retry_after_s
         ) from error
+    except Erased as error:
+        raise ProblemError("erased", "The body was erased", 410, str(error)) from error
     except StoreUnavailable as error:
         detail = "The replica's database does not answer; what was acknowledged is safe. Try again."
         raise ProblemError("database-unavailable", "Nothing can be read now", 503, detail, retry_after=2) from error

@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 
+from contracts.core import commands as c
 from ledger.channels.erasure import DAY_MS, Erased, ErasureRefused, erase_before, erase_transactions
+from ledger.client import Refused
 from ledger.errors import Erased as BodyErased
 from ledger.store import tables
 from ledger.verify import verify_proof
+from runtime.clock import SystemClock
+from runtime.database import create_engine
 from tests.builders import START_MS, a_clock
 from tests.ledger.replicas import Ledger, a_replica, a_transfer, an_issue
+from tests.ledger.running import UTILITY_ID, a_client, a_running_ledger
 
 MARK = "marker-that-occurs-nowhere-else"
 LATER_MS = START_MS + 200 * DAY_MS
@@ -113,3 +118,23 @@ async def test_what_may_still_be_disputed_is_not_erased(url: str, tmp_path: Path
         one = await erase_transactions(ledger.engine, "main", [old], now_ms=LATER_MS, wall_ms=7)
         assert one == Erased("main", transactions=1, facts=1)
         assert (await erase_transactions(ledger.engine, "other", [], now_ms=LATER_MS, wall_ms=7)).transactions == 0
+
+
+async def test_a_reader_is_told_that_a_body_was_erased(url: str, tmp_path: Path) -> None:
+    async with a_running_ledger(url, tmp_path) as address:
+        engine = create_engine(url)
+        try:
+            async with a_client(address) as client:
+                result = await client.submit(c.Issue(to=UTILITY_ID, amount_minor=5, reference=MARK))
+                now_ms = SystemClock().now_ms()
+                done = await erase_transactions(
+                    engine, "main", [result.id], now_ms=now_ms + 200 * DAY_MS, wall_ms=now_ms
+                )
+                assert done.transactions == 1
+                with pytest.raises(Refused) as raised:
+                    await client.proof(result.id, 0)
+                assert raised.value.code == "erased"
+                bundle = await client.proof(result.id)
+                assert verify_proof(bundle.proof, await client.policy(), bundle.opening, strict=True).body is None
+        finally:
+            await engine.dispose()
