@@ -165,7 +165,7 @@ async def _listening(app: web.Application, settings: LedgerSettings) -> AsyncIte
     refuse_plain_http(settings.peer_host, tls)
 
     def receptions() -> Mapping[str, tuple[Reception, Collection[str]]]:
-        return {name: (replica, replica.members()) for name, replica in _replicas(app).items()}
+        return {name: (replica, replica.known_members) for name, replica in _replicas(app).items()}
 
     runner = web.AppRunner(peer_app(receptions), access_log=None, shutdown_timeout=1.0, keepalive_timeout=HEAD_S)
     await runner.setup()

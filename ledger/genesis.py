@@ -18,6 +18,7 @@ from contracts.consortium import Roster, roster
 from contracts.core.codec import digest, encode
 from ledger.errors import Diverged, GenesisInvalid
 from ledger.founding import Founded, contracts_root
+from ledger.founding.keys import verifier_keys
 from ledger.log import merkle
 from ledger.log.checkpoint import checkpoint_text
 from ledger.machine import Head
@@ -35,13 +36,15 @@ _BUCKET_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 class Loaded(NamedTuple):
     """A verified height: where the log stands, the state's tree and caches, this member's note of it (unsigned where it
-    must not sign), the newest final checkpoint that was kept, and who orders and cosigns the next block."""
+    must not sign), the newest final checkpoint that was kept, who orders and cosigns the next block, and everybody the
+    state names as a member of now or later."""
 
     head: Head
     cache: StateCache
     checkpoint: bytes
     final: FinalRow | None
     roster: Roster
+    named: frozenset[str]
 
 
 def members(policy: bytes) -> dict[str, str]:
@@ -76,14 +79,15 @@ async def load(store: Store, founded: Founded) -> Loaded:
     check_contracts(founded)
     summary = _check_summary(stored)
     head = _head(stored, founded, summary)
-    _check_checkpoint(stored, head, founded.genesis.origin)
+    _check_checkpoint(stored, head, founded)
     cache, next_due_ms, named = await _state(store)
     if summary is not None and cache.tree.root.hex() != summary["state_root"]:
         raise Diverged(f"the records do not give the state root of block {head.height}: run `dr-ledger verify`")
     if summary is None and cache.tree.root != genesis_root(founded):
         raise Diverged("the records are not those of the genesis: run `dr-ledger verify`")
     final = _checked_final(stored, head)
-    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, final, roster(named, head.height + 1))
+    present, everybody = roster(named, head.height + 1), frozenset(named.rows)
+    return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, final, present, everybody)
 
 
 def check_contracts(founded: Founded) -> None:
@@ -129,13 +133,17 @@ def _head(stored: Stored, founded: Founded, summary: Mapping[str, object] | None
     return Head(block.height, block.time_ms, block.summary_hash, block.size, root, stored.edge, None)
 
 
-def _check_checkpoint(stored: Stored, head: Head, origin: str) -> None:
-    if stored.checkpoint == checkpoint_text(origin, head.size, head.root).encode():
+def own_policy(founded: Founded) -> Policy:
+    """By which this member's own notes are read: its two keys, whether the founders knew them or not."""
+    log, cosigner = verifier_keys(founded.genesis.origin, founded.member, founded.log_key, founded.cosigner_key)
+    return Policy((log,), ((founded.member, cosigner),), (), NO_QUORUM)
+
+
+def _check_checkpoint(stored: Stored, head: Head, founded: Founded) -> None:
+    if stored.checkpoint == checkpoint_text(founded.genesis.origin, head.size, head.root).encode():
         return  # nothing was signed: below what this member had signed before its database was restored
-    policy = parse_policy(stored.policy)
-    own = Policy(policy.logs, policy.witnesses, (), NO_QUORUM)  # the others have not cosigned the newest one yet
     try:
-        checkpoint = verify_checkpoint(stored.checkpoint, own).checkpoint
+        checkpoint = verify_checkpoint(stored.checkpoint, own_policy(founded)).checkpoint
     except VerificationError as error:
         raise Diverged(f"the checkpoint of block {head.height} is not signed by us: {error}") from None
     if (checkpoint.size, checkpoint.root) != (head.size, head.root):

@@ -9,7 +9,7 @@ ledger_proposer                         1 on the member that orders blocks, as t
 ledger_forwarded_total                  transactions sent to the proposer
 ledger_alarms                           other trees that members signed
 ledger_etcd_db_bytes, ledger_etcd_alarms   of the etcd member this replica talks to
-ledger_state                            1 for the state it is in: serving, waiting, catching-up, diverged
+ledger_state                            1 for the state it is in: serving, waiting, catching-up, retired, diverged
 ledger_streams                          streams of facts open
 ledger_transactions_total               transactions answered, by status (committed, refused, unknown)
 ledger_submit_seconds                   from a batch's arrival to its answer
@@ -77,7 +77,7 @@ class _Statuses(Collector):
             for row in status["replicas"]:
                 lag.add_metric([channel, row["name"]], row["lag"])
                 reachable.add_metric([channel, row["name"]], float(bool(row["reachable"])))
-            for state in ("serving", "waiting", "catching-up", "diverged"):
+            for state in ("serving", "waiting", "catching-up", "retired", "diverged"):
                 states.add_metric([channel, state], float(status["state"] == state))
             forwarded.add_metric([channel], status["forwarded"])
         return [*families.values(), lag, reachable, states, forwarded]

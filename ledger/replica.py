@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, Self
 
 from contracts.consortium import Roster
@@ -31,7 +31,7 @@ from ledger.ordering.pool import Pool, TransactionResult
 from ledger.ordering.progress import Progress
 from ledger.ordering.proposing import BACKOFF_S, Proposing
 from ledger.ordering.signatures import CheckpointSigner, Verdicts
-from ledger.replication.alarm import Alarms
+from ledger.replication.alarm import Alarms, in_folder
 from ledger.replication.attestation import Attestations, FinalCheckpoint
 from ledger.replication.exchange import Exchange
 from ledger.replication.forwarding import Forwarding
@@ -58,8 +58,9 @@ class Replica(Serving, ReplicaReception):
     """Use it as an asynchronous context: entering founds an empty database or loads and verifies the one there is.
 
     peers: the other members (none: this one is alone). offload: where work for another thread goes. marker: the largest
-    tree ever signed (a file in the data folder). Entering raises GenesisInvalid, Diverged, StoreUnavailable,
-    OrderingUnavailable (another replica runs on this database, or the order is not ours).
+    tree ever signed (a file in the data folder). known_members: names that peers may have, also of those who become
+    members later. Entering raises GenesisInvalid, Diverged, StoreUnavailable, OrderingUnavailable (another replica runs
+    on this database, or the order is not ours).
     """
 
     def __init__(
@@ -76,10 +77,9 @@ class Replica(Serving, ReplicaReception):
         channel, origin, policy = founded.genesis.channel, founded.genesis.origin, parse_policy(founded.policy)
         progress = Progress(channel)
         self.peers: Peers = peers or NoPeers()
-        self._evidence_dir = settings.data_dir / "evidence"
         self._alarms = Alarms(
             progress=progress, store=store, peers=self.peers, origin=origin, policy=policy, halt=self._halt,
-            keep=self._keep_evidence,
+            keep=in_folder(settings.data_dir / "evidence"),
         )  # fmt: skip
         attestations = Attestations(origin, founded.member, policy, self._alarms.contradicted)
         Serving.__init__(self, store, founded, progress, attestations)
@@ -109,6 +109,8 @@ class Replica(Serving, ReplicaReception):
             self, member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,
             store=store, clock=clock, attestations=attestations, exchange=self._exchange, refused=self._note_refusal,
         )  # fmt: skip
+        self.known_members = set(self.members())
+        self._ordering: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: asyncio.Task[None] | None = None
 
@@ -206,10 +208,11 @@ class Replica(Serving, ReplicaReception):
 
     def status(self) -> dict[str, Any]:
         """height, size, time_ms, final_height, final_size, members, replicas (one row a member: name, height, size, lag
-        in blocks, reachable), orderer, order, proposer, queue, alarms, and the state: serving, waiting, catching-up or
-        diverged."""
+        in blocks, reachable), orderer, order, proposer, queue, alarms, and the state: serving, waiting, catching-up,
+        retired or diverged."""
         progress, head = self._progress, self.head
         state = "waiting" if progress.unavailable else "serving" if progress.target is None else "catching-up"
+        state = "retired" if progress.retired else state
         return {
             "channel": self.channel,
             "member": self._founded.member,
@@ -254,17 +257,15 @@ class Replica(Serving, ReplicaReception):
     # ---- running
 
     async def _start(self) -> None:
-        jobs: list[Job] = [self._follow, self._refusals.run, *self._exchange.jobs()]
-        if self.peers.names:
-            jobs += [self._forwarding.watch, self._trimming.run]
+        ordering: list[Job] = [self._follow, self._proposing.run, self._proposing.watch]
         if self._orderer.name == "local":
             await self._orderer.start(self.head.height)
             self._progress.aim(self.head.height)
         else:
-            jobs.append(self._stand)
-        jobs += [self._proposing.run, self._proposing.watch]
-        self._tasks = [asyncio.create_task(self._guard(job)) for job in jobs]
-        self._tasks.append(asyncio.create_task(self._guard(self._alarms.run)))
+            ordering += [self._stand, self._forwarding.watch, self._trimming.run]
+        self._ordering = [asyncio.create_task(self._guard(job)) for job in ordering]
+        others = [self._refusals.run, *self._exchange.jobs(), self._alarms.run]
+        self._tasks = [*self._ordering, *(asyncio.create_task(self._guard(job)) for job in others)]
 
     async def _follow(self) -> None:
         """The order may be away when a replica starts: reads are served all the same."""
@@ -300,8 +301,9 @@ class Replica(Serving, ReplicaReception):
                 _log.warning("waiting for the order", channel=self.channel, error=str(error))
                 await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
 
-    def _use_members(self, named: Roster) -> None:
+    def _use_members(self, named: Roster, known: Collection[str]) -> None:
         """Who orders and cosigns from the next block on, by the state. A ledger of one names nobody there."""
+        self.known_members.update(known)
         own, names = self._founded.member, [each.name for each in named.members]
         if not names or names == self.members():
             return
@@ -314,8 +316,16 @@ class Replica(Serving, ReplicaReception):
                 self._tasks.insert(0, asyncio.create_task(self._guard(visit)))
         _log.info("the members are", channel=self.channel, height=self._progress.head.height, members=names)
         if own not in names and self._tasks and self._leaving is None:
-            self._progress.unavailable = "this member is none any more: its replica shows what it has"
-            self._leaving = asyncio.create_task(self._orderer.stop())
+            self._leaving = asyncio.create_task(self._retire(self._progress.head.height + 1))
+
+    async def _retire(self, height: int) -> None:
+        """A former member executes and cosigns its last block, and then follows the order no more."""
+        await self._progress.reached(height)
+        self._progress.retired = "this member is none any more: its replica shows what it has, and takes nothing new"
+        for task in self._ordering:
+            task.cancel()
+        self._pool.close()
+        await self._orderer.stop()
 
     async def _catch_up(self, height: int) -> None:
         self._progress.aim(max(height, self._progress.target or 0))
@@ -341,14 +351,6 @@ class Replica(Serving, ReplicaReception):
         for task in self._tasks[:-1]:  # the last one looks for the cause
             if task is not asyncio.current_task():
                 task.cancel()
-
-    def _keep_evidence(self, name: str, content: bytes) -> None:
-        path = self._evidence_dir / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(content)
-            partial.replace(path)
 
     # ---- answering
 

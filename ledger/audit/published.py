@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from ledger.audit.differences import LedgerDiffers
 from ledger.founding import Founded
+from ledger.genesis import own_policy
 from ledger.log.checkpoint import checkpoint_text
 from ledger.log.tiles import HASH_BYTES, TileId
 from ledger.store import tables
 from ledger.store.history import History, Row
 from ledger.verify import VerificationError
-from ledger.verify.policy import NO_QUORUM, Policy, parse_policy, verify_checkpoint
+from ledger.verify.policy import verify_checkpoint
 
 
 class Published:
@@ -19,8 +20,7 @@ class Published:
 
     def __init__(self, founded: Founded) -> None:
         self._origin = founded.genesis.origin
-        policy = parse_policy(founded.policy)
-        self._policy = Policy(policy.logs, policy.witnesses, (), NO_QUORUM)  # one's own checkpoint: one signature
+        self._policy = own_policy(founded)
         self.checkpoint = b""
         self.checkpoints = 0
         self._tiles: dict[tuple[int, int], int] = {}

@@ -11,7 +11,7 @@ is loaded again, so that a commit whose answer was lost is recognised by its hei
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from typing import Final
 
 from contracts.consortium import Roster
@@ -49,7 +49,7 @@ class Following:
 
     committed: told of each committed head with this member's note, before anybody is answered. catch_up: takes blocks
     from peers up to a height that the order still has, and applies them by `apply`. renamed: told of the members of
-    the next block, whenever they may have changed."""
+    the next block, and of names that the state has them under, whenever either may have changed."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Following:
         offload: Offload,
         committed: Callable[[Head, bytes], Awaitable[None]],
         catch_up: Callable[[int], Awaitable[None]],
-        renamed: Callable[[Roster], None],
+        renamed: Callable[[Roster, Collection[str]], None],
     ) -> None:
         self._progress = progress
         self._founded = founded
@@ -95,8 +95,8 @@ class Following:
             verdicts=self._verdicts,
             roster=loaded.roster,
         )
-        self._renamed(loaded.roster)
         self._progress.publish(loaded.head)
+        self._renamed(loaded.roster, loaded.named)
         return loaded
 
     async def run(self) -> None:
@@ -129,7 +129,7 @@ class Following:
                     return
         self.machine.accept(executed)
         if executed.roster is not None:
-            self._renamed(executed.roster)
+            self._renamed(executed.roster, [key for kind, key in executed.writes if kind == "member"])
         await self._committed(executed.head, note)
         self._progress.require_sound()  # what the others signed may have told that this block differs
         self._progress.publish(executed.head)

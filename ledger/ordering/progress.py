@@ -17,7 +17,7 @@ class Progress:
     """One for each replica; not for several event loops.
 
     target: the height to be reached before the replica serves writes, 0 while it is not known, None once it has been.
-    stopped: set while nothing can be ordered."""
+    stopped: set while nothing can be ordered. retired: why this replica takes nothing any more, for good."""
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -25,6 +25,7 @@ class Progress:
         self.fault: Diverged | None = None
         self.target: int | None = 0
         self.stopped = asyncio.Event()
+        self.retired: str | None = None
         self._unavailable: str | None = None
         self._subscribers: set[asyncio.Event] = set()
 
@@ -102,5 +103,6 @@ class Progress:
     def require_writable(self) -> None:
         """Raises OrderingUnavailable, CatchingUp or Diverged while nothing can be ordered."""
         self.require_current()
-        if self.unavailable is not None:
-            raise OrderingUnavailable(self.unavailable)
+        reason = self.retired or self.unavailable
+        if reason is not None:
+            raise OrderingUnavailable(reason)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 from ledger.errors import Diverged, PeerUnavailable, StoreUnavailable
@@ -125,6 +126,20 @@ class Alarms:
             names.append(f"equivocation-{sha256(content).hexdigest()[:16]}.json")
             self._keep(names[-1], content)
         return tuple(names)
+
+
+def in_folder(folder: Path) -> KeepEvidence:
+    """Evidence as files of a folder; one that is there is not written again."""
+
+    def keep(name: str, content: bytes) -> None:
+        path = folder / name
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+
+    return keep
 
 
 class _Ours:

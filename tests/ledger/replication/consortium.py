@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,10 @@ class Member:
         self.replica: Replica
         self.orderer: EtcdOrderer
         self.engine: AsyncEngine
+
+    def etcd_of(self, member: str) -> EtcdSettings:
+        """The same order for another member."""
+        return replace(self._etcd, member=member)
 
     async def start(self) -> None:
         """Returns when it runs; it may be behind."""
