@@ -11,7 +11,7 @@ the time in which a settlement may be disputed is never erased. Each member eras
 has the bodies any more cannot be executed again, only checked by its hashes.
 
 This deletes rows and has PostgreSQL forget them (VACUUM). The write-ahead log, replicas of the database and backups
-keep them for as long as they are kept, and the order until its window has passed: ledger/DESIGN.md says how long.
+keep them for as long as they are kept, and the order until its window has passed: DESIGN.md says how long.
 """
 
 from __future__ import annotations

@@ -1,35 +1,18 @@
-"""A disclosure: parts of a restricted channel, shown to somebody outside it who trusts the main log alone.
-
-    policy of main ─ cosigned checkpoint ─ entry ─ fact CheckpointAnchored {channel, size, root}
-                                                                                      │
-                             the channel's entries ─ inclusion proofs ────────────────┘
-                             their openings: commands, facts, records in clear
-
-The file is canonical JSON:
-
-    {"format":"gridpact/disclosure/v1",
-     "anchor":{"proof":base64 of a .tlog-proof,"opening":{..}},       on main: the checkpoint was anchored
-     "origin":"<origin of the channel>",
-     "items":[{"index":n,"path":[hex],"opening":{..}}]}              in the channel, in order of the index
-
-The channel's own signatures are not in it: main's members took the checkpoint because a quorum of the channel's members
-had cosigned it, and that is what their cosignatures of main vouch for. No byte of the file can change unnoticed.
-"""
+"""Checking a disclosure with main's policy file alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import canonical
-from .errors import VerificationError
-from .note import Checkpoint, decode_base64, encode_base64
-from .opening import Verified, verify_leaf, verify_proof
-from .policy import Attestation
+from .. import canonical
+from ..errors import VerificationError
+from ..note import Checkpoint, decode_base64, encode_base64
+from ..opening import Verified, verify_leaf, verify_proof
+from ..policy import Attestation
+from .writing import ANCHOR_FACT, FORMAT
 
-FORMAT = "gridpact/disclosure/v1"
-ANCHOR_FACT = "CheckpointAnchored"
 MAX_BYTES = 16 << 20
 MAX_ITEMS = 4096
 MAX_PATH = 63
@@ -83,26 +66,6 @@ def verify_disclosure(
         key = (sender_keys or {}).get(sender) if sender is not None else None
         items.append(verify_leaf(attestation, index, path, opening, sender_key=key))
     return Disclosed(fact["channel"], origin, fact["size"], fact["height"], fact["time_ms"], anchor, tuple(items))
-
-
-def write_disclosure(
-    *, anchor_proof: bytes, anchor_opening: bytes, origin: str, items: Sequence[tuple[int, Sequence[bytes], bytes]]
-) -> bytes:
-    """The file. items: index, inclusion proof and opening of each entry shown, under the anchored checkpoint."""
-    return canonical.encode(
-        {
-            "format": FORMAT,
-            "anchor": {
-                "proof": encode_base64(anchor_proof),
-                "opening": canonical.decode(anchor_opening),
-            },
-            "origin": origin,
-            "items": [
-                {"index": index, "path": [item.hex() for item in path], "opening": canonical.decode(opening)}
-                for index, path, opening in sorted(items, key=lambda item: item[0])
-            ],
-        }
-    )
 
 
 def _read(data: bytes) -> dict[str, Any]:
