@@ -71,6 +71,7 @@ async def _play(
     with console.status("everything starts again under the evening's clock"):
         clock = await stage.begin()
         vens = await stage.wait_for_homes(since_ms=clock.now_ms() - INTERVAL_S * 1000)
+    stage.check_lead(clock)
     story = Story(stage, clock, console)
     story.say(f"{len(vens)} homes enrolled in 2 virtual nodes; {stage.faults.offline} is offline")
     async with LedgerClient(stage.ledger_url, clock=clock) as ledger:

@@ -27,6 +27,8 @@ from runtime.clock import Clock, clock_from_file, write_clock
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
 LEAD_S = 75 * 60
+#: less of it, and contracts would have no time to be made
+LEAD_S_MIN = 40 * 60
 #: wall time that founding and enrolment usually take
 ENROLMENT_WALL_S = 90
 #: wall time set aside for the restart under the evening's clock, at least; a slow machine gets what it took to start
@@ -201,6 +203,15 @@ class Stage:
             self.check_alive()
             await asyncio.sleep(1.0)  # every look is a process of its own, and costs what homes need just now
         raise CommandFailed(f"only {ready} of {wanted} homes are ready after {timeout_s:.0f} s:\n{self.report()}")
+
+    def check_lead(self, clock: Clock) -> None:
+        """Raises CommandFailed if starting again took so long that the event is too near."""
+        left_s = (EVENT_START_MS - clock.now_ms()) // 1000
+        if left_s < LEAD_S_MIN:
+            raise CommandFailed(
+                f"this machine was too busy to start everything again in time: {left_s // 60} minutes of the evening are "
+                f"left until the event, {LEAD_S_MIN // 60} are needed. Play it slower: --speed {self.speed / 2:g}"
+            )
 
     def check_alive(self) -> None:
         """Raises CommandFailed if a process ended that nobody stopped or killed."""
