@@ -209,8 +209,8 @@ class Stage:
         left_s = (EVENT_START_MS - clock.now_ms()) // 1000
         if left_s < LEAD_S_MIN:
             raise CommandFailed(
-                f"this machine was too busy to start everything again in time: {left_s // 60} minutes of the evening are "
-                f"left until the event, {LEAD_S_MIN // 60} are needed. Play it slower: --speed {self.speed / 2:g}"
+                f"this machine was too busy to start everything again in time: {left_s // 60} minutes are left until "
+                f"the event, {LEAD_S_MIN // 60} are needed. Play the evening slower: --speed {self.speed / 2:g}"
             )
 
     def check_alive(self) -> None:
