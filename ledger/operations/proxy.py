@@ -35,11 +35,14 @@ _ANSWERED: Final = (
 )  # fmt: skip
 _AWAY: Final = frozenset({502, 503, 504})
 _CONNECT_S: Final = 2.0
-_ANSWER_S: Final = 20.0
+#: for the head of an answer: a replica says "unknown" after 5 s, and waits another 5 s for finality where asked to
+_ANSWER_S: Final = {"GET": 6.0, "POST": 12.0}
 #: three heartbeats of the replica missed: the stream is dead
 _STREAM_S: Final = 45.0
 _SLOW_READER_S: Final = 20.0
-_REST_S: Final = 1.0  # a replica that did not answer is asked last for so long
+#: a replica that refused or broke a connection is asked last for so long, one that said nothing for longer
+_REST_S: Final = 1.0
+_SILENT_REST_S: Final = 15.0
 
 
 def build(
@@ -137,10 +140,13 @@ class Proxy:
         last: aiohttp.ClientResponse | None = None
         for upstream in self._in_turn():
             try:
-                async with asyncio.timeout(_ANSWER_S):
+                async with asyncio.timeout(_ANSWER_S[request.method]):
                     last = await stack.enter_async_context(self._ask(upstream, request, body))
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                self._rest(upstream, repr(error))
+            except TimeoutError:
+                self._rest(upstream, "no answer in time", _SILENT_REST_S)
+                continue
+            except (aiohttp.ClientError, OSError) as error:
+                self._rest(upstream, str(error) or repr(error))
                 continue
             self._forwarded.labels(str(upstream), str(last.status)).inc()
             if last.status not in _AWAY:
@@ -179,11 +185,11 @@ class Proxy:
         now = asyncio.get_running_loop().time()
         return sorted(self._upstreams, key=lambda upstream: self._rested.get(upstream, 0.0) > now)
 
-    def _rest(self, upstream: URL, why: str) -> None:
+    def _rest(self, upstream: URL, why: str, rest_s: float = _REST_S) -> None:
         now = asyncio.get_running_loop().time()
         if self._rested.get(upstream, 0.0) <= now:
             _log.warning("replica away", upstream=str(upstream), error=why)
-        self._rested[upstream] = now + _REST_S
+        self._rested[upstream] = now + rest_s
         self._failed.labels(str(upstream)).inc()
 
 

@@ -23,12 +23,7 @@ from psycopg import sql
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from contracts.core.codec import decode
-from contracts.core.errors import CodecError
-from contracts.rules import Genesis
 from ledger.audit import Audited, audit
-from ledger.errors import GenesisInvalid
-from ledger.founding import Founded
 from ledger.operations.backup import (
     CHANNELS_FOLDER,
     FILE_BYTES_MAX,
@@ -40,9 +35,9 @@ from ledger.operations.backup import (
 from ledger.operations.backup_file import BackupReader, ChannelAt, FilePart, TablePart
 from ledger.operations.backup_key import BackupKey
 from ledger.operations.errors import BackupDamaged, RestoreRefused
+from ledger.operations.public_member import founded_as_signed
 from ledger.store import tables
 from runtime.database import found_version, upgrade, versions
-from runtime.keys import PrivateKey
 
 Columns = Mapping[str, tuple[str, ...]]
 
@@ -88,7 +83,8 @@ async def restore(
         async with engine.connect() as connection:
             await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("ANALYZE"))
         for channel in reader.header.channels if verify else ():
-            verified[channel] = await audit(engine, await _founded(engine, channel))
+            agreed = await founded_as_signed(engine, channel, data_dir / "member.json")
+            verified[channel] = await audit(engine, agreed)
     except Exception:
         await _empty(engine)
         folder.take_back()
@@ -174,18 +170,6 @@ async def _check_heights(
         if row is None or await channel_at(connection, channel, row[0]) != expected:
             raise RestoreRefused(f"the rows of channel {channel} do not reach the height that the header announces")
         folder.require_genesis(row[0])
-
-
-async def _founded(engine: AsyncEngine, channel: str) -> Founded:
-    """What the audit compares with: it checks signatures and makes none, so any keys do."""
-    of = tables.meta.c
-    async with engine.connect() as connection:
-        row = (await connection.execute(select(of.genesis, of.policy).where(of.channel == channel))).one()
-    try:
-        agreed = decode(row[0], Genesis)
-    except CodecError as error:
-        raise GenesisInvalid(f"the genesis of channel {channel} cannot be used: {error}") from None
-    return Founded(agreed, PrivateKey.generate(), PrivateKey.generate(), "", row[1])
 
 
 async def _empty(engine: AsyncEngine) -> None:

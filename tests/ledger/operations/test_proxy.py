@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,18 @@ async def test_a_replica_that_cannot_order_is_passed_over(ledger: str) -> None:
     finally:
         await runner.cleanup()
     assert await balance(ledger, UTILITY_ID) == 1
+
+
+async def test_a_replica_that_hangs_is_waited_for_once(ledger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process accepts connections and says nothing."""
+    monkeypatch.setattr("ledger.operations.proxy._ANSWER_S", {"GET": 0.3, "POST": 0.3})
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        async with a_proxy(f"http://127.0.0.1:{hung.getsockname()[1]}", ledger) as url, a_client(url) as client:
+            started = asyncio.get_running_loop().time()
+            for number in range(5):
+                await client.submit(Issue(to=UTILITY_ID, amount_minor=1, reference=str(number)))
+            assert asyncio.get_running_loop().time() - started < 1.4, "five times 0.3 s would be more"
+    assert await balance(ledger, UTILITY_ID) == 5
 
 
 @pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.7, 0.95])
