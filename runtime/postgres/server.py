@@ -127,7 +127,9 @@ class EmbeddedPostgres:
         async with await self._connect("postgres") as connection:
             known = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             if await known.fetchone() is None:
-                with contextlib.suppress(psycopg.errors.DuplicateDatabase):  # another process was first
+                with contextlib.suppress(
+                    psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
+                ):  # somebody was first
                     await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
