@@ -129,6 +129,8 @@ def _execute(state: State, transaction: Opened, context: Context) -> list[Fact]:
             return tokens.transfer(state, sender, command, context.transaction_id)
         case commands.RecordMeasurements():
             return measurements.record(state, sender, command, time_ms)
+        case commands.ForgetReadings():
+            return measurements.forget(state, sender, command, time_ms)
         case commands.RequestReduction():
             return needs.request_reduction(state, sender, command, time_ms)
         case commands.CloseRequest():

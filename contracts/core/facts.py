@@ -137,6 +137,14 @@ class MeasurementsRecorded(Fact, frozen=True, kw_only=True):
     energy_wh: tuple[Wh, ...]
 
 
+class ReadingsForgotten(Fact, frozen=True, kw_only=True):
+    """`count` readings of a device before `before_ms` are no longer in the state."""
+
+    device: Id
+    before_ms: TimeMs
+    count: Count
+
+
 class DRSettled(Fact, frozen=True, kw_only=True):
     """Delivery was measured. obligation, delivered and shortfall in Wh over the event; `missing` intervals had no
     valid reading; `adjustment_wh` is the same-day adjustment per interval."""
@@ -264,6 +272,7 @@ AnyFact = (
     | DRActivated
     | DRExpired
     | MeasurementsRecorded
+    | ReadingsForgotten
     | DRSettled
     | DRCompleted
     | MembershipChanged

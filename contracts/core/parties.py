@@ -65,6 +65,7 @@ MAY_SIGN: Final[dict[str, tuple[Role, ...]]] = {
     "SettleDR": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
     "DRCompletion": (Role.UTILITY, Role.AGGREGATOR, Role.VIRTUAL_NODE, Role.DEVICE, Role.AUDITOR),
     "RecordMeasurements": (Role.DEVICE,),
+    "ForgetReadings": (Role.AGGREGATOR, Role.DEVICE),
     # What members or another channel signed speaks for itself: whoever brings it, it is judged alike.
     "ChangeMembership": tuple(Role),
     "ReportEquivocation": tuple(Role),

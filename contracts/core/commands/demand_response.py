@@ -144,6 +144,14 @@ class RecordMeasurements(Command, frozen=True, kw_only=True):
     energy_wh: tuple[Wh, ...]
 
 
+class ForgetReadings(Command, frozen=True, kw_only=True):
+    """Drops a device's readings before `before_ms` from the state, 672 a transaction: asked by itself or its sponsor,
+    once nothing can be settled or disputed by them any more."""
+
+    device: Id
+    before_ms: TimeMs
+
+
 class SettleDR(Command, frozen=True, kw_only=True):
     """Measures delivery of an aggregator contract from recorded measurements, 200 devices a transaction."""
 
