@@ -36,6 +36,11 @@ class VerificationError(Exception):
     evidence_mismatch       the two checkpoints do not contradict each other
     disclosure_malformed    bytes that are no disclosure of another channel
     anchor_mismatch         the disclosure's first proof is of no anchored checkpoint, or of another channel's
+    container_malformed     bytes that are no export bundle
+    manifest_malformed      a bundle whose manifest cannot be read
+    bundle_altered          a file of a bundle is missing, added or not the one its manifest names
+    policy_differs          the policy inside a bundle is not the reader's own
+    scope_mismatch          a bundle does not hold what its manifest says it is about
     """
 
     def __init__(self, code: str, message: str) -> None:
