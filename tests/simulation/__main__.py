@@ -3,8 +3,9 @@
     python -m tests.simulation --seeds 2000            run seeds 0 to 1999 on all cores and print coverage
     python -m tests.simulation --seed 17 --trace       run one seed again and print what happens in it
     python -m tests.simulation --bug stale_lease       plant a bug and print how many seeds it takes to find it
+    python -m tests.simulation --bugs                  do so with each of them
 
-Exit status 1: an invariant was violated; 0: none was (with --bug the other way round).
+Exit status 1: an invariant was violated; 0: none was (with a planted bug the other way round).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def main() -> int:
     gc.freeze()
     if options.seed is not None:
         return _one(options)
+    if options.bugs:
+        return max([_hunt(options, bug) for bug in BUGS])
     seeds = range(options.start, options.start + options.seeds)
     started_s = time.monotonic()
     failed: list[Report] = []
@@ -52,6 +55,18 @@ def main() -> int:
     return int(bool(failed) != bool(options.bug))
 
 
+def _hunt(options: argparse.Namespace, bug: str) -> int:
+    options.bug = bug
+    for seed in range(options.start, options.start + options.seeds):
+        report = _run(seed, options)
+        _collect(seed)
+        if report.violation:
+            print(f"{bug:24} {seed - options.start + 1:4} seeds   {report.violation[:160]}", flush=True)
+            return 0
+    print(f"{bug:24} NOT FOUND in {options.seeds} seeds: {BUGS[bug].meaning}", flush=True)
+    return 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many seeds (default 1000)")
@@ -59,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="X", help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: print every event")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug; stop when it is found")
+    parser.add_argument("--bugs", action="store_true", help="plant each bug in turn; stop when it is found")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="J", help="processes (default: cores)")
     parser.add_argument("--real-signatures", action="store_true", help="Ed25519 instead of a hash that costs nothing")
     return parser

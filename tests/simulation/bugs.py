@@ -17,7 +17,7 @@ from ledger.machine import Executed, Machine
 from ledger.ordering.etcd.client import created_at, exists
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.following import Following
-from ledger.ordering.orderer import Fenced, Proposed, Unknown
+from ledger.ordering.orderer import Conflict, Proposed, Unknown
 from ledger.ordering.pool import Pool
 from ledger.store.source import Taken
 from tests.builders import START_MS
@@ -112,7 +112,7 @@ def unknown_is_failure() -> Iterator[None]:
     def hasty(propose: Any) -> Any:
         async def hastily(self: Any, height: int, data: bytes) -> Proposed:
             outcome: Proposed = await propose(self, height, data)
-            return Fenced(None) if isinstance(outcome, Unknown) else outcome
+            return Conflict() if isinstance(outcome, Unknown) else outcome
 
         return hastily
 

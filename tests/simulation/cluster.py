@@ -36,6 +36,7 @@ from tests.simulation.models.wire import endpoints_of
 
 CHANNEL = "main"
 ORIGIN = f"ledger.example/{CHANNEL}"
+PROPOSER = f"/gridpact/{CHANNEL}/proposer".encode()
 ANSWER_TIMEOUT_S = 0.6
 
 _RESTART_S = 0.3
@@ -111,7 +112,7 @@ class Cluster:
 
     def leader(self) -> Member | None:
         """Who holds the lease, if it runs."""
-        holder = self.etcd.get(f"/gridpact/{CHANNEL}/proposer".encode())
+        holder = self.etcd.get(PROPOSER)
         name = None if holder is None else holder.value.decode()
         return next((member for member in self.members if member.name == name and member.up), None)
 

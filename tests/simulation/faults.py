@@ -13,7 +13,7 @@ from typing import Any
 
 from ledger.ordering.ingress import Judged
 from ledger.ordering.transactions import parse
-from tests.simulation.cluster import Cluster, Member
+from tests.simulation.cluster import PROPOSER, Cluster, Member
 from tests.simulation.models.etcd import SERVERS
 from tests.simulation.models.loop import Process
 
@@ -250,6 +250,15 @@ class Saboteur:
         self._for(self._between(0.1, 1.2), self.cluster.etcd.elect)
         return True
 
+    def lease_loss(self) -> bool:
+        """The proposer's lease ends before it knows, as when its renewals came too late."""
+        leader = self.cluster.leader()
+        holder = self.cluster.etcd.get(PROPOSER)
+        if leader is None or holder is None:
+            return False
+        leader.link.break_watches()
+        return self.cluster.etcd.revoke(holder.lease)
+
     def majority_loss(self) -> bool:
         self.cluster.etcd.lose_leader()
         self._for(self._between(1.0, 6.0), self.cluster.etcd.elect)
@@ -350,6 +359,7 @@ KINDS: dict[str, Callable[[Saboteur], bool]] = {
     "skew_beyond": Saboteur.skew_beyond,
     "server_loss": Saboteur.server_loss,
     "leader_loss": Saboteur.leader_loss,
+    "lease_loss": Saboteur.lease_loss,
     "majority_loss": Saboteur.majority_loss,
     "order_cut": Saboteur.order_cut,
     "order_loss": Saboteur.order_loss,

@@ -143,7 +143,8 @@ class Client:
 
     async def entrust(self, content: bytes) -> None:
         """Send it once and never again: who answers "unknown" has it in its queue."""
-        member = self.random.choice(self.cluster.members)
+        leader = self.cluster.leader() if self.random.random() < 0.5 else None
+        member = leader or self.random.choice(self.cluster.members)
         process, replica = member.process, member.replica
         results = await self.send([content], member)
         unknown = [result.id for result in results if result.id is not None and result.status == "unknown"]
