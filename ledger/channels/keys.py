@@ -71,6 +71,8 @@ class ChannelKeys:
         self.file = file
         self._key = key
         self._opened: dict[str, bytes] = {}
+        self._path: Path | None = None
+        self._stamp = 0
 
     @classmethod
     def create(cls, channel: str, members: Mapping[str, str], key: PrivateKey) -> ChannelKeys:
@@ -86,8 +88,10 @@ class ChannelKeys:
 
     @classmethod
     def load(cls, path: Path, channel: str, key: PrivateKey) -> ChannelKeys:
-        """The file's keys. Raises ChannelKeyMissing if there is no file, ChannelKeyInvalid if it cannot be used."""
+        """The file's keys; what the file gains later is found by `refresh`. Raises ChannelKeyMissing if there is no file,
+        ChannelKeyInvalid if it cannot be used."""
         try:
+            stamp = path.stat().st_mtime_ns
             file = decode(path.read_bytes(), KeyFile, bytes_max=FILE_BYTES_MAX)
         except FileNotFoundError:
             raise ChannelKeyMissing(
@@ -97,7 +101,20 @@ class ChannelKeys:
             raise ChannelKeyInvalid(f"the channel keys {path} cannot be used: {error}") from None
         if file.channel != channel:
             raise ChannelKeyInvalid(f"{path} holds the keys of channel {file.channel}, not of {channel}")
-        return cls(file, key)
+        loaded = cls(file, key)
+        loaded._path, loaded._stamp = path, stamp
+        return loaded
+
+    def refresh(self) -> None:
+        """Reads the file again if it was replaced: a further epoch needs no restart. Raises ChannelKeyInvalid where it
+        takes back what was there."""
+        if self._path is None or not self._path.exists() or self._path.stat().st_mtime_ns == self._stamp:
+            return
+        newer = ChannelKeys.load(self._path, self.file.channel, self._key)
+        known = [(epoch.from_height, epoch.key_id) for epoch in self.file.epochs]
+        if [(epoch.from_height, epoch.key_id) for epoch in newer.file.epochs][: len(known)] != known:
+            raise ChannelKeyInvalid(f"{self._path} does not continue the keys of channel {self.file.channel}")
+        self.file, self._stamp = newer.file, newer._stamp
 
     def save(self, path: Path) -> None:
         """Replaces the file at once."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ledger.channels.errors import SealBroken
+from ledger.channels.errors import ChannelKeyMissing, SealBroken
 from ledger.channels.keys import KEY_ID_BYTES, ChannelKeys
 from ledger.ordering.orderer import Ordered, Orderer, Proposed
 
@@ -65,13 +65,14 @@ class SealedOrderer:
         await self._orderer.check()
 
     async def propose(self, height: int, data: bytes) -> Proposed:
+        self._keys.refresh()
         return await self._orderer.propose(height, seal(self._keys, height, data))
 
     async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
         watching: Any = self._orderer.watch(from_height)
         async with aclosing(watching):
             async for ordered in watching:
-                yield Ordered(ordered.height, unseal(self._keys, ordered.height, ordered.data), ordered.revision)
+                yield Ordered(ordered.height, self._opened(ordered), ordered.revision)
 
     async def tip(self) -> int:
         return await self._orderer.tip()
@@ -85,9 +86,12 @@ class SealedOrderer:
     def state(self) -> dict[str, Any]:
         return {**self._orderer.state(), "sealed": True}
 
-    def replace_keys(self, keys: ChannelKeys) -> None:
-        """From now on these: a file with a further epoch was brought."""
-        self._keys = keys
+    def _opened(self, ordered: Ordered) -> bytes:
+        try:
+            return unseal(self._keys, ordered.height, ordered.data)
+        except ChannelKeyMissing:
+            self._keys.refresh()  # a file with a further epoch may have been brought since
+            return unseal(self._keys, ordered.height, ordered.data)
 
 
 def seal(keys: ChannelKeys, height: int, data: bytes) -> bytes:

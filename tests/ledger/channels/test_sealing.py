@@ -179,6 +179,29 @@ class TestSealedLocal(OneMember):
         await engine.dispose()
 
 
+async def test_a_further_epoch_is_found_in_the_file_without_a_restart(database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "channel-keys.json"
+    KEYS.save(path)
+    engine = create_engine(database_url)
+    orderer = SealedOrderer(LocalOrderer(engine, "vn-1", "a"), ChannelKeys.load(path, "vn-1", A))
+    follower = SealedOrderer(orderer._orderer, ChannelKeys.load(path, "vn-1", B))
+    try:
+        await orderer.start(0)
+        await orderer.propose(1, data(1))
+        rotated = KEYS.rotated(2, MEMBERS)
+        rotated.save(path)
+        await orderer.propose(2, data(2))
+        assert [each.data for each in await blocks(follower, 1, 2)] == [data(1), data(2)]
+        (second,) = await blocks(orderer._orderer, 2, 2)
+        assert second.data[5:13].hex() == rotated.at(2).key_id
+        ChannelKeys.create("vn-1", MEMBERS, A).save(path)
+        with pytest.raises(ChannelKeyInvalid, match="does not continue"):
+            await orderer.propose(3, data(3))
+    finally:
+        await orderer.stop()
+        await engine.dispose()
+
+
 def found_below(folder: Path, text: bytes) -> list[str]:
     """Files in which the bytes occur."""
     return sorted(str(path) for path in folder.rglob("*") if path.is_file() and text in path.read_bytes())
