@@ -19,7 +19,7 @@ from ledger.replication.network.listener import peer_app
 from runtime.connections import BoundedSite
 from runtime.service import new_app
 from runtime.tls import Certificate, client_context, server_context
-from tests.ledger.operations.unchanged import unchanged
+from tests.ledger.operations.hostile.unchanged import unchanged
 from tests.ledger.replicas import a_replica, an_issue
 
 NewDatabase = Callable[..., str]

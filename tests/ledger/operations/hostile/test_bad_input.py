@@ -21,7 +21,7 @@ from ledger.founding import load
 from ledger.verify.opening import commitment
 from tests.builders import START_MS
 from tests.ledger.operations.commands import refused
-from tests.ledger.operations.unchanged import digests, unchanged
+from tests.ledger.operations.hostile.unchanged import digests, unchanged
 from tests.ledger.replicas import a_replica, an_issue
 from tests.ledger.running import AGGREGATOR_ID, UTILITY, a_running_ledger, founded
 

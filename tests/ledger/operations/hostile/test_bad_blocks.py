@@ -13,7 +13,7 @@ import pytest
 from ledger.log.checkpoint import checkpoint_text
 from ledger.ordering.block import make_block, render_block
 from tests.builders import START_MS, a_clock, a_key
-from tests.ledger.operations.unchanged import unchanged
+from tests.ledger.operations.hostile.unchanged import unchanged
 from tests.ledger.replicas import HOUR_MS, Ledger, a_replica, a_transfer, an_issue
 
 NewDatabase = Callable[..., str]
