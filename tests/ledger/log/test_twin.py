@@ -21,8 +21,13 @@ RUNNER = HERE / "verdicts.mjs"
 MODULE = HERE.parents[2] / "ledger" / "verify" / "verify.mjs"
 #: bundles of entries are read by monitors, exports by `python -m ledger.verify`
 _NOT_OF_THE_TWIN = {
-    "bundle_altered", "bundle_malformed", "container_malformed", "manifest_malformed", "policy_differs", "scope_mismatch",
-}  # fmt: skip
+    "bundle_altered",
+    "bundle_malformed",
+    "container_malformed",
+    "manifest_malformed",
+    "policy_differs",
+    "scope_mismatch",
+}
 needs_node = pytest.mark.skipif(NODE is None, reason="Node is not on PATH: the browser twin is not run")
 
 
