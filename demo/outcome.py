@@ -64,16 +64,20 @@ async def collect(story: Story, ledger: LedgerClient) -> Outcome:
     stage, environment = story.stage, story.stage.environment
     status = await ledger.status()
     checkpoint = await ledger.checkpoint()
-    refusals, held = [], []
-    for seat in stage.consortium.seats:
-        refusals += await call_json_lines(["dr-ledger", "refusals", "--url", seat.url], environment)
+    seats = stage.consortium.seats
+    held = []
+    statements, *refusals = await asyncio.gather(
+        call_json(["dr-vtn", "statements", story.need_id], environment),
+        *(call_json_lines(["dr-ledger", "refusals", "--url", seat.url], environment) for seat in seats),
+    )
+    for seat in seats:
         said = await _caught_up(seat, status["height"], story)
         held.append(Held(seat.label, seat.name, said["height"], said["size"]))
     return Outcome(
-        statements=await call_json(["dr-vtn", "statements", story.need_id], environment),
+        statements=statements,
         view=story.view,
         status=status,
-        refusals=refusals,
+        refusals=[each for found in refusals for each in found],
         simulated_wh=_simulated_wh(story),
         checkpoint=checkpoint.decode(),
         transactions=status["size"] - status["height"],
@@ -107,28 +111,32 @@ async def prove_payments(story: Story, outcome: Outcome) -> int:
     folder = story.stage.folder / "proofs"
     folder.mkdir(exist_ok=True)
     paid = [each for each in outcome.statements if each["level"] == "SC2" and each["amount_minor"] > 0]
-    verified = 0
-    for statement in sorted(paid, key=lambda each: -each["amount_minor"])[:PROOFS]:
-        base = folder / statement["name"]
-        await call(
-            ["dr-ledger", "proof", "--transaction", statement["transaction_id"], "--fact", str(statement["fact"]),
-             "--output", base],
-            story.stage.environment,
+    chosen = sorted(paid, key=lambda each: -each["amount_minor"])[:PROOFS]
+    shown = await asyncio.gather(*(_prove(story, statement, folder / statement["name"]) for statement in chosen))
+    for statement, text in zip(chosen, shown, strict=True):
+        if text is not None:
+            story.say(f"{statement['name']}: payment of {statement['amount_minor'] / 100:.2f} proved offline")
+            story.console.print(f"[dim]{text.strip()}", highlight=False)
+    return sum(text is not None for text in shown)
+
+
+async def _prove(story: Story, statement: dict[str, Any], base: Path) -> str | None:
+    """What `dr-ven verify payment` shows of a home's payment; None, and told, where it does not verify."""
+    await call(
+        ["dr-ledger", "proof", "--transaction", statement["transaction_id"], "--fact", str(statement["fact"]),
+         "--output", base],
+        story.stage.environment,
+    )  # fmt: skip
+    try:
+        return await call(
+            ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
+             "--policy", story.stage.home_folder(statement["name"]) / "policy.txt",
+             "--opening", f"{base}.opening.json"],
+            {},
         )  # fmt: skip
-        try:
-            shown = await call(
-                ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
-                 "--policy", story.stage.home_folder(statement["name"]) / "policy.txt",
-                 "--opening", f"{base}.opening.json"],
-                {},
-            )  # fmt: skip
-        except CommandFailed as error:
-            story.say(f"[red]the payment of {statement['name']} does not verify: {error}")
-            continue
-        verified += 1
-        story.say(f"{statement['name']}: payment of {statement['amount_minor'] / 100:.2f} proved offline")
-        story.console.print(f"[dim]{shown.strip()}", highlight=False)
-    return verified
+    except CommandFailed as error:
+        story.say(f"[red]the payment of {statement['name']} does not verify: {error}")
+        return None
 
 
 def show(story: Story, outcome: Outcome) -> None:

@@ -43,9 +43,10 @@ TERMS = {
     "holidays": ",".join(sorted(day.isoformat() for day in HOLIDAYS)),
     "interval_s": str(INTERVAL_S),
     "history_days": "21",
-    "accept_window_s": "1200",
     "metering_grace_s": "1800",
 }
+#: wall time a home has to answer a contract, at least
+ACCEPT_WALL_S = 5.0
 
 
 @dataclass
@@ -137,57 +138,74 @@ class Stage:
     async def open_ledger(self) -> None:
         """Keys of the founding parties, and a replica for each member, founded by `dr-ledger cluster up`."""
         self.doing = "the ledger to be founded"
-        keys = {}
-        for role in (UTILITY, AUDITOR):
-            path = self.folder / "keys" / f"{role}.key"
-            made = await call_json(["dr-ledger", "keys", "create", path, "--role", role], self.environment)
-            keys[role] = made["public_key"]
-            self.utility = made["party"] if role == UTILITY else self.utility
-        made = await call_json(["dr-vtn", "init"], self.environment)
-        keys[AGGREGATOR], self.aggregator = made["public_key"], made["party"]
-        self.consortium.found(keys)
+        utility, auditor, aggregator = await asyncio.gather(
+            *(
+                call_json(
+                    ["dr-ledger", "keys", "create", self.folder / "keys" / f"{role}.key", "--role", role],
+                    self.environment,
+                )
+                for role in (UTILITY, AUDITOR)
+            ),
+            call_json(["dr-vtn", "init"], self.environment),
+        )
+        self.utility, self.aggregator = utility["party"], aggregator["party"]
+        founders = {UTILITY: utility, AGGREGATOR: aggregator, AUDITOR: auditor}
+        self.consortium.found({role: made["public_key"] for role, made in founders.items()})
         await self._start_ledger()
-        for party, amount in ((self.utility, UTILITY_FUNDS_MINOR), (self.aggregator, AGGREGATOR_FUNDS_MINOR)):
-            await call(
-                ["dr-ledger", "issue", "--key", self.utility_key, "--to", party, "--amount-minor", str(amount),
-                 "--reference", "season budget"],
-                self.environment,
-            )  # fmt: skip
+        budgets = ((self.utility, UTILITY_FUNDS_MINOR), (self.aggregator, AGGREGATOR_FUNDS_MINOR))
+        await asyncio.gather(
+            *(
+                call(
+                    ["dr-ledger", "issue", "--key", self.utility_key, "--to", party, "--amount-minor", str(amount),
+                     "--reference", "season budget"],
+                    self.environment,
+                )
+                for party, amount in budgets
+            )
+        )  # fmt: skip
 
     async def open_vtn(self) -> None:
         """The VTN with its program, and an invitation for every home."""
         self.doing = "the VTN to open its program"
         await call(["dr-vtn", "migrate"], self.environment)
         await self._start_vtn()
-        terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
+        terms = [part for name, value in self._terms().items() for part in ("--term", f"{name}={value}")]
         await call(["dr-vtn", "programs", "create", PROGRAM, *terms], self.environment)
-        for area in sorted({series.home.feeder_id for series in self.homes.values()}):
-            names = [home_id for home_id, series in self.homes.items() if series.home.feeder_id == area]
-            options = [part for name in names for part in ("--name", name)]
-            await call(
-                ["dr-vtn", "vens", "invite", *options, "--area", area, "--output", self.folder / "invitations"],
-                self.environment,
+        by_area: dict[str, list[str]] = {}
+        for home_id, series in self.homes.items():
+            by_area.setdefault(series.home.feeder_id, []).append(home_id)
+        await asyncio.gather(
+            *(
+                call(
+                    ["dr-vtn", "vens", "invite", *(part for name in names for part in ("--name", name)),
+                     "--area", area, "--output", self.folder / "invitations"],
+                    self.environment,
+                )
+                for area, names in by_area.items()
             )
+        )  # fmt: skip
 
     async def open_homes(self) -> None:
         """52 homes: most in crowds, three alone; the one that is to be offline only enrols."""
         self.doing = "the homes to start"
         self.proxy = ForgingProxy(self.home_ledger_url(self.faults.forged))
         await self.proxy.start(int(self.proxy_url.rsplit(":", 1)[1]))
-        for home_id in self.alone:
-            invitation = self.folder / "alone" / f"{home_id}.json"
-            (self.folder / "invitations" / f"{home_id}.json").rename(invitation)
-            await call(
-                ["dr-ven", "enrol", "--invitation", invitation, "--data-dir", self.home_folder(home_id),
-                 "--profile", self.folder / "profiles" / f"{home_id}.json"],
-                self.environment,
-            )  # fmt: skip
+        await asyncio.gather(*map(self._enrol_alone, self.alone))
         for home_id in self.homes:
             if home_id not in self.alone:
                 folder = self.folder / f"crowd-{self._crowd(home_id) + 1}" / "invitations"
                 folder.mkdir(exist_ok=True)
                 (self.folder / "invitations" / f"{home_id}.json").rename(folder / f"{home_id}.json")
         await self._start_homes()
+
+    async def _enrol_alone(self, home_id: str) -> None:
+        invitation = self.folder / "alone" / f"{home_id}.json"
+        (self.folder / "invitations" / f"{home_id}.json").rename(invitation)
+        await call(
+            ["dr-ven", "enrol", "--invitation", invitation, "--data-dir", self.home_folder(home_id),
+             "--profile", self.folder / "profiles" / f"{home_id}.json"],
+            self.environment,
+        )  # fmt: skip
 
     async def wait_for_homes(self, since_ms: int, timeout_s: float = 180.0) -> list[dict[str, Any]]:
         """Returns the VENs once all that run are in virtual nodes and have reported a reading that ended at `since_ms`
@@ -278,6 +296,10 @@ class Stage:
                 home_id, ["dr-ven", "run", "--data-dir", self.home_folder(home_id), "--profile", profile],
                 GRIDPACT_VEN_LEDGER_URL=url,
             )  # fmt: skip
+
+    def _terms(self) -> dict[str, str]:
+        """The program's terms; no deadline is shorter than `ACCEPT_WALL_S` of real time."""
+        return TERMS | {"accept_window_s": str(int(max(1200.0, ACCEPT_WALL_S * self.speed)))}
 
     async def _stop_all(self) -> None:
         """Homes first, all at once; then the VTN; the ledger last."""

@@ -78,18 +78,22 @@ async def play(
 
 async def _left(folder: Path, stage: Stage, ask: Any) -> Evening:
     async with asyncio.timeout(_ASK_S):
+        environment = stage.environment
+        facts, verified, needs, statements, *refusals = await asyncio.gather(
+            _facts(stage),
+            call_json(["dr-ledger", "verify"], environment),
+            call_json(["dr-vtn", "needs", "show", "need-demo"], environment),
+            call_json(["dr-vtn", "statements", "need-demo"], environment),
+            *(call_json_lines(["dr-ledger", "refusals", "--url", url], environment) for url in stage.consortium.urls),
+        )
         return Evening(
             folder=folder,
             summary=json.loads((folder / SUMMARY).read_text()),
-            facts=await _facts(stage),
-            refusals=[
-                each
-                for url in stage.consortium.urls
-                for each in await call_json_lines(["dr-ledger", "refusals", "--url", url], stage.environment)
-            ],
-            verified=await call_json(["dr-ledger", "verify"], stage.environment),
-            needs=await call_json(["dr-vtn", "needs", "show", "need-demo"], stage.environment),
-            statements=await call_json(["dr-vtn", "statements", "need-demo"], stage.environment),
+            facts=facts,
+            refusals=[each for found in refusals for each in found],
+            verified=verified,
+            needs=needs,
+            statements=statements,
             answers=await ask(stage) if ask is not None else {},
         )
 

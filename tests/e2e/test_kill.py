@@ -15,7 +15,7 @@ from tests.e2e.conftest import Evening, play_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SPEED = 180.0
+SPEED = 240.0
 
 
 @pytest.fixture(scope="module")

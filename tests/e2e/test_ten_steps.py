@@ -33,7 +33,7 @@ from tests.e2e.conftest import Evening, play_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
 
-SPEED = 240.0
+SPEED = 360.0
 
 
 #: (seed of the faults, members of the ledger)
