@@ -88,7 +88,7 @@ class ChannelKeys:
 
     @classmethod
     def load(cls, path: Path, channel: str, key: PrivateKey) -> ChannelKeys:
-        """The file's keys; what the file gains later is found by `refresh`. Raises ChannelKeyMissing if there is no file,
+        """The file's keys; what it gains later is found by `refresh`. Raises ChannelKeyMissing if there is no file,
         ChannelKeyInvalid if it cannot be used."""
         try:
             stamp = path.stat().st_mtime_ns
