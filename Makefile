@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-delta test lint fix bench clean
+.PHONY: help demo demo-delta test lint fix bench-ledger clean
 export PYTHON
 
 VENV := .venv
@@ -40,8 +40,8 @@ fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 	$(RUN)ruff format .
 	$(RUN)python -m tests.reference --write
 
-bench: $(DEV) ## measure the ledger: commits a second, p50 and p99
-	$(RUN)python -m tests.bench $(ARGS)
+bench-ledger: $(DEV) ## measure a consortium of three: transactions a second, latency, CPU, kills (ARGS="--quick")
+	$(RUN)python -m tests.bench.cluster_bench $(ARGS)
 
 clean: ## remove what runs and builds left, and the environment
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)

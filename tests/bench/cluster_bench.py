@@ -1,0 +1,172 @@
+"""What a consortium does with signed demand-response traffic, beside what the machine allows: `make bench-ledger`.
+
+    python -m tests.bench.cluster_bench [--quick | --full] [--output var/bench/ledger.json]
+
+Three replicas with a PostgreSQL each, three etcd, TLS between all of them, and the load as a process of its own, all on
+this machine. The load moves the domain clock, so that readings are of the past. Signing is done beforehand. A rate is
+that of all replicas: it ends when the last one has executed the last transaction. --quick: a minute; --full: also five
+members and a million accounts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ledger.log import merkle
+from ledger.verify.merkle import leaf_hash
+from tests.bench.consortium import limits, report
+from tests.bench.consortium.faults import catch_up, idle, kills
+from tests.bench.consortium.running import Consortium, Sent
+from tests.bench.verify_bench import payment_times
+from tests.ledger.log.lived import lived
+
+_ABREAST = 8
+_BATCH = 64
+_WARM_TRANSACTIONS = 4_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. rate: transactions a second of the open loop, None: most of what the closed loop reached;
+    growth: seconds of each further consortium."""
+
+    seconds: float
+    rate: float | None
+    growth_s: float
+    members: tuple[int, ...]
+    accounts: tuple[int, ...]
+    proofs: tuple[int, ...]
+
+
+QUICK = Plan(6.0, None, 0.0, (), (), (10_000,))
+USUAL = Plan(15.0, None, 6.0, (1,), (10_000, 100_000), (10_000, 100_000, 1_000_000))
+FULL = Plan(30.0, None, 8.0, (1, 5), (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about a minute, three members alone")
+    parser.add_argument("--full", action="store_true", help="five members and a million accounts as well")
+    parser.add_argument("--rate", type=float, help="transactions a second of the steady load")
+    parser.add_argument("--seconds", type=float, help="time of each load")
+    parser.add_argument("--output", type=Path, default=Path("var/bench/ledger.json"))
+    options = parser.parse_args()
+    plan = QUICK if options.quick else FULL if options.full else USUAL
+    given = {name: value for name in ("rate", "seconds") if (value := getattr(options, name)) is not None}
+    plan = Plan(**{**vars(plan), **given})
+    result = uvloop.run(bench(plan))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    report.show(result)
+
+
+async def bench(plan: Plan) -> dict[str, Any]:
+    """All figures, as they are written to the output."""
+    with tempfile.TemporaryDirectory(prefix="gridpact-bench-") as name:
+        folder = Path(name)
+        found = {"limits": await bare_limits(folder, min(3.0, plan.seconds / 3)), **await three(folder, plan)}
+        growth = [await alone(folder / f"members-{count}", plan, members=count) for count in plan.members]
+        growth += [await alone(folder / f"accounts-{count}", plan, accounts=count) for count in plan.accounts]
+    return {**found, "growth": growth, **proofs(plan.proofs)}
+
+
+async def bare_limits(folder: Path, seconds: float) -> dict[str, float]:
+    return {
+        "disturbed_by": round(limits.disturbed(), 2),
+        "postgres_commits_per_s": round(await limits.commits_per_s(folder / "bare", seconds)),
+        "verifies_per_s": round(limits.verifies_per_s(min(1.0, seconds))),
+    }
+
+
+async def three(folder: Path, plan: Plan) -> dict[str, Any]:
+    """Three members: the highest rate, the steady one, a late replica, kills, and nothing to do."""
+    seconds = plan.seconds
+    async with Consortium.running(folder / "three", 3, accounts=1_000, batch=_BATCH) as consortium:
+        idle_before = await idle(consortium, min(5.0, seconds))
+        report.say(f"three members, idle at {idle_before['idle_cpu_percent']} % of a core")
+        warm = await warmed(consortium)
+        closed = await consortium.send(
+            "--abreast", str(_ABREAST), seconds=seconds, transactions=round(1.7 * warm.per_s * seconds)
+        )
+        report.say(f"closed loop: {closed.per_s} tx/s on all three")
+        rate = plan.rate or min(2_000.0, round(0.8 * closed.per_s))
+        count = round(rate * seconds)
+        steady = await consortium.send("--rate", str(rate), seconds=seconds, transactions=count)
+        report.say(f"open loop: {steady.per_s} tx/s, p99 {steady.load['p99_ms']} ms")
+        late = await catch_up(consortium, seconds / 2, count)
+        killed = await kills(consortium, rate / 2, min(10.0, max(6.0, seconds / 2)))
+        puts = await limits.puts_per_s(consortium.layout, min(3.0, seconds / 3))
+    return {
+        "members": 3,
+        "applied_tx_per_s": closed.per_s,
+        "steady_tx_per_s": steady.per_s,
+        "offered_tx_per_s": rate,
+        "p50_ms": steady.load["p50_ms"],
+        "p99_ms": steady.load["p99_ms"],
+        "values_per_s": round(steady.load["values"] / steady.applied_s, 1),
+        "etcd_puts_64k_per_s": round(puts),
+        **idle_before,
+        **late,
+        **killed,
+        "loads": [as_row("closed loop", closed), as_row("steady", steady)],
+    }
+
+
+async def alone(folder: Path, plan: Plan, *, members: int = 1, accounts: int = 1_000) -> dict[str, Any]:
+    """A consortium of its own for one row of growth."""
+    async with Consortium.running(folder, members, accounts=accounts, batch=_BATCH) as consortium:
+        warm = await warmed(consortium)
+        sent = await consortium.send(
+            "--abreast", str(_ABREAST), seconds=plan.growth_s, transactions=round(1.7 * warm.per_s * plan.growth_s)
+        )
+    report.say(f"{members} members, {accounts} accounts: {sent.per_s} tx/s")
+    return {**as_row("growth", sent), "members": members, "accounts": accounts}
+
+
+async def warmed(consortium: Consortium) -> Sent:
+    """The first hours of the story have few kinds of transactions; they fill the caches."""
+    requests = _WARM_TRANSACTIONS // _BATCH
+    return await consortium.send(
+        "--abreast", str(_ABREAST // 2), seconds=60.0, transactions=_WARM_TRANSACTIONS, requests=requests
+    )
+
+
+def as_row(name: str, sent: Sent) -> dict[str, Any]:
+    """One load."""
+    return {
+        "load": name,
+        "tx_per_s": sent.per_s,
+        "transactions": sent.transactions,
+        "blocks": sent.blocks,
+        "p50_ms": sent.load["p50_ms"],
+        "p99_ms": sent.load["p99_ms"],
+        "codes": sent.load["codes"],
+        "sent_again": sent.load["again"],
+        "cpu_us_per_tx": sent.cpu_us_per_tx(),
+        "stages_us_per_tx": sent.stages_us_per_tx(),
+    }
+
+
+def proofs(sizes: tuple[int, ...]) -> dict[str, Any]:
+    """A payment's proof with three cosignatures, by the number of entries in the log."""
+    rows = []
+    for size in sizes:
+        hashes = [leaf_hash(b"%d" % number) for number in range(size)]
+        hashes[size // 3] = leaf_hash(lived().entries[0])
+        with contextlib.redirect_stdout(io.StringIO()):
+            proof_bytes, verify_ms = payment_times(merkle.append(0, hashes, {}), 3)
+        rows.append({"entries": size, "proof_bytes": proof_bytes, "verify_ms": round(verify_ms, 3)})
+    return {"proof_bytes": rows[-1]["proof_bytes"], "verify_ms": rows[-1]["verify_ms"], "proofs": rows}
+
+
+if __name__ == "__main__":
+    main()
