@@ -212,7 +212,7 @@ def founders(members: int) -> tuple[Founded, ...]:
 
 @cache
 def _defaults() -> LedgerSettings:
-    return LedgerSettings(answer_timeout_s=ANSWER_TIMEOUT_S, block_ms=20)
+    return LedgerSettings.model_validate({"answer_timeout_s": ANSWER_TIMEOUT_S, "block_ms": 20})
 
 
 def settings_of(folder: Path, shape: Shape) -> LedgerSettings:

@@ -55,7 +55,7 @@ def run_seed(
 ) -> Report:
     """Runs a seed, with a planted bug or without. Raises nothing that the program under test does wrong."""
     random = Random(seed)
-    loop = Loop(Random(random.random()), shuffle=random.random() < 0.5)
+    loop = Loop(Random(random.random()), shuffle=random.random() < 0.5)  # type: ignore[abstract]
     judge = Judge(loop, trace=trace)
     report = Report(seed)
     nothing = contextlib.nullcontext

@@ -129,7 +129,7 @@ class Client:
             return results
 
         try:
-            results = await self._ask(member, submit)
+            results: list[TransactionResult] = await self._ask(member, submit)
         except (Unreachable, ReplicaError) as error:
             judge.counts[f"client met {type(error).__name__}"] += 1
             self._at = None

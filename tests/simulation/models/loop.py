@@ -143,9 +143,9 @@ class Loop(asyncio.AbstractEventLoop):
                 raise Stuck("nobody is ready and no timer runs")
             self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
-            handle = heapq.heappop(timers)[2]
-            if not handle.cancelled():
-                self._make_ready(handle)
+            timer = heapq.heappop(timers)[2]
+            if not timer.cancelled():
+                self._make_ready(timer)
         if self._now > until_s:
             raise Stuck(f"not at the end after {until_s} s of virtual time")
         if not self._active:
@@ -208,21 +208,21 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
         self._make_ready(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> events.TimerHandle:
         handle = events.TimerHandle(when, callback, args, self, context)
@@ -244,7 +244,9 @@ class Loop(asyncio.AbstractEventLoop):
         self.current().tasks.append(task)
         return task
 
-    def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         """At once and in line: there are no threads here."""
         future = self.create_future()
         try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from ledger.errors import OrderingUnavailable, OrderTampered, OrderTrimmed
 from ledger.ordering.orderer import Committed, Conflict, Fenced, Ordered, Proposed, Unknown
 from tests.simulation.models.etcd import SERVERS, Compacted, KeyValue, Link, NoAnswer, Refused, WatchBroken
+
+T = TypeVar("T")
 
 LEASE_S = 3.0
 DEADLINE_S = 0.25
@@ -282,9 +284,8 @@ class MemoryOrderer:
             raise OrderTampered(f"block {at} was overwritten in the order")
         return None if at < height else self._judged(event, height)
 
-    async def _call(self, operation: Any) -> Any:
+    async def _call(self, operation: Callable[[], T]) -> T:
         try:
-            answer = await self._link.call(operation, DEADLINE_S, self._server())
+            return await self._link.call(operation, DEADLINE_S, self._server())
         except (NoAnswer, Refused):
             raise OrderingUnavailable("the order does not answer: no majority, or no way to it") from None
-        return answer
