@@ -21,8 +21,8 @@ from ledger.cluster.layout import CHANNEL, ORIGIN, ClusterError, Layout, label_o
 from ledger.cluster.order import PREFIX, operator, write_password
 from ledger.cluster.preparation import issue_certificates, migrate, settings_of, write_settings
 from ledger.cluster.proposal import Proposal
+from ledger.errors import OrderingUnavailable
 from ledger.founding import create_member, join
-from ledger.ordering.etcd.errors import EtcdRefused
 from runtime.keys import PrivateKey
 
 #: blocks between a change and its effect: on one machine all approve at once
@@ -114,16 +114,14 @@ async def _promote(layout: Layout, label: str) -> None:
     deadline, reason = loop.time() + _PROMOTE_S, "it has not started"
     async with operator(layout) as etcd:
         while loop.time() < deadline:
-            for each in await etcd.members():
-                if each.name != label:
-                    continue
-                if not each.learner:
-                    return
-                try:
-                    await etcd.promote(each.id)
-                    return
-                except EtcdRefused as error:
-                    reason = str(error)
+            try:
+                for each in await etcd.members():
+                    if each.name == label and each.learner:
+                        await etcd.promote(each.id)
+                    if each.name == label:
+                        return
+            except OrderingUnavailable as error:  # not in sync yet, or busy with its snapshot
+                reason = str(error)
             await asyncio.sleep(_LOOK_S)
     raise ClusterError(f"etcd-{label} is not in sync after {_PROMOTE_S:.0f} s ({reason}): see its log")
 
