@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-delta test lint fix bench-ledger clean
+.PHONY: help demo demo-delta test lint fix bench-ledger bench-faults clean
 export PYTHON
 
 VENV := .venv
@@ -42,6 +42,9 @@ fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 
 bench-ledger: $(DEV) ## measure a consortium of three: transactions a second, latency, CPU, kills (ARGS="--quick")
 	$(RUN)python -m tests.bench.cluster_bench $(ARGS)
+
+bench-faults: $(DEV) ## what is lost under faults: a thousand simulated runs, then real kills and partitions (ARGS="--seeds 100")
+	$(RUN)python -m tests.bench.faults_bench $(ARGS)
 
 clean: ## remove what runs and builds left, and the environment
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)
