@@ -71,7 +71,10 @@ class _Tree:
 
 
 class Attestations:
-    """One channel's. `contradicted` is told of each other tree that a member signed, once for each size."""
+    """One channel's. `contradicted` is told of each other tree that a member signed, once for each size.
+
+    reached: the newest checkpoint with a quorum. final: the newest that is shown; with `hold` it is shown by `show`,
+    once it is kept: what was final before a crash is final after it."""
 
     def __init__(
         self,
@@ -86,7 +89,8 @@ class Attestations:
         self._trees: OrderedDict[int, _Tree] = OrderedDict()
         self._ahead: dict[str, OrderedDict[int, _Signed]] = {}
         self._cosigned: dict[str, tuple[int, int]] = {}
-        self.final = FinalCheckpoint(0, 0, b"")
+        self.final = self.reached = FinalCheckpoint(0, 0, b"")
+        self.hold = False
         self.use(policy)
 
     def use(self, policy: Policy) -> None:
@@ -109,7 +113,12 @@ class Attestations:
 
     def restore(self, final: FinalCheckpoint) -> None:
         """The final checkpoint that was stored."""
-        if final.size >= self.final.size:
+        if final.size >= self.reached.size:
+            self.final = self.reached = final
+
+    def show(self, final: FinalCheckpoint) -> None:
+        """It is kept: everybody may know it."""
+        if final.size > self.final.size:
             self.final = final
 
     def take(self, note: bytes) -> bool:
@@ -205,14 +214,16 @@ class Attestations:
         self._contradicted(Contradiction(name, signed.size, tree.height, ours, theirs, outvoted))
 
     def _judge(self, size: int, tree: _Tree) -> None:
-        if size < self.final.size or not tree.log_lines or not self.is_quorum(tree.lines):
+        if size < self.reached.size or not tree.log_lines or not self.is_quorum(tree.lines):
             return
-        if size == self.final.size and self.final.note:
-            note = add_signatures(self.final.note, tree.lines.values())
+        if size == self.reached.size and self.reached.note:
+            note = add_signatures(self.reached.note, tree.lines.values())
         else:
             log_line = next(iter(tree.log_lines.values()))
             note = render_note(tree.text, [log_line, *(tree.lines[name] for name in sorted(tree.lines))])
-        self.final = FinalCheckpoint(size, tree.height, note)
+        self.reached = FinalCheckpoint(size, tree.height, note)
+        if not self.hold or size == self.final.size:
+            self.final = self.reached
 
     def is_quorum(self, members: Iterable[str]) -> bool:
         """Do these members' cosignatures make a checkpoint final?"""

@@ -65,6 +65,7 @@ class Exchange:
         grown: Callable[[], None],
     ) -> None:
         self._attestations = attestations
+        attestations.hold = True
         self._peers = peers
         self._marker = marker
         self._store = store
@@ -74,7 +75,7 @@ class Exchange:
         self._mine: list[tuple[int, bytes, bytes]] = []
         self._due = asyncio.Event()
         self._grown = asyncio.Event()
-        self._stored = self._newest = 0
+        self._newest = 0
         self.halted = False
         self.contacts = {name: Contact() for name in peers.names}
 
@@ -89,7 +90,6 @@ class Exchange:
     def restore(self, final: FinalCheckpoint) -> None:
         """What was final before the restart."""
         self._attestations.restore(final)
-        self._stored = final.size
 
     async def committed(self, head: Head, note: bytes) -> None:
         """A block is committed with our note of it. Where our signature is a quorum it is final on return."""
@@ -154,10 +154,15 @@ class Exchange:
         return [name for name, contact in self.contacts.items() if contact.reachable]
 
     def _settle(self) -> None:
-        """Whoever waits for finality looks again."""
-        if self._attestations.final.size > self._stored:
-            self._grown.set()
+        """What became final is shown as soon as it is kept, and whoever waits for it looks again."""
+        reached = self._attestations.reached
+        if reached.size <= self._attestations.final.size:
+            return
+        if self._attestations.alone() and reached.size == self._newest:  # our note in the block's row is all of it
+            self._attestations.show(reached)
             self._told()
+        else:
+            self._grown.set()
 
     async def _releasing(self) -> None:
         while True:
@@ -167,15 +172,16 @@ class Exchange:
             await asyncio.sleep(EVERY_S)
 
     async def _keeping(self) -> None:
-        """The final checkpoint outlives a restart; where one member is the quorum, its block's row does if signed."""
+        """The final checkpoint outlives a restart."""
         while True:
             await self._grown.wait()
             self._grown.clear()
-            final = self._attestations.final
-            if final.size > self._stored and not (self._attestations.alone() and final.size == self._newest):
+            reached = self._attestations.reached
+            if reached.size > self._attestations.final.size:
                 try:
-                    await self._store.save_final(FinalRow(final.size, final.height, final.note))
-                    self._stored = final.size
+                    await self._store.save_final(FinalRow(reached.size, reached.height, reached.note))
+                    self._attestations.show(reached)
+                    self._told()
                 except StoreUnavailable:
                     self._grown.set()
                     await asyncio.sleep(_BACKOFF_S[-1])
