@@ -95,14 +95,17 @@ class Alarms:
 
     async def _investigate(self, found: Contradiction) -> None:
         difference: Divergence | None = None
-        with suppress(PeerUnavailable, StoreUnavailable, LookupError, TimeoutError):
-            async with asyncio.timeout(_ASK_S):
-                ours = _Ours(self._store, self._progress)
-                difference = await first_divergence(ours, _Theirs(self._peers, found.member))
-        what = str(difference) if difference is not None else f"block {found.height}: another tree was signed"
         evidence: tuple[str, ...] = ()
-        with suppress(StoreUnavailable, VerificationError):
-            evidence = await self._prove(found)
+        try:
+            with suppress(PeerUnavailable, StoreUnavailable, LookupError, TimeoutError):
+                async with asyncio.timeout(_ASK_S):
+                    ours = _Ours(self._store, self._progress)
+                    difference = await first_divergence(ours, _Theirs(self._peers, found.member))
+            with suppress(StoreUnavailable, VerificationError):
+                evidence = await self._prove(found)
+        except Exception as error:  # what the accused sends, or a full disk, must never stop the one who accuses
+            _log.error("the alarm could not be looked into", member=found.member, error=repr(error)[:300])
+        what = str(difference) if difference is not None else f"block {found.height}: another tree was signed"
         alarm = Alarm(found.member, found.size, found.height, what, evidence)
         self.raised.append(alarm)
         _log.error("divergence", **asdict(alarm))

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
 from ledger.errors import PeerUnavailable
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""Bounded, because whatever a peer says of itself is shown on: larger ones have no JSON and no float."""
+
+Text = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,10 @@ class TransactionReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """What a member made of one transaction (id empty: of the deadlines that fell due): write-set hash and receipt
     hash, hex."""
 
-    id: str
-    code: str
-    writes: str
-    receipt: str
+    id: Text
+    code: Text
+    writes: Text
+    receipt: Text
 
 
 class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +49,9 @@ class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
 
     `summary`: SHA-256 of the block's last entry, which chains all blocks before it; a deadline has the id ""."""
 
-    height: int
-    state_root: str
-    summary: str = ""
+    height: Count
+    state_root: Text
+    summary: Text = ""
     transactions: tuple[TransactionReceipt, ...]
 
 
@@ -55,11 +60,11 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     is empty where there is none. `wall_ms`: its machine's clock when it answered, 0 where it does not say."""
 
     member: str
-    height: int
-    size: int
+    height: Count
+    size: Count
     note: str
     final: str
-    wall_ms: int = 0
+    wall_ms: Count = 0
 
 
 class Reception(Protocol):

@@ -56,7 +56,10 @@ class HttpPeers:
 
     async def forward(self, member: str, contents: Sequence[bytes]) -> int:
         data = frame_transactions(contents)
-        answer = await self._ask(member, "POST", "transactions", data=data, media="application/octet-stream")
+        try:
+            answer = await self._ask(member, "POST", "transactions", data=data, media="application/octet-stream")
+        except _Busy as error:
+            raise QueueFull(str(error), error.retry_after_s) from None
         return int(_read(member, answer, dict[str, int]).get("taken", 0))
 
     async def cosign(self, member: str, notes: Sequence[bytes]) -> None:
@@ -96,7 +99,7 @@ class HttpPeers:
         media: str = "",
         timeout: aiohttp.ClientTimeout = _TIMEOUT,  # aiohttp's own, with several parts
     ) -> bytes:
-        """The body of a good answer. Raises PeerUnavailable, NotProposer, QueueFull."""
+        """The body of a good answer. Raises PeerUnavailable, whatever the member answers instead."""
         base = self._addresses.get(member)
         if base is None:
             raise PeerUnavailable(f"there is no address of member {member}")
@@ -123,6 +126,14 @@ class _NotThere(PeerUnavailable):
     """HTTP 404."""
 
 
+class _Busy(PeerUnavailable):
+    """HTTP 429: of a queue only where transactions were sent, else one more way not to answer."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     held = bytearray()
     async for chunk in response.content.iter_chunked(1 << 16):
@@ -147,7 +158,7 @@ def _raise_for(member: str, status: int, headers: Mapping[str, str], body: bytes
         raise NotProposer(proposer if isinstance(proposer, str) else None)
     if status == 429:
         after = headers.get("Retry-After", "")
-        raise QueueFull(f"member {member}: {detail}", int(after) if after.isdecimal() and len(after) < 4 else 1)
+        raise _Busy(f"member {member}: {detail}", int(after) if after.isdecimal() and len(after) < 4 else 1)
     raise PeerUnavailable(f"member {member} answers HTTP {status}: {detail}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import Diverged
+from ledger.errors import Diverged, QueueFull
 from ledger.ordering.signatures import CheckpointSigner
 from ledger.ordering.transactions import parse
 from ledger.verify import verify_equivocation
@@ -76,3 +76,20 @@ async def test_two_trees_signed_by_one_key_leave_evidence_that_anybody_can_judge
         await witness.replica.take_cosignatures([forged])
         assert len(witness.replica.status()["alarms"]) == 1, "told once"
         assert witness.replica.status()["state"] == "serving"
+
+
+async def test_a_member_that_signed_two_trees_cannot_stop_those_who_look_into_it(four, monkeypatch):
+    async with four() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        await members.agreed()
+        witness, liar = members[1], members[2]
+
+        async def unheard_of(*_: object) -> None:
+            raise QueueFull("come back later")
+
+        monkeypatch.setattr(witness.replica.peers, "receipts", unheard_of)
+        await witness.replica.take_cosignatures([_signer(liar).note(witness.replica.head.size, b"\7" * 32, 1)])
+        await until(lambda: bool(witness.replica.status()["alarms"]))
+        (paid,) = await witness.submit(*transfers(1))
+        assert (paid.status, witness.replica.status()["state"]) == ("committed", "serving")

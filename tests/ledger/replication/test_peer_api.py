@@ -148,6 +148,41 @@ async def test_who_does_not_propose_names_the_one_who_does_and_a_full_queue_says
             assert getattr(found.value, "retry_after_s", None) == getattr(error, "retry_after_s", None)
 
 
+_ODD = [
+    (429, b'{"type": "busy", "detail": "x"}'),
+    (503, b'{"type": "not-proposer", "proposer": 5}'),
+    (503, b"[" * 100_000),
+    (307, b""),
+    (200, b'{"member": "x", "height": %s, "size": 1, "note": "", "final": ""}' % (b"9" * 400)),
+    (200, b'{"member": "x", "height": -1, "size": 1, "note": "", "final": ""}'),
+    (200, b'{"height": 1, "state_root": "%s", "transactions": []}' % (b"x" * 1_000)),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), _ODD)
+async def test_whatever_a_member_answers_is_one_more_way_not_to_help(status, body):
+    """Each question of a replica's own jobs expects PeerUnavailable alone: anything else would stop the replica."""
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", odd)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with _asked(f"http://127.0.0.1:{runner.addresses[0][1]}") as peers:
+            for question in (peers.status(MEMBER), peers.receipts(MEMBER, 1), peers.blocks(MEMBER, 1, 1, 1)):
+                with pytest.raises(PeerUnavailable):
+                    await question
+            if status != 200:
+                with pytest.raises(PeerUnavailable):
+                    await peers.cosign(MEMBER, [])
+    finally:
+        await runner.cleanup()
+
+
 def _pairs(folder: Path) -> tuple[Path, Certificate, Certificate, Certificate]:
     """Of this consortium's authority: a member and a stranger; and a member's name by another authority."""
     ours, others = Authority.create(folder / "ca"), Authority.create(folder / "other-ca")
