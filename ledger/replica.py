@@ -82,7 +82,10 @@ class Replica(Serving, ReplicaReception):
             keep=in_folder(settings.data_dir / "evidence"),
         )  # fmt: skip
         attestations = Attestations(origin, founded.member, policy, self._alarms.contradicted)
-        Serving.__init__(self, store, founded, progress, attestations)
+        Serving.__init__(
+            self, store, founded, progress, attestations, machine=lambda: self._following.machine, halt=self._halt,
+            patience_s=settings.answer_timeout_s,
+        )  # fmt: skip
         self._settings = settings
         self._clock = clock
         self._orderer = orderer
@@ -176,16 +179,6 @@ class Replica(Serving, ReplicaReception):
             else:
                 results.append(TransactionResult(each.parsed.id if each.parsed else None, "unknown", "unknown"))
         return results
-
-    async def finality(self, size: int) -> bool:
-        """Waits until a quorum cosigned a checkpoint of at least `size` leaves; False after `answer_timeout_s`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.answer_timeout_s), self.subscribe() as changed:
-                while self.final_size < size:
-                    self._require_sound()
-                    changed.clear()
-                    await changed.wait()
-        return self.final_size >= size
 
     async def current(self) -> None:
         """Returns when everything is executed here that was ordered, by whomever, before the call: a read after it is

@@ -1,4 +1,4 @@
-"""What a replica shows of committed blocks: results, records, facts, tiles, and proofs under the final checkpoint.
+"""What a replica shows of committed blocks: results, records, facts, tiles; proofs are in ledger.proving.
 
 Reads need no order and no lock. A record or a result is shown once it is committed here; a proof, once a quorum has
 cosigned a checkpoint that covers it.
@@ -6,21 +6,18 @@ cosigned a checkpoint that covers it.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from ledger.errors import Erased, NotFinalYet
+from ledger.errors import Diverged, NotFinalYet
 from ledger.founding import Founded
-from ledger.log import merkle
-from ledger.log.entry import fact_part
-from ledger.log.proof import transaction_part, write_opening, write_proof
 from ledger.log.tiles import HASH_BYTES, TILE_WIDTH, TileId, encode_bundle
-from ledger.machine import Head
+from ledger.machine import Head, Machine
 from ledger.ordering.pool import TransactionResult
 from ledger.ordering.progress import Progress
+from ledger.proving import Proving
 from ledger.replication.attestation import Attestations
 from ledger.store.store import ResultRow, Store
 
@@ -40,16 +37,23 @@ class FactRecord(msgspec.Struct, frozen=True, kw_only=True):
     fact: dict[str, Any]
 
 
-class Serving:
+class Serving(Proving):
     """The reading half of a replica. Every method may raise Diverged once the replica has halted."""
 
-    def __init__(self, store: Store, founded: Founded, progress: Progress, attestations: Attestations) -> None:
+    def __init__(
+        self,
+        store: Store,
+        founded: Founded,
+        progress: Progress,
+        attestations: Attestations,
+        machine: Callable[[], Machine],
+        halt: Callable[[Diverged], None],
+        patience_s: float,
+    ) -> None:
+        super().__init__(store, progress, attestations, machine, halt, patience_s)
         self.channel = founded.genesis.channel
-        self._store = store
         self._founded = founded
         self._policy = founded.policy
-        self._progress = progress
-        self._attestations = attestations
 
     @property
     def head(self) -> Head:
@@ -62,18 +66,9 @@ class Serving:
         return self._progress.head.height
 
     @property
-    def final_size(self) -> int:
-        """Leaves below this are under a checkpoint that a quorum cosigned."""
-        return self._attestations.final.size
-
-    @property
     def final_height(self) -> int:
         """The last final block."""
         return self._attestations.final.height
-
-    def attested(self, index: int) -> int:
-        """How many members cosigned a checkpoint that covers this leaf."""
-        return self._attestations.attested(index)
 
     async def transaction(self, transaction_id: str) -> TransactionResult | None:
         """The first result of a transaction, None where none was executed."""
@@ -112,32 +107,6 @@ class Serving:
             for row in rows
         ]
 
-    def subscribe(self) -> AbstractAsyncContextManager[asyncio.Event]:
-        """An event that is set whenever the height or the final height grows (or the replica halts); whoever waits for
-        it clears it."""
-        return self._progress.subscribe()
-
-    async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None:
-        """The `.tlog-proof` and the opening of a transaction (salt and command) or of one of its facts (nothing else);
-        None where there is no such transaction or fact. Where the body was erased, the entry alone is opened, with its
-        receipt. Raises NotFinalYet, and Erased for a fact that was."""
-        self._require_sound()
-        found = (await self._store.results([transaction_id])).get(transaction_id)
-        if found is None:
-            return None
-        erasable = await self._store.body(found.log_index)
-        if erasable is None and fact_index is not None:
-            raise Erased(f"the body of transaction {transaction_id} was erased: its entry alone can be proved")
-        if fact_index is not None and not 0 <= fact_index < len(found.facts):
-            return None
-        entry, proof = await self._included(found.log_index)
-        if erasable is None:
-            return proof, write_opening(entry, receipt=found.receipt)
-        salt, body = erasable
-        if fact_index is None:
-            return proof, write_opening(entry, receipt=found.receipt, transaction=transaction_part(salt, body))
-        return proof, write_opening(entry, receipt=found.receipt, fact=fact_part(found.facts, salt, fact_index))
-
     async def checkpoint(self) -> bytes:
         """The newest checkpoint that a quorum cosigned. Raises NotFinalYet while there is none."""
         self._require_sound()
@@ -162,21 +131,6 @@ class Serving:
     def policy(self) -> bytes:
         """The policy file: of the founders, or of the members as they are now, where those have changed."""
         return self._policy
-
-    async def _included(self, index: int) -> tuple[bytes, bytes]:
-        """The entry and its proof under the final checkpoint. Raises NotFinalYet."""
-        final = self._attestations.final
-        if index >= final.size:
-            raise NotFinalYet(
-                f"leaf {index} is committed and cosigned by {self.attested(index)} members, which is no quorum yet"
-            )
-        ranges = merkle.inclusion_ranges(index, final.size)
-        tiles = await self._store.tiles(merkle.range_tiles(ranges))
-        (entry,) = await self._store.entries(index, 1)
-        return entry, write_proof(index, merkle.prove(ranges, tiles), final.note)
-
-    def _require_sound(self) -> None:
-        self._progress.require_sound()
 
 
 def first_result(row: ResultRow) -> TransactionResult:

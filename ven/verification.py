@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from ledger.verify import VerificationError, Verified, verify_proof
+from ledger.verify import VerificationError, Verified, verify_payment, verify_proof
 from ledger.verify.canonical import encode
 from ven.errors import ProofRefused
 
@@ -61,7 +61,7 @@ class PaymentShown:
 
 def check_event(proof: bytes, policy: bytes, opening: bytes, event: bytes | None = None) -> EventShown:
     """`event`: the canonical bytes of the dr_event, None to check the terms alone. Raises ProofRefused."""
-    verified, fact = _check(proof, policy, opening, "DRSetUp")
+    verified, fact = _opened(proof, policy, opening, "DRSetUp")
     terms = fact["terms"]
     if event is not None and sha256(event).hexdigest() != terms["dr_event_digest"]:
         raise ProofRefused(
@@ -83,25 +83,26 @@ def check_event(proof: bytes, policy: bytes, opening: bytes, event: bytes | None
 
 def check_payment(proof: bytes, policy: bytes, opening: bytes) -> PaymentShown:
     """Raises ProofRefused."""
-    verified, fact = _check(proof, policy, opening, "DRCompleted")
-    if fact["amount_minor"] != fact["energy_minor"] - fact["children_minor"] - fact["penalty_minor"]:
-        raise ProofRefused("figures: the amount is not energy less what was passed on less penalty")
+    try:
+        payment = verify_payment(proof, policy, opening, strict=True)
+    except VerificationError as error:
+        raise ProofRefused(str(error)) from error
     return PaymentShown(
-        place=_place(verified),
-        contract_id=fact["contract_id"],
-        payer=fact["payer"],
-        payee=fact["payee"],
-        outcome=fact["outcome"],
-        obligation_wh=fact["obligation_wh"],
-        delivered_wh=fact["delivered_wh"],
-        paid_wh=fact["paid_wh"],
-        energy_minor=fact["energy_minor"],
-        penalty_minor=fact["penalty_minor"],
-        amount_minor=fact["amount_minor"],
+        place=_place(payment.proved),
+        contract_id=payment.contract_id,
+        payer=payment.payer,
+        payee=payment.payee,
+        outcome=payment.outcome,
+        obligation_wh=payment.obligation_wh,
+        delivered_wh=payment.delivered_wh,
+        paid_wh=payment.paid_wh,
+        energy_minor=payment.energy_minor,
+        penalty_minor=payment.penalty_minor,
+        amount_minor=payment.amount_minor,
     )
 
 
-def _check(proof: bytes, policy: bytes, opening: bytes, expected: str) -> tuple[Verified, Mapping[str, Any]]:
+def _opened(proof: bytes, policy: bytes, opening: bytes, expected: str) -> tuple[Verified, Mapping[str, Any]]:
     try:
         # strict: nothing in the three files may change unnoticed
         verified = verify_proof(proof, policy, opening, strict=True)

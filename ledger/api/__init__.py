@@ -5,6 +5,8 @@
     GET  records/{kind}/{key}    one record of the state;  records/{kind}?prefix=&after=&limit=  a page of them
     GET  facts?after=&party=&contract=&limit=     a page, or with Accept: text/event-stream all of them and each new one
     GET  proofs/{id}?fact=n      proof and opening for ledger.verify;  policy  whom to believe
+    GET  proofs/at/{index}?fact=n             the same of the entry at a leaf: deadlines have no id
+    GET  proofs/records/{kind}/{key}?read=    of a record as it is now, or of its absence
     GET  checkpoint, tile/...    the log as C2SP tlog-tiles;  status;  refusals
 
 Each result says how many members attested it and whether it is final; proofs and the checkpoint are of what is final

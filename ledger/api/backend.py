@@ -86,6 +86,13 @@ class Backend(Protocol):
     async def proof(self, transaction_id: str, fact_index: int | None) -> tuple[bytes, bytes] | None:
         """Proof and opening; None where there is no such transaction or fact. Raises NotFinalYet."""
 
+    async def proof_at(self, index: int, fact_index: int | None) -> tuple[bytes, bytes] | None:
+        """Proof and opening of the entry at a leaf; None where there is no such entry or fact. Raises NotFinalYet."""
+
+    async def record_proof(self, kind: str, key: str) -> tuple[bytes, bytes]:
+        """Proof and opening of a record as of the newest block, or of its absence, once that block is final. Raises
+        NotFinalYet, QueueFull."""
+
     async def checkpoint(self) -> bytes:
         """The newest final checkpoint. Raises NotFinalYet."""
 

@@ -11,6 +11,7 @@ from ledger.errors import Diverged, Erased, NotFinalYet, OrderingUnavailable, Qu
 from runtime.service import ProblemError
 
 _TRANSACTION = "{transaction_id:[0-9a-f]{64}}"
+_INDEX = "{index:[0-9]{1,15}}"
 _KIND = "{kind:[a-z_]{1,32}}"
 
 
@@ -25,6 +26,8 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get(f"{prefix}/records/{_KIND}", state.records)
     app.router.add_get(f"{prefix}/facts", facts.facts)
     app.router.add_get(f"{prefix}/proofs/{_TRANSACTION}", state.proof)
+    app.router.add_get(f"{prefix}/proofs/at/{_INDEX}", state.proof_at)
+    app.router.add_get(f"{prefix}/proofs/records/{_KIND}/{{key:.+}}", state.record_proof)
     app.router.add_get(f"{prefix}/policy", state.policy)
     app.router.add_get(f"{prefix}/status", state.status)
     app.router.add_get(f"{prefix}/refusals", state.refusals)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from ledger.api.context import KEY, LIMITS, known_parameters, not_found, number, pattern, read_level, replica_of
+from ledger.api.context import (
+    KEY,
+    LIMITS,
+    bad_request,
+    known_parameters,
+    not_found,
+    number,
+    pattern,
+    read_level,
+    replica_of,
+)
 
 _HEIGHT = "Ledger-Height"
 _FACT_MAX = 10**6
@@ -36,15 +46,29 @@ async def records(request: web.Request) -> web.Response:
 
 async def proof(request: web.Request) -> web.Response:
     """GET proofs/{transaction_id}?fact=n: both files as text."""
-    known_parameters(request, "fact")
+    fact = _fact(request)
     transaction_id = request.match_info["transaction_id"]
-    fact = number(request, "fact", 0, _FACT_MAX) if "fact" in request.query else None
     files = await replica_of(request).proof(transaction_id, fact)
-    if files is None:
-        asked = f"a transaction {transaction_id}" if fact is None else f"a fact {fact} of transaction {transaction_id}"
-        raise not_found(f"There is no proof for {asked}.")
-    text, opening = files
-    return _json({"proof": text.decode(), "opening": opening.decode()})
+    return _files(files, f"transaction {transaction_id}", fact)
+
+
+async def proof_at(request: web.Request) -> web.Response:
+    """GET proofs/at/{index}?fact=n: both files as text, of the entry at a leaf."""
+    fact = _fact(request)
+    index = int(request.match_info["index"])
+    files = await replica_of(request).proof_at(index, fact)
+    return _files(files, f"entry at leaf {index}", fact)
+
+
+async def record_proof(request: web.Request) -> web.Response:
+    """GET proofs/records/{kind}/{key}?read=: both files as text, of the record as it is now or of its absence. (A path
+    below records/ would be that of another record: keys have slashes.)"""
+    known_parameters(request, "read")
+    await read_level(request)
+    kind, key = request.match_info["kind"], request.match_info["key"]
+    if not KEY.fullmatch(key):
+        raise bad_request("a key has up to 300 printable characters of ASCII and no space")
+    return _files(await replica_of(request).record_proof(kind, key), f"record {kind}/{key}", None)
 
 
 async def policy(request: web.Request) -> web.Response:
@@ -66,6 +90,18 @@ async def refusals(request: web.Request) -> web.Response:
     page_max = request.app[LIMITS].page_max
     found = await replica_of(request).refusals(number(request, "limit", min(100, page_max), page_max))
     return _json({"refusals": found})
+
+
+def _fact(request: web.Request) -> int | None:
+    known_parameters(request, "fact")
+    return number(request, "fact", 0, _FACT_MAX) if "fact" in request.query else None
+
+
+def _files(files: tuple[bytes, bytes] | None, what: str, fact: int | None) -> web.Response:
+    if files is None:
+        raise not_found(f"There is no {what}." if fact is None else f"There is no fact {fact} of the {what}.")
+    text, opening = files
+    return _json({"proof": text.decode(), "opening": opening.decode()})
 
 
 def _member(kind: str, key: str, body: bytes) -> dict[str, object]:

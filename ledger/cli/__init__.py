@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from contracts.core.errors import CodecError
-from ledger.cli import evidence, keys, operations, reading, replica, sending
+from ledger.cli import evidence, keys, operations, proving, reading, replica, sending
 from ledger.cli.channels import hosting, privacy
 from ledger.cli.consortium import cluster, etcd, founding, members
 from ledger.verify import VerificationError
@@ -42,7 +42,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     sending.request_reduction,
     reading.status,
     reading.facts,
-    reading.proof,
+    proving.proof,
+    proving.balance,
     reading.refusals,
     evidence.diverge,
     privacy.disclose,

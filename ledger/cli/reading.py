@@ -1,4 +1,4 @@
-"""Commands that read: status, records, facts, proofs."""
+"""Commands that read: status, records, facts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from contracts.demand_response.needs import NeedRecord
 from contracts.tokens import Account, party_account
 from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, Url, Wait, reading
 from ledger.cli.output import NotThere, show, show_rows, time_text
-from ledger.client import START, FactRecord, LedgerClient, ProofBundle
-from ledger.verify import verify_proof
+from ledger.client import START, FactRecord, LedgerClient
 
 R = TypeVar("R", bound=Record)
 
@@ -135,38 +134,6 @@ def facts(
         reading(url, channel, ca, wait, stream)
     else:
         show_rows((_fact_row(record, json) for record in reading(url, channel, ca, wait, page)), as_json=json)
-
-
-def proof(
-    transaction: Annotated[str, typer.Option("--transaction", help="Id of the transaction.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Name of the files without their endings.")],
-    fact: Annotated[int | None, typer.Option("--fact", min=0, help="Number of the fact to open, from 0.")] = None,
-    url: Url = DEFAULT_URL,
-    channel: Channel = "main",
-    ca: Ca = None,
-    wait: Wait = DEFAULT_WAIT_S,
-    json: Json = False,
-) -> None:
-    """Write proof, opening and policy of a transaction, checked: .tlog-proof, .opening.json and .policy.
-
-    A policy fetched with the proof shows that the files fit; trust needs one from somebody you believe."""
-
-    async def work(client: LedgerClient) -> tuple[ProofBundle, bytes]:
-        return await client.proof(transaction, fact), await client.policy()
-
-    bundle, policy = reading(url, channel, ca, wait, work)
-    verified = verify_proof(bundle.proof, policy, bundle.opening, strict=True)
-    files = {
-        "proof": (output.with_name(output.name + ".tlog-proof"), bundle.proof),
-        "opening": (output.with_name(output.name + ".opening.json"), bundle.opening),
-        "policy": (output.with_name(output.name + ".policy"), policy),
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for path, data in files.values():
-        path.write_bytes(data)
-    shown: dict[str, Any] = {name: str(path) for name, (path, _) in files.items()}
-    shown |= {"index": verified.index, "size": verified.attestation.checkpoint.size, "fact": verified.fact}
-    show(shown, as_json=json)
 
 
 def _record(url: str, channel: str, ca: Path | None, wait: float, kind: type[R], key: str, noun: str) -> R:

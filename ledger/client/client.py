@@ -261,9 +261,17 @@ class LedgerClient:
         until it is final.
 
         Raises Refused("not-found") where there is no such transaction or fact."""
-        params = [] if fact_index is None else [("fact", str(fact_index))]
-        answer = read_answer(await self._read(f"proofs/{quote(transaction_id, safe='')}", params), ProofAnswer)
-        return ProofBundle(proof=answer.proof.encode(), opening=answer.opening.encode())
+        return await self._proof(quote(transaction_id, safe=""), _fact(fact_index))
+
+    async def proof_at(self, index: int, fact_index: int | None = None) -> ProofBundle:
+        """As `proof`, of the entry at a leaf of the log: a deadline that fell due has no transaction id. Raises
+        Refused("not-found")."""
+        return await self._proof(f"at/{index}", _fact(fact_index))
+
+    async def record_proof(self, kind: type[Record], key: str, *, read: Read = "local") -> ProofBundle:
+        """Proof of a record as it is now, or that there is none (ledger.verify.verify_proof, for accounts
+        verify_balance). Waits until the block that is newest now is final."""
+        return await self._proof(f"records/{kind.KIND}/{quote(key, safe='/')}", _level(read))
 
     async def policy(self) -> bytes:
         """The policy file (tlog-policy): whom to believe. Fetch it once, from somebody you trust, and keep it."""
@@ -291,6 +299,10 @@ class LedgerClient:
             raise AnswerInvalid(f"the ledger gave {len(answer.results)} results for {len(batch)} transactions")
         return {key: read_result(value, key) for key, value in zip(batch, answer.results, strict=True)}
 
+    async def _proof(self, path: str, params: Sequence[tuple[str, str]]) -> ProofBundle:
+        answer = read_answer(await self._read(f"proofs/{path}", params), ProofAnswer)
+        return ProofBundle(proof=answer.proof.encode(), opening=answer.opening.encode())
+
     async def _read(self, path: str, params: Sequence[tuple[str, str]] = ()) -> bytes:
         data = await self._transport.get(path, params)
         assert data is not None
@@ -299,6 +311,10 @@ class LedgerClient:
 
 def _level(read: Read) -> list[tuple[str, str]]:
     return [] if read == "local" else [("read", read)]
+
+
+def _fact(index: int | None) -> list[tuple[str, str]]:
+    return [] if index is None else [("fact", str(index))]
 
 
 def _done(result: Result | None, wait: Wait) -> bool:

@@ -15,6 +15,7 @@ from ledger.log.statetree import Plan
 from ledger.store.cache.bounded import Remembered, Rows
 from ledger.store.cache.tree import CheckedTree, Leaf, find_leaf, hash_of, leaves_of
 from ledger.store.source import Key, Source
+from ledger.verify.state import StateProof
 
 RECORDS_MAX: Final = 262_144
 BUCKET_BYTES_MAX: Final = 512 * 1024 * 1024
@@ -80,6 +81,25 @@ class StateCache:
             if leaves is not None and find_leaf(leaves, hashed) is None:
                 return NOTHING
         return known
+
+    def prove(
+        self, kind: str, key: str, read: tuple[bytes | None, bytes] | None = None
+    ) -> tuple[bytes | None, StateProof] | None:
+        """A record (None: there is none) and its proof under the present root: by what is known here without a query,
+        or by `read`, its bytes and the leaves of its bucket. None where that is not known, or not what the root stands
+        for."""
+        hashed = hash_of(kind, key)
+        number = hashed[0] << 8 | hashed[1]
+        known, leaves = self.known(kind, key), self._leaves(number)
+        if known is not None and leaves is not None:
+            read = known.body, leaves
+        if read is None:
+            return None
+        body, leaves = read
+        value = None if body is None else sha256(body).digest()
+        if not self.tree.holds(number, leaves) or find_leaf(leaves, hashed) != value:
+            return None
+        return body, self.tree.prove(kind, key, {number: leaves})
 
     def load(self, keys: Iterable[Key], source: Source) -> dict[Key, None]:
         """Makes those of the keys known that exist, with at most two queries, and returns the others. Raises
