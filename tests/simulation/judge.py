@@ -132,7 +132,8 @@ class Judge:
         self._check_note(member.name, note)
 
     def restored(self, member: Member) -> None:
-        """Its rows are those of a backup."""
+        """Its rows are those of a backup: finality as it knows it starts over."""
+        self.finals.pop(member.name, None)
         self.note(f"restored {member.name} at {member.disk.height}")
 
     def _weigh(self, executed: Executed) -> None:
@@ -236,12 +237,11 @@ class Judge:
 
     def _look_at_final(self, member: Member, replica: Any) -> None:
         checkpoint = replica._attestations.final
-        name = member.process.name if member.process is not None else member.name
-        if checkpoint.size == self.finals.get(name):
+        if checkpoint.size == self.finals.get(member.name):
             return
-        if checkpoint.size < self.finals.get(name, 0):
-            self.broken(f"final of {member.name} went back from {self.finals[name]} to {checkpoint.size}")
-        self.finals[name] = checkpoint.size
+        if checkpoint.size < self.finals.get(member.name, 0):
+            self.broken(f"final of {member.name} went back from {self.finals[member.name]} to {checkpoint.size}")
+        self.finals[member.name] = checkpoint.size
         if checkpoint.note and self.roots.get(checkpoint.size) != parse_checkpoint(checkpoint.note).root:
             self.broken(f"{member.name} holds another tree of size {checkpoint.size} for final")
 
