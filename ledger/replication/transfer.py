@@ -20,6 +20,7 @@ from ledger.ordering.orderer import Ordered
 from ledger.ordering.progress import Progress
 from ledger.replication.peers import GivenBlock, Peers
 from ledger.verify import VerificationError, verify_checkpoint, verify_consistency
+from ledger.verify.canonical import MAX_INT
 from ledger.verify.note import Checkpoint
 from ledger.verify.policy import Policy
 from runtime.logs import get_logger
@@ -101,6 +102,8 @@ class Transfer:
                 for given in page:
                     if given.height != self._progress.head.height + 1:
                         raise PeerUnavailable(f"it gave block {given.height} after {self._progress.head.height}")
+                    if given.revision > MAX_INT:
+                        raise PeerUnavailable(f"it gave block {given.height} a revision that no order has")
                     await apply(Ordered(given.height, given.data, given.revision), _against(given, target))
                     self.taken += 1
             except BaseException:

@@ -113,6 +113,7 @@ def _without_a_transaction(liar: Member) -> Any:
         lambda liar: lambda given: [replace(given[0], proof=given[0].proof[:-1]), *given[1:]],
         lambda liar: lambda given: [replace(given[0], data=given[0].data[:-1]), *given[1:]],
         lambda liar: lambda given: [replace(given[0], revision=given[0].revision + 1), *given[1:]],
+        lambda liar: lambda given: [replace(given[0], revision=2**64 - 1), *given[1:]],
         lambda liar: lambda given: given[1:],
         lambda liar: lambda given: [],
     ],
