@@ -138,8 +138,8 @@ class _Run:
 class Machine:
     """The execution of one channel, from the genesis or from any committed block on.
 
-    members: name -> public key text of those who may propose; roster: they by the state, where it names any.
-    contracts_root: names the contracts executed here."""
+    members: name -> public key text of those who may propose the next block; roster: they by the state, where it names
+    any. contracts_root: names the contracts executed here."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Machine:
         self.channel = channel
         self.head = head
         self.cache, self.verdicts = cache, verdicts
-        self._members, self._until_height = dict(members), roster and roster.until_height
+        self.members, self._until_height = dict(members), roster and roster.until_height
         self._contracts_root = bytes.fromhex(contracts_root)
         self.validator_set = validator_set(members)
         self._follow(roster)
@@ -163,7 +163,7 @@ class Machine:
     def check(self, block: Block) -> None:
         """Fault rule 1, as far as it needs no contract. Raises BlockRefused."""
         header = block.header
-        proposer = self._members.get(header.proposer)
+        proposer = self.members.get(header.proposer)
         if (header.channel, header.height) != (self.channel, self.head.height + 1):
             raise BlockRefused(f"block {header.channel}/{header.height} after {self.channel}/{self.head.height}")
         if header.previous != self.head.previous.hex():
@@ -263,9 +263,9 @@ class Machine:
 
     def _follow(self, following: Roster | None) -> None:
         if following is not None and following.members:
-            self._members = {each.name: each.key for each in following.members}
+            self.members = {each.name: each.key for each in following.members}
             self._until_height = following.until_height
-            self.validator_set = validator_set(self._members)
+            self.validator_set = validator_set(self.members)
 
     def _load(self, state: BlockState, transactions: Sequence[Parsed]) -> None:
         """Most of what the block will read, in few queries; the contracts ask for the rest one by one."""

@@ -102,6 +102,7 @@ class Replica(Serving, ReplicaReception):
         self._proposing = Proposing(
             progress=progress, pool=self._pool, store=store, orderer=orderer, forwarding=self._forwarding,
             signer=self._signer, clock=clock, settings=settings,
+            may_propose=lambda: founded.member in self._following.machine.members,
         )  # fmt: skip
         self._following = Following(
             progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
@@ -157,7 +158,7 @@ class Replica(Serving, ReplicaReception):
         raises nothing."""
         self._progress.require_writable()
         try:
-            judged = await self._ingress.judge(transactions, self._clock.now_ms())
+            judged = await self._ingress.judge(transactions, self.head.time_ms)
             refused = await self._refusals_of(judged)
         except StoreUnavailable as error:
             raise OrderingUnavailable(str(error)) from error

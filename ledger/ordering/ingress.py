@@ -23,7 +23,8 @@ FORM_INVALID: Final = "form_invalid"
 """The bytes are not the canonical form of a transaction (the one code that is not the contracts')."""
 
 MAY_HAVE_RESULT: Final = ("transaction_expired", "party_revoked")
-"""Refusals of authentic transactions: one that was executed in its time still has its first result."""
+"""Refusals of authentic transactions: one that was executed in its time still has its first result, and one that has
+none never will: no later block is earlier than the newest one, and a party that was revoked stays so."""
 
 _IN_THREAD_MIN: Final = 16
 _DETAIL_MAX: Final = 300
@@ -57,8 +58,11 @@ class Ingress:
         self._find_party = find_party
         self._offload = offload
 
-    async def judge(self, contents: Sequence[bytes], now_ms: int) -> list[Judged]:
-        """One verdict each, in order; nothing that is sent raises."""
+    async def judge(self, contents: Sequence[bytes], block_ms: int) -> list[Judged]:
+        """One verdict each, in order; nothing that is sent raises. block_ms: time of the newest committed block.
+
+        Not the clock's: what is over by the clock may stand in a block that was cut in time and is not here yet. Told
+        "expired" on the clock's word, its sender would send the same command anew, and both would be executed."""
         judged = [self._form(content) for content in contents]
         parties: dict[str, Party | None] = {}
         triples = []
@@ -73,7 +77,7 @@ class Ingress:
                 triples.append((party.key, each.parsed.signed, each.parsed.signature))
         if len(triples) >= _IN_THREAD_MIN:
             await self._offload(self._verdicts.ahead, triples)
-        return [self._sender(each, parties, now_ms) for each in judged]
+        return [self._sender(each, parties, block_ms) for each in judged]
 
     def _form(self, content: bytes) -> Judged:
         try:
@@ -91,7 +95,7 @@ class Ingress:
             return Judged(parsed, "body_invalid")
         return Judged(parsed)
 
-    def _sender(self, judged: Judged, parties: dict[str, Party | None], now_ms: int) -> Judged:
+    def _sender(self, judged: Judged, parties: dict[str, Party | None], block_ms: int) -> Judged:
         parsed = judged.parsed
         if parsed is None or judged.code:
             return judged
@@ -103,6 +107,6 @@ class Ingress:
             return Judged(parsed, "bad_signature", header.sender)
         if party.status is not PartyStatus.ACTIVE:
             return Judged(parsed, "party_revoked", header.sender)
-        if now_ms > header.not_after_ms:
+        if block_ms > header.not_after_ms:
             return Judged(parsed, "transaction_expired", str(header.not_after_ms))
         return judged

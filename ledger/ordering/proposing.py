@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from ledger.config import LedgerSettings
@@ -32,7 +33,7 @@ _LOOK_S: Final = 1.0
 
 
 class Proposing:
-    """The proposing half of one replica."""
+    """The proposing half of one replica. may_propose: is this replica's member one at the next height?"""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Proposing:
         signer: CheckpointSigner,
         clock: Clock,
         settings: LedgerSettings,
+        may_propose: Callable[[], bool],
     ) -> None:
         self._progress = progress
         self._pool = pool
@@ -54,6 +56,7 @@ class Proposing:
         self._signer = signer
         self._clock = clock
         self._settings = settings
+        self._may_propose = may_propose
         self._block_s = 0.0
         self._sure_s = -1e9
 
@@ -138,6 +141,10 @@ class Proposing:
             await self._forwarding.send(sent)
 
     async def _order(self, contents: list[bytes]) -> None:
+        if not self._may_propose():  # it was removed while it holds the lease, which it is about to give back
+            self._pool.put_back()
+            await asyncio.sleep(_UNCONFIRMED_S)
+            return
         head = self._progress.head
         block = make_block(
             channel=self._progress.channel,

@@ -13,6 +13,7 @@ from ledger.audit import audit
 from ledger.errors import NotFinalYet, QueueFull
 from ledger.log import merkle
 from ledger.log.tiles import TileId
+from ledger.ordering.block import make_block, render_block
 from ledger.ordering.orderer import Unknown
 from ledger.verify import parse_policy, verify_checkpoint, verify_consistency, verify_proof
 from tests.builders import a_clock
@@ -61,6 +62,15 @@ async def test_a_known_transaction_gets_its_first_result(url, tmp_path):
         assert await ledger.replica.transaction("0" * 64) is None
 
 
+async def test_a_member_that_was_removed_proposes_nothing_even_with_the_lease(url, tmp_path):
+    """Its block would stop every replica."""
+    async with a_replica(url, tmp_path, answer_timeout_s=0.3) as ledger:
+        ledger.replica._following.machine.members.clear()
+        (result,) = await ledger.submit(an_issue())
+        assert (result.status, ledger.replica.head.height) == ("unknown", 0)
+        await ledger.replica.check_log()
+
+
 async def test_a_transaction_twice_in_a_batch_and_at_once_is_executed_once(url, tmp_path):
     async with a_replica(url, tmp_path) as ledger:
         await ledger.run(an_issue())
@@ -77,7 +87,28 @@ async def test_an_executed_transaction_keeps_its_result_after_its_time(url, tmp_
         clock.advance(48 * HOUR_MS)
         known, late = await ledger.submit(an_issue(), an_issue(reference="late"))
         assert (known.index, known.code) == (first.index, "ok")
-        assert (late.status, late.code, late.height) == ("refused", "transaction_expired", None)
+        assert (late.status, late.code, late.height) == ("refused", "transaction_expired", 2), "the order says so"
+        (later,) = await ledger.submit(an_issue(reference="later"))
+        assert (later.status, later.code, later.height) == ("refused", "transaction_expired", None)
+        assert ledger.replica.head.height == 2, "every block to come is later than that one: this costs no leaf"
+
+
+async def test_a_transaction_cut_in_time_is_not_called_expired_before_its_block_arrives(url, tmp_path):
+    """Its sender would send the command anew, and both would be executed."""
+    clock = a_clock()
+    async with a_replica(url, tmp_path, clock) as ledger:
+        paid = an_issue(not_after_ms=START_MS + 1_000)
+        head, founded = ledger.replica.head, ledger.founded
+        block = make_block(
+            channel="main", height=1, previous=head.previous, time_ms=START_MS + 500, proposer=founded.member,
+            contents=[paid], sign=founded.cosigner_key.sign,
+        )  # fmt: skip
+        clock.advance(HOUR_MS)
+        asked = asyncio.create_task(ledger.submit(paid))
+        await asyncio.sleep(0)  # judged before the block of another proposer comes
+        await ledger.replica._orderer.propose(1, render_block(block))
+        (result,) = await asked
+        assert (result.status, result.code, result.height) == ("committed", "ok", 1)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class ReplicaReception:
             raise NotProposer(self._orderer.proposer)
         self._progress.require_writable()
         try:
-            judged = await self._ingress.judge(contents, self._clock.now_ms())
+            judged = await self._ingress.judge(contents, self._progress.head.time_ms)
         except StoreUnavailable as error:
             raise OrderingUnavailable(str(error)) from error
         for each in judged:
