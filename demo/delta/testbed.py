@@ -80,6 +80,7 @@ class Testbed:
             "GRIDPACT_VTN_VIRTUAL_NODE_HOMES_MIN": "1",
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "500",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
+            "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
             "GRIDPACT_VTN_CLIENT_CA": str(self.ca),
         } | self._shown("vtn", "GRIDPACT_VTN")
         self.consortium = Consortium(
