@@ -75,7 +75,7 @@ class Exchange:
         self._mine: list[tuple[int, bytes, bytes]] = []
         self._due = asyncio.Event()
         self._grown = asyncio.Event()
-        self._newest = 0
+        self._newest = self._kept = 0
         self.halted = False
         self.contacts = {name: Contact() for name in peers.names}
 
@@ -90,6 +90,7 @@ class Exchange:
     def restore(self, final: FinalCheckpoint) -> None:
         """What was final before the restart."""
         self._attestations.restore(final)
+        self._kept = final.size
 
     async def committed(self, head: Head, note: bytes) -> None:
         """A block is committed with our note of it. Where our signature is a quorum it is final on return."""
@@ -102,6 +103,8 @@ class Exchange:
         else:
             self._due.set()
             self._settle()
+        if self._is_past_final():
+            self._grown.set()
 
     async def release(self) -> None:
         """Let our signatures go: the marker first. None goes once the replica has halted."""
@@ -164,6 +167,10 @@ class Exchange:
         else:
             self._grown.set()
 
+    def _is_past_final(self) -> bool:
+        """Is what is shown as final neither kept nor, any more, in the newest block's row?"""
+        return self._kept < self._attestations.final.size < self._newest
+
     async def _releasing(self) -> None:
         while True:
             await self._due.wait()
@@ -177,9 +184,10 @@ class Exchange:
             await self._grown.wait()
             self._grown.clear()
             reached = self._attestations.reached
-            if reached.size > self._attestations.final.size:
+            if reached.size > self._attestations.final.size or self._is_past_final():
                 try:
                     await self._store.save_final(FinalRow(reached.size, reached.height, reached.note))
+                    self._kept = reached.size
                     self._attestations.show(reached)
                     self._told()
                 except StoreUnavailable:
