@@ -221,25 +221,30 @@ def write_summary(
             "seed": story.stage.seed,
             **vars(story.stage.faults),
         },
-        "ledger": {
-            "height": outcome.status["height"],
-            "transactions": outcome.transactions,
-            "checkpoint": outcome.checkpoint,
-            "members": [each.name for each in outcome.members],
-            "orderer": outcome.status["orderer"],
-            "why_one_member": why_one,
-            "replicas": {each.label: {"height": each.height, "size": each.size} for each in outcome.members},
-            "final": {
-                "size": outcome.finality.size,
-                "cosigners": outcome.finality.cosigners,
-                "quorum": outcome.finality.quorum,
-            },
-        },
+        "ledger": _ledger(outcome, why_one),
         "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
     path = story.stage.folder / SUMMARY
     path.write_text(json.dumps(summary, indent=2) + "\n")
     return path
+
+
+def _ledger(outcome: Outcome, why_one: str | None) -> dict[str, Any]:
+    """Members, order and finality, for the summary."""
+    return {
+        "height": outcome.status["height"],
+        "transactions": outcome.transactions,
+        "checkpoint": outcome.checkpoint,
+        "members": [each.name for each in outcome.members],
+        "orderer": outcome.status["orderer"],
+        "why_one_member": why_one,
+        "replicas": {each.label: {"height": each.height, "size": each.size} for each in outcome.members},
+        "final": {
+            "size": outcome.finality.size,
+            "cosigners": outcome.finality.cosigners,
+            "quorum": outcome.finality.quorum,
+        },
+    }
 
 
 def _aggregator_margin(outcome: Outcome) -> int:
