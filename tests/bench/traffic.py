@@ -84,8 +84,8 @@ class Traffic:
     """accounts: how many parties hold money; the first `groups` virtual nodes and their homes act, the rest only exist.
 
     epoch_ms: domain time of the first need. Event n starts `spacing_ms` after event n - 1; a group's events lie at
-    least `LEAD_MS` + 2 h apart, so that its homes' windows and engagements do not overlap. batch: readings of the event
-    that a home sends at once (1, 2 or 4 of its 4); those of the window before it go in one."""
+    least `LEAD_MS` + 2 h apart, so that its homes' windows and engagements do not overlap. batch: readings that a home
+    sends at once (1, 2 or 4): 1 as homes do, each interval as it closes, 12 before the event and 4 in it."""
 
     def __init__(
         self,
@@ -163,10 +163,13 @@ class Traffic:
             Stage(now_ms, number, "propose", tuple(plan.proposal())),
             Stage(now_ms + 60_000, number, "contract", tuple(plan.setups())),
             Stage(now_ms + 120_000, number, "accept", tuple(plan.acceptances())),
-            Stage(grid_ms - HOUR_MS, number, "window", tuple(plan.readings(plan.window_ms, _WINDOW, "w"))),
             *(
-                Stage(start_ms + step_ms, number, "event", tuple(plan.readings(start_ms, self.batch, "e")))
-                for start_ms in range(grid_ms, end_ms, step_ms)
+                Stage(start_ms + step_ms, number, name, tuple(plan.readings(start_ms, self.batch)))
+                for name, first_ms, last_ms in (
+                    ("window", plan.window_ms, plan.window_ms + _WINDOW * _STEP_MS),
+                    ("event", grid_ms, end_ms),
+                )
+                for start_ms in range(first_ms, last_ms, step_ms)
             ),
             Stage(end_ms + 900_000, number, "settle", tuple(plan.settlement())),
         ]
@@ -240,10 +243,10 @@ class _Event:
         for home, (party, key) in enumerate(self.group.homes):
             yield self._accept(self._sc2(home), party, key)
 
-    def readings(self, start_ms: int, count: int, part: str) -> Iterator[bytes]:
+    def readings(self, start_ms: int, count: int) -> Iterator[bytes]:
         """Each home's batch, and with the event's first of every fourth home a transfer to its virtual node."""
         for home, (party, key) in enumerate(self.group.homes):
-            level = 500 if part == "w" else 360
+            level = 500 if start_ms < self.start_ms else 360
             values = tuple(level + (home * 31 + n * 13 + self.number) % 60 for n in range(count))
             command = c.RecordMeasurements(device=party, start_ms=start_ms, interval_s=INTERVAL_S, energy_wh=values)
             yield self._sealed(party, key, command)
