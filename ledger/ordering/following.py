@@ -38,7 +38,9 @@ from runtime.logs import get_logger
 _log = get_logger("ledger.following")
 
 AHEAD_MAX_MS: Final = 5_000
-_IN_THREAD_MIN: Final = 16
+_IN_THREAD_MIN: Final = 512
+"""Signatures that may hold the loop for too long (25 ms). For fewer a thread costs more than it gives: it waits for the
+interpreter's lock after each one."""
 
 Against = Callable[[Head], None]
 """Raises BlockRefused where a block leads to another tree than it should."""

@@ -26,7 +26,9 @@ MAY_HAVE_RESULT: Final = ("transaction_expired", "party_revoked")
 """Refusals of authentic transactions: one that was executed in its time still has its first result, and one that has
 none never will: no later block is earlier than the newest one, and a party that was revoked stays so."""
 
-_IN_THREAD_MIN: Final = 16
+_IN_THREAD_MIN: Final = 512
+"""Signatures that may hold the loop for too long (25 ms). For fewer a thread costs more than it gives: it waits for the
+interpreter's lock after each one."""
 _DETAIL_MAX: Final = 300
 
 FindParty = Callable[[str], Awaitable[bytes | None]]
