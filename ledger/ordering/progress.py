@@ -91,7 +91,7 @@ class Progress:
     def require_sound(self) -> None:
         """Raises Diverged once the replica has halted."""
         if self.fault is not None:
-            raise self.fault
+            raise self.fault.with_traceback(None)  # one object for all: its traceback would grow with each request
 
     def require_current(self) -> None:
         """Raises CatchingUp until the height that the order had at the start is reached, Diverged."""
