@@ -29,7 +29,7 @@ from tests.bench.consortium.running import Consortium, Sent
 from tests.bench.verify_bench import payment_times
 from tests.ledger.log.lived import lived
 
-_ABREAST = 8
+_ABREAST = 12
 _BATCH = 64
 _WARM_TRANSACTIONS = 4_000
 

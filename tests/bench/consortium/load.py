@@ -30,6 +30,7 @@ from tests.bench.consortium.preparing import Request
 
 _TIMEOUT_S: Final = 12.0
 _AGAIN_S: Final = 0.03
+_GIVE_UP_S: Final = 60.0
 _CODE: Final = re.compile(rb'"code":"([a-z_]+)"')
 _LENGTH: Final = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
@@ -102,11 +103,13 @@ class Sender:
         for earlier in request.after:
             await self._done[earlier].wait()
         self._clock.move(request.clock_ms)
-        to = place % len(self._addresses)
+        to, give_up_s = place % len(self._addresses), time.monotonic() + _GIVE_UP_S
         while True:
             answer = await self._post(to, request.body)
             if answer is not None:
                 break
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(f"request {place} gets no outcome")
             happened.again += 1
             to = (to + 1) % len(self._addresses)
             await asyncio.sleep(_AGAIN_S)
