@@ -17,7 +17,7 @@ from contracts import rules
 from contracts.consortium import Roster, roster
 from contracts.core.codec import digest, encode
 from ledger.errors import Diverged, GenesisInvalid
-from ledger.founding import Founded, contracts_root
+from ledger.founding import Founded, contracts_root, policy_of
 from ledger.founding.keys import verifier_keys
 from ledger.log import merkle
 from ledger.log.checkpoint import checkpoint_text
@@ -85,8 +85,8 @@ async def load(store: Store, founded: Founded) -> Loaded:
         raise Diverged(f"the records do not give the state root of block {head.height}: run `dr-ledger verify`")
     if summary is None and cache.tree.root != genesis_root(founded):
         raise Diverged("the records are not those of the genesis: run `dr-ledger verify`")
-    final = _checked_final(stored, head)
     present, everybody = roster(named, head.height + 1), frozenset(named.rows)
+    final = _checked_final(stored, head, named, present)
     return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, final, present, everybody)
 
 
@@ -150,15 +150,21 @@ def _check_checkpoint(stored: Stored, head: Head, founded: Founded) -> None:
         raise Diverged(f"the checkpoint of block {head.height} is of another tree: run `dr-ledger verify`")
 
 
-def _checked_final(stored: Stored, head: Head) -> FinalRow | None:
-    """Kept so that a restart forgets nothing final; one that does not verify is forgotten, and made anew."""
-    if stored.final is None or stored.final.size > head.size:
+def _checked_final(stored: Stored, head: Head, named: _Members, present: Roster) -> FinalRow | None:
+    """Kept so that a restart forgets nothing final; one that does not verify is forgotten, and made anew. The quorum
+    may be one of the founders, of the members then, or of those of now."""
+    final = stored.final
+    if final is None or final.size > head.size:
         return None
-    try:
-        checkpoint = verify_checkpoint(stored.final.note, parse_policy(stored.policy)).checkpoint
-    except VerificationError:
-        return None
-    return stored.final if checkpoint.size == stored.final.size else None
+    rosters = (roster(named, final.height), roster(named, final.height + 1), present)
+    policies = [stored.policy, *(policy_of(each.members) for each in rosters if each.members)]
+    for policy in dict.fromkeys(policies):
+        try:
+            checkpoint = verify_checkpoint(final.note, parse_policy(policy)).checkpoint
+        except VerificationError:
+            continue
+        return final if checkpoint.size == final.size else None
+    return None
 
 
 async def _state(store: Store) -> tuple[StateCache, int | None, _Members]:
