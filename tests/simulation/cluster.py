@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from contracts.consortium import membership
+from contracts.core import commands as c
 from contracts.core.parties import Role
-from contracts.rules import Genesis
 from ledger.config import LedgerSettings
 from ledger.errors import OrderingUnavailable, PeerUnavailable, StoreUnavailable
-from ledger.founding import Founded, contracts_root
-from ledger.log.checkpoint import cosigner_key, log_key
-from ledger.log.policy import write_policy
+from ledger.founding import Founded, consortium, contracts_root
+from ledger.founding.keys import own_member
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.etcd.settings import EtcdSettings
 from ledger.ordering.orderer import Orderer
@@ -80,12 +80,14 @@ class Member:
 @dataclass(frozen=True)
 class Shape:
     """What a seed's consortium is. client: members order by the ledger's own client of etcd, else by the model's.
-    trims: the order's window is so small that who was away must take blocks from the others."""
+    trims: the order's window is so small that who was away must take blocks from the others. changes: one more member
+    joins while the ledger runs, and a founder leaves."""
 
     members: int = 3
     speed: float = 300.0
     client: bool = False
     trims: bool = False
+    changes: bool = False
 
 
 class Cluster:
@@ -100,14 +102,11 @@ class Cluster:
         self.network = Network(loop, Random(random.random()))
         self.clock = SimulatedClock(loop, shape.speed)
         self.members: list[Member] = []
-        for number, founded in enumerate(founders(shape.members)):
-            clock = SimulatedClock(loop, shape.speed)
-            link = Link(loop, Random(random.random()), self.etcd)
-            member = Member(number, founded, settings_of(folder / str(number), shape), clock, link)
-            member.faults.random = Random(random.random())
-            self.members.append(member)
-            self.network.host(member.name)
+        self.links: dict[int, Link] = {}
+        self._folder = folder
         self._incarnations = itertools.count(1)
+        for number in range(shape.members):
+            self.admit(number)
         judge.follow(self)
 
     def leader(self) -> Member | None:
@@ -115,6 +114,27 @@ class Cluster:
         holder = self.etcd.get(PROPOSER)
         name = None if holder is None else holder.value.decode()
         return next((member for member in self.members if member.name == name and member.up), None)
+
+    def admit(self, number: int) -> Member:
+        """One more member; it does not run yet."""
+        clock = SimulatedClock(self.loop, self.shape.speed)
+        link = self.links[number] = Link(self.loop, Random(self.random.random()), self.etcd)
+        founded = founding(number, self.shape.members)
+        member = Member(number, founded, settings_of(self._folder / str(number), self.shape), clock, link)
+        member.faults.random = Random(self.random.random())
+        self.members.append(member)
+        self.network.host(member.name)
+        return member
+
+    def newest(self) -> Disk:
+        """The rows of whoever has most."""
+        return max((member.disk for member in self.members), key=lambda disk: disk.height)
+
+    def present(self) -> list[Member]:
+        """Who is a member at the next height."""
+        disk = self.newest()
+        names = [each.name for each in membership.members(RowsReader(disk), disk.height + 1)]
+        return [member for member in self.members if member.name in names]
 
     # ---- life and death
 
@@ -166,7 +186,7 @@ class Cluster:
         while not stopping.is_set():
             store = MemoryStore(member.disk, member.faults, self._committed(member))
             orderer = self._orderer(member)
-            peers = MemoryPeers(self.network, member.name, [each.name for each in self.members])
+            peers = MemoryPeers(self.network, member.name, [each.name for each in member.founded.genesis.members])
             replica = Replica(store, member.founded, member.settings, member.clock, orderer, peers, inline)
             try:
                 async with replica:
@@ -191,23 +211,40 @@ class Cluster:
         return lambda executed, note: self.judge.committed(member, executed, note)
 
 
+class RowsReader:
+    """contracts.core.state.Reader over committed rows."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._source = disk.source
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        return self._source.rows.get((kind, key))
+
+    def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
+        return self._source.scan(kind, first, last, limit)
+
+
 @cache
-def founders(members: int) -> tuple[Founded, ...]:
-    """The same consortium for the same number of members, quorum by the default rule."""
-    names = [f"member.example/{number}" for number in range(1, members + 1)]
-    keys = [(a_key(1000 + number), a_key(2000 + number)) for number in range(members)]
-    policy = write_policy(
-        [log_key(ORIGIN, _raw(log)) for log, _ in keys],
-        [cosigner_key(name, _raw(cosigner)) for name, (_, cosigner) in zip(names, keys, strict=True)],
-    )
+def founding(number: int, founders: int) -> Founded:
+    """What the member with this number, a founder or not, holds of a consortium of so many founders."""
     parties = [an_enrolment(Role.UTILITY, UTILITY), an_enrolment(Role.AGGREGATOR, AGGREGATOR)]
-    genesis = Genesis(
-        channel=CHANNEL, origin=ORIGIN, created_ms=START_MS, contracts_root=contracts_root(),
-        parties=(*parties, an_enrolment(Role.AUDITOR, AUDITOR)),
+    genesis, policy = consortium(
+        [own_member(*_named(each)) for each in range(founders)],
+        parties=[*parties, an_enrolment(Role.AUDITOR, AUDITOR)], channel=CHANNEL, origin=ORIGIN,
+        contracts_root=contracts_root(), created_ms=START_MS,
     )  # fmt: skip
-    return tuple(
-        Founded(genesis, log, cosigner, name, policy) for name, (log, cosigner) in zip(names, keys, strict=True)
-    )
+    name, _, _, log, cosigner = _named(number)
+    return Founded(genesis, log, cosigner, name, policy)
+
+
+def described(number: int) -> c.Member:
+    """The member as others list it."""
+    return own_member(*_named(number))
+
+
+def _named(number: int) -> tuple[str, str, str, PrivateKey, PrivateKey]:
+    keys = a_key(1000 + number), a_key(2000 + number)
+    return (f"member.example/{number + 1}", f"http://127.0.0.1:{9001 + number}", ORIGIN, *keys)
 
 
 @cache
@@ -220,7 +257,3 @@ def settings_of(folder: Path, shape: Shape) -> LedgerSettings:
     folder.mkdir(parents=True, exist_ok=True)
     window = {"order_margin_blocks": 1, "order_window_blocks": 3} if shape.trims else {}
     return _defaults().model_copy(update={"data_dir": folder, **window})
-
-
-def _raw(key: PrivateKey) -> bytes:
-    return bytes.fromhex(key.public.partition(":")[2])

@@ -185,7 +185,7 @@ class Judge:
         return [
             f"{transaction_id[:16]} taken by {member.name}"
             for transaction_id, (member, process) in self.entrusted.items()
-            if process.alive and transaction_id not in member.disk.results
+            if process.alive and member in self._cluster.present() and transaction_id not in member.disk.results
         ]
 
     def _check_stored(self, member: Member, result: TransactionResult) -> None:

@@ -68,15 +68,14 @@ def run_seed(
     ):
         shape = Shape(
             members=random.choice((3, 3, 3, 4)), speed=random.choice((600.0, 1200.0)), client=random.random() < 0.3,
-            trims=random.random() < 0.5,
+            trims=random.random() < 0.5, changes=random.random() < 0.3,
         )  # fmt: skip
         cluster = Cluster(loop, Random(random.random()), folder, judge, shape)
         kinds = draw(random)
         saboteur = Saboteur(cluster, Random(random.random()), kinds, pace_s=random.choice((0.15, 0.4, 1.0)))
         judge.note(f"seed {seed}: {shape}, faults: {' '.join(kinds) or 'none'}")
-        links = {member.number: member.link for member in cluster.members}
         try:
-            with wired(links), patch("ledger.replication.trimming._STEP", 2):
+            with wired(cluster.links), patch("ledger.replication.trimming._STEP", 2):
                 loop.run(_live(cluster, saboteur, random), until_s=END_S)
         except (Violation, Stuck) as error:
             report.violation, report.cause = f"{type(error).__name__}: {error}", error
@@ -103,6 +102,10 @@ async def _live(cluster: Cluster, saboteur: Saboteur, random: Random) -> None:
         cluster.network.host("client-hasty")
         hasty = workload.Client("client-hasty", cluster, Random(random.random()))
         jobs.append(loop.spawn(Process("client-hasty"), workload.entrust(hasty, 500_000, FAULTS_S)))
+    if cluster.shape.changes:
+        cluster.network.host("client-change")
+        founder = workload.Client("client-change", cluster, Random(random.random()))
+        jobs.append(loop.spawn(Process("client-change"), workload.change_members(founder, FAULTS_S)))
     for job in jobs:
         await job
     await striking
@@ -145,7 +148,7 @@ def _behind(cluster: Cluster) -> list[str]:
     height = max(cluster.judge.canon)
     size = cluster.judge.canon[height].size
     behind = []
-    for member in cluster.members:
+    for member in cluster.present():
         final = member.replica.final_size if member.replica is not None else 0
         if member.disk.height < height or final < size:
             behind.append(f"{member.name} at {member.disk.height} of {height}, final {final} of {size}")
@@ -154,8 +157,8 @@ def _behind(cluster: Cluster) -> list[str]:
 
 def compare(cluster: Cluster) -> None:
     """Everything acknowledged is everywhere, the same; nothing is left in escrow. Raises Violation."""
-    first = cluster.members[0].disk
-    for member in cluster.members:
+    first = cluster.newest()
+    for member in cluster.present():
         disk = member.disk
         for transaction_id, result in cluster.judge.acknowledged.items():
             row = disk.results.get(transaction_id)
@@ -165,9 +168,12 @@ def compare(cluster: Cluster) -> None:
                 raise Violation(f"{transaction_id[:16]} was acknowledged otherwise than {member.name} has it")
         for name in ("entries", "results", "facts", "bodies", "tiles", "blocks"):
             if getattr(disk, name) != getattr(first, name):
-                raise Violation(f"{name} of {member.name} differ from those of {cluster.members[0].name}")
+                raise Violation(f"{name} of {member.name} differ from those of others")
         if disk.source.rows != first.source.rows:
-            raise Violation(f"records of {member.name} differ from those of {cluster.members[0].name}")
+            raise Violation(f"records of {member.name} differ from those of others")
+    for member in cluster.members:  # whoever has left has the beginning
+        if member.disk.entries != first.entries[: len(member.disk.entries)]:
+            raise Violation(f"the log of {member.name}, which has left, is no part of the others'")
     for (kind, key), body in first.source.rows.items():
         if kind == "contract" and read(body, ContractRecord).status not in workload.ENDED:
             raise Violation(f"contract {key} never ended")

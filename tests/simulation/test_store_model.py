@@ -16,6 +16,7 @@ from contracts.core.codec import digest, encode
 from contracts.core.parties import Role
 from ledger.errors import GenesisExists, GenesisInvalid, StoreUnavailable
 from ledger.genesis import members
+from ledger.log.statetree import buckets_from_records
 from ledger.log.tiles import TileId
 from ledger.machine import Executed, Head, Machine
 from ledger.ordering.block import make_block
@@ -26,14 +27,15 @@ from ledger.store.source import Source
 from ledger.store.state import CheckedTree, StateCache
 from ledger.store.store import Founding, RefusalRow, Store
 from ledger.verify.merkle import EMPTY_ROOT
+from ledger.verify.state import verify_record
 from runtime.database import create_engine
 from tests.builders import START_MS
 from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID
-from tests.simulation.cluster import founders
+from tests.simulation.cluster import founding
 from tests.simulation.models.store import Disk, Faults, MemoryStore
 from tests.simulation.workload import enrolment, sealed, transfer, virtual_node
 
-FOUNDED = founders(3)[0]
+FOUNDED = founding(0, 3)
 GENESIS = rules.genesis(FOUNDED.genesis)
 FOUNDING = Founding(genesis=encode(FOUNDED.genesis), policy=FOUNDED.policy, records=GENESIS, checkpoint=b"at 0")
 
@@ -246,6 +248,23 @@ async def test_readers_find_every_row_and_see_whole_blocks(open_store):
     assert await store.tiles([*tiles, TileId(3, 0)]) == tiles
     assert await store.record("party", virtual_node()) == (chain.source.rows["party", virtual_node()], 3)
     assert await store.record("party", "nobody") == (None, 3)
+
+
+async def test_a_record_comes_with_the_leaves_of_its_bucket(open_store):
+    chain, store = a_chain(), open_store()
+    await stored(store, chain)
+    rows = buckets_from_records((*at, body) for at, body in chain.source.rows.items())
+    cache = StateCache(CheckedTree(rows.items()))
+    assert cache.tree.root == chain.blocks[-1].plan.root
+    for (kind, key), body in [*chain.source.rows.items(), (("party", "nobody"), None)]:
+        found, leaves, height = await store.record_leaves(kind, key)
+        assert (found, height) == (body, 3)
+        shown = cache.prove(kind, key, (found, leaves))
+        assert shown is not None
+        verify_record(cache.tree.root, kind, key, shown[0], shown[1])
+        if body is not None:
+            assert cache.prove(kind, key, (b"{}", leaves)) is None
+            assert cache.prove(kind, key, (body, leaves[64:])) is None
 
 
 async def test_records_and_facts_come_in_order_and_in_pages(open_store):

@@ -23,13 +23,14 @@ from contracts.core.parties import Role
 from contracts.demand_response.contract import ContractRecord, Level, Status
 from contracts.demand_response.needs import NeedRecord
 from ledger.client import party_id
+from ledger.cluster.proposal import Proposal
 from ledger.errors import ReplicaError
 from ledger.ordering.pool import TransactionResult
 from ledger.ordering.transactions import parse
 from runtime.keys import PrivateKey
 from tests.builders import START_MS, a_key
 from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, UTILITY, UTILITY_ID
-from tests.simulation.cluster import CHANNEL, Cluster, Member
+from tests.simulation.cluster import CHANNEL, Cluster, Member, described
 from tests.simulation.judge import Violation
 from tests.simulation.models.network import Unreachable
 
@@ -217,6 +218,40 @@ async def entrust(client: Client, first: int, until_s: float) -> None:
         await client.entrust(transfer(number, 4))
         number += 1
         await asyncio.sleep(0.4 * client.random.random())
+
+
+async def change_members(client: Client, until_s: float) -> None:
+    """One more member joins; when it is one, a founder leaves."""
+    cluster, random = client.cluster, client.random
+    await asyncio.sleep(random.random() * until_s / 3)
+    new = cluster.admit(cluster.shape.members)
+    cluster.start(new)
+    founders = [member for member in cluster.members if member is not new]
+    signers = random.sample(founders, len(founders) // 2 + 1)
+    await _changed(client, "add", new.name, described(new.number), [*signers, new])
+    while new not in cluster.present():
+        await client.settle(transfer(900_000 + cluster.newest().height))
+        await asyncio.sleep(0.02)
+    cluster.judge.note(f"{new.name} is a member")
+    if random.random() < 0.7:
+        gone = random.choice(founders)
+        await _changed(client, "remove", gone.name, None, [member for member in cluster.members if member is not gone])
+
+
+async def _changed(client: Client, change: Any, name: str, added: c.Member | None, signers: Sequence[Member]) -> None:
+    """Submits the change again, for a later height, where its height came too near."""
+    for _ in range(20):
+        founded, height = signers[0].founded, client.cluster.newest().height
+        proposal = Proposal(
+            ledger=digest(founded.genesis), channel=CHANNEL, change=change, name=name, member=added,
+            effective_height=height + 12 + client.random.randrange(4),
+        )  # fmt: skip
+        approvals = [proposal.approve(each.name, each.founded.cosigner_key) for each in signers]
+        (result,) = await client.settle(sealed(AGGREGATOR_ID, proposal.command(approvals)))
+        if result.code not in ("too_early", "change_pending"):
+            client.cluster.judge.note(f"{change} {name} from {proposal.effective_height}: {result.code}")
+            client.cluster.judge.counts[f"{change} member {result.code}"] += 1
+            return
 
 
 def _forged(content: bytes) -> bytes:
