@@ -163,11 +163,18 @@ def test_a_window_that_has_no_offset_or_no_whole_intervals_is_explained(tmp_path
     assert "--profile-wh" in refusal(2, *common[:5], "--start", "2026-07-01T18:00Z")
 
 
+def test_a_proof_is_of_one_thing():
+    assert "either --transaction or --at" in refusal(2, "proof", "-o", "x")
+    assert "either --transaction or --at" in refusal(2, "proof", "-o", "x", "--transaction", "0" * 64, "--at", 3)
+    assert "either --party or --account" in refusal(2, "balance")
+    assert "either --party or --account" in refusal(2, "balance", "--party", "x", "--account", "issuance")
+
+
 def test_help_lists_every_command():
     text = dr_ledger("--help").stdout
     for command in ("init", "serve", "migrate", "check", "verify", "status", "keys", "issue", "transfer", "show"):
         assert command in text
-    for command in ("request-reduction", "facts", "proof", "refusals"):
+    for command in ("request-reduction", "facts", "proof", "balance", "refusals"):
         assert command in text
 
 
