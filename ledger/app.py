@@ -42,6 +42,9 @@ PEER_ADDRESS = web.AppKey("peer_address", str)
 KEYS_FILE = "channel-keys.json"
 """In a channel's folder: its blocks are sealed."""
 
+PLAIN_FILE = "channel-plain.txt"
+"""In a child channel's folder: it was founded to be read by every server of the order, so there are no keys."""
+
 
 def build(settings: LedgerSettings, founded: Founded) -> web.Application:
     """The application of one replica; it starts with PostgreSQL and ends with it. Starting raises StaleSchema,
@@ -97,7 +100,8 @@ def member_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSettin
 
 
 def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
-    """The channel's order in etcd, sealed where the channel has keys; None for a ledger of one member."""
+    """The channel's order in etcd, sealed where the channel has keys; None for a ledger of one member. Raises
+    GenesisInvalid where a child's keys are missing: its blocks would enter the order in clear, for good."""
     etcd = settings.etcd(founded.genesis.channel, founded.member)
     if etcd is None:
         return None
@@ -109,7 +113,12 @@ def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
         from ledger.channels.keys import ChannelKeys
         from ledger.channels.sealing import SealedOrderer
 
-        orderer = SealedOrderer(orderer, ChannelKeys.load(keys_file, founded.genesis.channel, founded.cosigner_key))
+        return SealedOrderer(orderer, ChannelKeys.load(keys_file, founded.genesis.channel, founded.cosigner_key))
+    if founded.genesis.parent is not None and not (settings.data_dir / PLAIN_FILE).exists():
+        raise GenesisInvalid(
+            f"{keys_file} is not there, and channel {founded.genesis.channel} was not founded in clear: take the file "
+            "from another member"
+        )
     return orderer
 
 

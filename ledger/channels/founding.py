@@ -1,11 +1,11 @@
 """Founding a child channel: its genesis names its own members and, as its parent, the channel money comes from.
 
-    main's folder ── found_child ──▶ channels/<name>/  genesis.json policy.txt members.json [channel-keys.json]
+    main's folder ── found_child ──▶ channels/<name>/  genesis.json policy.txt members.json channel-keys.json
                                           │ to the other members: join_child
                                           └─ opening ──▶ OpenChannel on main, signed by who may
 
-The members use the keys they have: a cosignature names the log it is of. channel-keys.json is there where the channel
-is restricted, which is the rule: without it the blocks enter the order in clear.
+The members use the keys they have: a cosignature names the log it is of. A channel whose blocks may enter the order in
+clear has channel-plain.txt instead of channel-keys.json; with neither of them nobody joins it or orders in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contracts.core.errors import CodecError
 from contracts.core.proofs import cosigner_key
 from contracts.rules import Genesis, ParentChannel
 from ledger import founding
-from ledger.app import KEYS_FILE
+from ledger.app import KEYS_FILE, PLAIN_FILE
 from ledger.channels.keys import ChannelKeys
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
@@ -63,19 +63,21 @@ def found_child(
     if restricted:
         keys = ChannelKeys.create(name, cosigners(agreed), main.cosigner_key)
         keys.save(of_channel.data_dir / KEYS_FILE)
+    else:
+        (of_channel.data_dir / PLAIN_FILE).write_bytes(b"")
     return agreed, policy
 
 
 def join_child(settings: LedgerSettings, folder: Path) -> Founded:
     """Takes what another member founded: genesis, policy, members and channel keys. Raises GenesisInvalid,
-    GenesisExists, ChannelKeyMissing, ChannelKeyInvalid."""
+    GenesisExists, ChannelKeyMissing (also where keys were founded and did not come along), ChannelKeyInvalid."""
     try:
         name = decode((folder / "genesis.json").read_bytes(), Genesis, bytes_max=GENESIS_BYTES_MAX).channel
     except (OSError, CodecError) as error:
         raise GenesisInvalid(f"{folder} is no folder of a channel: {error}") from None
     of_channel, keys_file = settings.of_channel(name), folder / KEYS_FILE
     keys: ChannelKeys | None = None
-    if keys_file.exists():
+    if not (folder / PLAIN_FILE).exists():
         keys = ChannelKeys.load(keys_file, name, PrivateKey.load(of_channel.cosigner_key_file))
         keys.secret(keys.at(1))  # not for this member: said before anything is written
     founded = founding.join(
@@ -83,6 +85,8 @@ def join_child(settings: LedgerSettings, folder: Path) -> Founded:
     )
     if keys is not None:
         keys.save(of_channel.data_dir / KEYS_FILE)
+    else:
+        (of_channel.data_dir / PLAIN_FILE).write_bytes(b"")
     return founded
 
 

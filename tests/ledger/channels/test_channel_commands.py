@@ -13,10 +13,14 @@ from typer.testing import CliRunner
 
 from contracts.channels.registry import ChannelRecord
 from contracts.core.parties import Role
+from ledger.app import KEYS_FILE, orderer_of
 from ledger.channels.keys import ChannelKeys
+from ledger.channels.sealing import SealedOrderer
 from ledger.cli import app
 from ledger.config import LedgerSettings
+from ledger.errors import GenesisInvalid
 from ledger.founding import create_member, load
+from ledger.ordering.etcd.orderer import EtcdOrderer
 from runtime.errors import GridpactError
 from tests.builders import START_MS
 from tests.ledger.channels.hosted import CHILD, enrolment, hosting, until
@@ -70,6 +74,35 @@ def test_a_channel_is_founded_by_one_member_and_joined_by_another(tmp_path: Path
     again = refused("channels", "key", CHILD, "--from-height", 40, *files, "--data-dir", folders[1])
     assert "begins at 40 already" in str(again)
     assert "channels create" in str(refused("channels", "open", "vn-9", "--key", "x.key", "--data-dir", folders[1]))
+
+
+def test_a_restricted_channel_without_its_keys_is_neither_joined_nor_ordered_in(tmp_path: Path) -> None:
+    """Its blocks would enter the order in clear, where all members of main keep them."""
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for number, folder in enumerate(folders, 1):
+        name, peer_url = f"member.example/{number}", f"https://m{number}.example"
+        create_member(LedgerSettings(data_dir=folder), name=name, peer_url=peer_url, origin="ledger.example/main")
+    files = [argument for folder in folders for argument in ("--member-file", folder / "member.json")]
+    run("init", *FOUNDERS, *files, "--origin", "ledger.example/main", "--data-dir", tmp_path / "founders")
+    for folder in folders:
+        run("join", "--from", tmp_path / "founders", "--data-dir", folder)
+    made = Path(run("channels", "create", CHILD, *FOUNDERS, *files, "--data-dir", folders[0])["folder"])
+    plain = Path(run("channels", "create", "open", *FOUNDERS, *files, "--plain", "--data-dir", folders[0])["folder"])
+    run("channels", "join", "--from", plain, "--data-dir", folders[1])
+    keys = (made / KEYS_FILE).read_bytes()
+    (made / KEYS_FILE).unlink()
+    assert "take the file from another member" in str(
+        refused("channels", "join", "--from", made, "--data-dir", folders[1])
+    )
+    settings = [LedgerSettings(data_dir=folder, etcd_endpoints="http://127.0.0.1:1") for folder in folders]
+    of_child = settings[0].of_channel(CHILD)
+    with pytest.raises(GenesisInvalid, match="was not founded in clear"):
+        orderer_of(of_child, load(of_child))
+    (made / KEYS_FILE).write_bytes(keys)
+    assert isinstance(orderer_of(of_child, load(of_child)), SealedOrderer)
+    for each in settings:
+        of_open = each.of_channel("open")
+        assert isinstance(orderer_of(of_open, load(of_open)), EtcdOrderer)
 
 
 async def test_a_channel_is_registered_listed_and_a_part_of_it_disclosed(
