@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from contracts.consortium import MemberRecord
+from contracts.consortium.membership import FormerMemberRecord
+from contracts.core.codec import read
 from ledger.audit.differences import LedgerDiffers
 from ledger.founding import Founded
 from ledger.store import tables
 from ledger.store.history import History
 from ledger.verify import VerificationError
-from ledger.verify.note import Checkpoint
+from ledger.verify.note import Checkpoint, VerifierKey
 from ledger.verify.policy import NO_QUORUM, Policy, parse_policy, verify_checkpoint
 
 
 class Finality:
     """The stored final checkpoint, held against each size the log went through. How many had to sign it is a matter of
-    the members at its height and not judged again; every line by a key of the policy must verify."""
+    the members at its height and not judged again; every line by a key of theirs, or of the founders, must verify."""
 
     def __init__(self, height: int, final: Checkpoint | None) -> None:
         self._height = height
@@ -27,10 +32,9 @@ class Finality:
         if not rows:
             return cls(0, None)
         (row,) = rows
-        policy = parse_policy(founded.policy)
         try:
-            note = verify_checkpoint(row["note"], Policy(policy.logs, policy.witnesses, (), NO_QUORUM)).checkpoint
-        except VerificationError as error:
+            note = verify_checkpoint(row["note"], await _everybody(history, founded)).checkpoint
+        except (VerificationError, msgspec.MsgspecError) as error:
             raise LedgerDiffers(row["height"], f"table finality: {error}") from error
         if (note.origin, note.size) != (founded.genesis.origin, row["size"]):
             raise LedgerDiffers(row["height"], "table finality: the checkpoint is of another log or size")
@@ -53,3 +57,15 @@ class Finality:
         """Raises LedgerDiffers for a size the log never had."""
         if not self._passed:
             raise LedgerDiffers(self._height, f"table finality: no block ends at {self.size} leaves")
+
+
+async def _everybody(history: History, founded: Founded) -> Policy:
+    """The keys of the founders, and of those who became members later: any of them signs as the log, too."""
+    policy = parse_policy(founded.policy)
+    logs, witnesses = {key.encode(): key for key in policy.logs}, {key.encode(): key for _, key in policy.witnesses}
+    records = tables.records.c
+    for row in await history.rows(tables.records, records.kind.in_((MemberRecord.KIND, FormerMemberRecord.KIND))):
+        member = read(row["body"], MemberRecord if row["kind"] == MemberRecord.KIND else FormerMemberRecord)
+        log, cosigner = VerifierKey.parse(member.log_vkey), VerifierKey.parse(member.cosigner_vkey)
+        logs[log.encode()], witnesses[cosigner.encode()] = log, cosigner
+    return Policy(tuple(logs.values()), tuple(witnesses.items()), (), NO_QUORUM)

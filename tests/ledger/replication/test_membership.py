@@ -6,9 +6,14 @@ import pytest
 
 from contracts.core import commands as c
 from contracts.core.codec import digest
+from ledger import genesis
+from ledger.audit import audit
 from ledger.cluster.proposal import Proposal
 from ledger.config import LedgerSettings
 from ledger.founding import create_member, join, read_member
+from ledger.genesis import own_policy
+from ledger.log.checkpoint import render_note
+from ledger.store.store import FinalRow
 from ledger.verify import parse_policy, verify_checkpoint
 from tests.ledger.replicas import an_issue, sealed, transfers
 from tests.ledger.replication.consortium import ORIGIN, Consortium, Member, a_consortium, name_of, until
@@ -64,10 +69,24 @@ async def test_a_fourth_member_joins_and_a_first_leaves_while_the_ledger_runs(ur
         await until(lambda: leaving.replica.status()["state"] == "retired")
         (paid,) = await fourth.submit(*transfers(1, first=400))
         await until(lambda: all(each.replica.attested(paid.index or 0) == 3 for each in staying))
+        await until(lambda: fourth.replica.attested(fourth.replica.head.size - 1) == 3)
+        await fourth.replica._store.save_final(_made_final_by_few_founders(fourth, staying[0]))
+        assert (await audit(fourth.engine, fourth.founded)).height == fourth.replica.height
+        kept = (await genesis.load(fourth.replica._store, fourth.founded)).final
+        assert kept is not None, "no restart takes finality back"
         await fourth.stop()
         await fourth.start()
         await fourth.serving()
         assert fourth.replica.status()["members"] == sorted(each.name for each in staying)
+
+
+def _made_final_by_few_founders(new: Member, founder: Member) -> FinalRow:
+    """A quorum of the present members, with the log's signature by one that the founders never named."""
+    head = new.replica.head
+    tree = new.replica._attestations._trees[head.size]
+    log_line = tree.log_lines[own_policy(new.founded).logs[0].key_id]
+    note = render_note(tree.text, [log_line, tree.lines[new.name], tree.lines[founder.name]])
+    return FinalRow(head.size, head.height, note)
 
 
 def _fourth(members: Consortium, url: str, folder) -> Member:
