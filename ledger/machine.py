@@ -26,7 +26,7 @@ from contracts.core.errors import CodecError
 from contracts.core.facts import Fact, parties, subject
 from contracts.core.parties import Party, PartyStatus
 from contracts.core.state import Records, Writes
-from contracts.demand_response.ahead import rounds
+from contracts.demand_response.ahead import READING_AHEAD, rounds
 from contracts.rules import Outcome, Tick
 from ledger.log import merkle
 from ledger.log.entry import block_entry, tree_root
@@ -199,7 +199,6 @@ class Machine:
         header = block.header
         state = BlockState(self.cache, source)
         self._load(state, transactions)
-        self.verdicts.ahead(self.signatures(transactions))
         senders = [(parsed.header.sender, parsed.header.nonce) for parsed in transactions]
         taken = source.taken([parsed.id for parsed in transactions], senders) if transactions else _NONE_TAKEN
         run = _Run(block, state, taken, self.head.size)
@@ -270,7 +269,8 @@ class Machine:
     def _load(self, state: BlockState, transactions: Sequence[Parsed]) -> None:
         """Most of what the block will read, in few queries; the contracts ask for the rest one by one."""
         state.load(dict.fromkeys([key for parsed in transactions for key in parsed.touched()]))
-        waiting = [rounds(parsed.command, state.find) for parsed in transactions if parsed.command is not None]
+        commands = [parsed.command for parsed in transactions if parsed.command is not None]
+        waiting = [rounds(command, state.find) for command in commands if isinstance(command, READING_AHEAD)]
         while waiting:
             asked = [(each, keys) for each in waiting if (keys := next(each, None)) is not None]
             state.load(dict.fromkeys([key for _, keys in asked for key in keys]))
@@ -393,8 +393,7 @@ def _salted(salt: bytes, facts: Sequence[FactRow]) -> list[bytes]:
 def _take(run: _Run, outcome: Outcome, entry: bytes, result: bytes, facts: tuple[FactRow, ...]) -> None:
     if len(entry) > MAX_ENTRY_BYTES:
         raise BlockRefused(f"an entry of {len(entry)} bytes")
-    for at in outcome.writes:
-        run.written_by[at] = run.log_index
+    run.written_by.update(dict.fromkeys(outcome.writes, run.log_index))
     run.entries.append(entry)
     run.receipts.append(result)
     run.facts += facts

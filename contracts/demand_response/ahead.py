@@ -5,7 +5,7 @@ once. Leaving one out, or asking for one too many, costs a query and changes no 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from contracts.core.commands import AcceptReduction, Command, DRCompletion, RejectReduction, SettleDR, measurement_key
 from contracts.core.state import R
@@ -21,6 +21,8 @@ from contracts.demand_response.contract import (
 from contracts.tokens import contract_account, need_account, party_account
 
 Keys = Sequence[tuple[str, str]]
+READING_AHEAD: Final = (AcceptReduction, RejectReduction, SettleDR, DRCompletion)
+"""The commands that have rounds."""
 
 
 class Find(Protocol):

@@ -42,6 +42,7 @@ class BlockState:
         self.records: Records = {}
         self._cache = cache
         self._source = source
+        self._kinds: dict[str, None] = {}
         self._scanned: dict[str, Rows] = {}
         self._absent: dict[Key, None] = {}
 
@@ -51,7 +52,7 @@ class BlockState:
 
     def wrote(self, kind: str) -> bool:
         """Did the block write a record of this kind?"""
-        return any(at[0] == kind for at in self.writes)
+        return kind in self._kinds
 
     def get(self, kind: str, key: str) -> bytes | None:
         at = (kind, key)
@@ -93,8 +94,10 @@ class BlockState:
             self.leaves[at] = (hashed, value)
             if body is None:
                 self.records.pop(at, None)
-            if at[0] in self._scanned:
-                self._scanned[at[0]].put(at[1], body)
+            kind = at[0]
+            self._kinds[kind] = None
+            if kind in self._scanned:
+                self._scanned[kind].put(at[1], body)
         self.writes.update(writes)
         self.records.update(records)
         leaves.sort()

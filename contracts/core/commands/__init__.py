@@ -142,6 +142,10 @@ def touched(sender: str, command: Command) -> tuple[tuple[str, str], ...]:
     """(kind, key) of records this command reads for certain."""
     keys = [("party", sender)]
     match command:
+        case RecordMeasurements(device=device, start_ms=start_ms, interval_s=interval_s, energy_wh=energy_wh):
+            ends_ms = start_ms + interval_s * 1000 * len(energy_wh)
+            starts = range(start_ms, ends_ms, interval_s * 1000)
+            keys += [("measurement", measurement_key(device, each)) for each in starts]
         case EnrolParty(enrolment=enrolment):
             keys += [("party", enrolment.party), ("party_key", enrolment.key), ("account", f"party/{enrolment.party}")]
         case RevokeParty(party=party):
@@ -163,12 +167,6 @@ def touched(sender: str, command: Command) -> tuple[tuple[str, str], ...]:
                 keys += [("contract", parent), ("account", f"contract/{parent}")]
         case AcceptReduction() | RejectReduction() | SettleDR() | DRCompletion():
             keys += [("contract", command.contract_id)]
-        case RecordMeasurements():
-            step = command.interval_s * 1000
-            keys += [
-                ("measurement", measurement_key(command.device, command.start_ms + n * step))
-                for n in range(len(command.energy_wh))
-            ]
         case OpenChannel(channel=channel) | AnchorCheckpoint(channel=channel) | BridgeRelease(channel=channel):
             keys += [("channel", channel), ("founding", "ledger")]
         case BridgeLock(channel=channel):
