@@ -281,6 +281,7 @@ class Replica(Serving, ReplicaReception):
         tip = await self._orderer.tip()
         if tip < self.head.height:
             await self._orderer.start(self.head.height)  # says why an order that ends below us is not ours
+        await self._following.require_own_order()
         self._progress.aim(tip)
         self._progress.wake()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
+from contextlib import aclosing, suppress
 from typing import Final
 
 from contracts.consortium import Roster
@@ -100,6 +101,26 @@ class Following:
         self._progress.publish(loaded.head)
         self._renamed(loaded.roster, loaded.named)
         return loaded
+
+    async def require_own_order(self) -> None:
+        """The block of our height is the one executed here, where the order still keeps it (fault rule 13): who went on
+        from another one would stop all others by its first proposal. Raises OrderingUnavailable, OrderTampered."""
+        head = self._progress.head
+        try:
+            rows = await self._store.ordered(head.height, 1, head.size)
+        except StoreUnavailable as error:
+            raise OrderingUnavailable(str(error)) from error
+        if not rows:
+            return  # nothing but the genesis is here
+        with suppress(OrderTrimmed):
+            async with aclosing(self._orderer.watch(head.height)) as kept:  # type: ignore[type-var]  # a generator
+                ordered = await anext(aiter(kept))
+            if (ordered.revision, _header(ordered)) != (rows[0].order_revision, rows[0].header):
+                raise OrderingUnavailable(
+                    f"block {head.height} of the order is another one than this replica executed{_proposer(ordered)}: "
+                    "it is not the order of this ledger. Correct the endpoints, or where etcd was lost for good, found "
+                    "the order anew after the block that a majority attests"
+                )
 
     async def run(self) -> None:
         """For ever. Raises Diverged, OrderTampered."""
@@ -216,6 +237,14 @@ class Following:
             self._progress.unavailable = None
             await self._committed(loaded.head, loaded.checkpoint)
             return
+
+
+def _header(ordered: Ordered) -> bytes:
+    """As it was signed, empty where these are no block's bytes."""
+    try:
+        return parse_block(ordered.data).header_bytes
+    except BlockInvalid:
+        return b""
 
 
 def _proposer(ordered: Ordered) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import CatchingUp
+from ledger.errors import CatchingUp, OrderingUnavailable
 from ledger.ordering.block import make_block, parse_block, render_block
+from ledger.ordering.etcd.client import EtcdClient, delete, put
+from ledger.ordering.etcd.window import Keys
 from tests.ledger.replicas import an_issue, transfers
 from tests.ledger.replication.consortium import Consortium, Member, a_consortium, until
 
@@ -131,6 +133,38 @@ async def test_blocks_that_a_member_made_up_are_not_committed(three, twist):
         assert lying.asked >= 1, "the liar was asked first"
         assert members[3].replica.height >= height
         assert members[3].replica.head.root == members[2].replica.head.root
+
+
+async def test_an_order_with_another_block_of_its_height_is_not_taken_for_its_own(three):
+    """As after etcd was set up anew from an old copy and went on without this member: its first proposal would not fit
+    and stop all others."""
+    async with three() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        height = await members.agreed()
+        founded, header = members[1].founded, parse_block(await _kept(members[1], height)).header
+        for each in members.running:
+            await each.stop()
+        other = make_block(
+            channel=header.channel, height=height, previous=bytes.fromhex(header.previous), time_ms=header.time_ms,
+            proposer=founded.member, contents=(), sign=founded.cosigner_key.sign,
+        )  # fmt: skip
+        client, key = EtcdClient(members[1].etcd_of("nobody")), Keys.of(members[1].etcd_of("nobody")).block(height)
+        await client.txn([], [delete(key)])
+        await client.txn([], [put(key, render_block(other))])
+        await client.close()
+        await members[1].start()
+        await until(lambda: members[1].replica.status()["state"] == "waiting")
+        with pytest.raises(OrderingUnavailable, match=f"block {height} of the order is another one"):
+            await members[1].replica.check_orderer()
+        with pytest.raises(OrderingUnavailable):
+            await members[1].submit(*transfers(1))
+        assert members[1].orderer.proposer is None
+
+
+async def _kept(member: Member, height: int) -> bytes:
+    (given,) = await member.replica.give_blocks(height, 1, member.replica.head.size)
+    return bytes(given.data)
 
 
 async def test_a_member_says_so_while_it_catches_up_and_takes_nothing(three):
