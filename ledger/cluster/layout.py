@@ -32,6 +32,7 @@ CHANNEL = "main"
 ORIGIN = "gridpact.local/main"
 DEFAULT_PORT = 8440
 LOOPBACK = "127.0.0.1"
+RUN_DIR = "run"
 MEMBERS_MAX = 9
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -115,7 +116,7 @@ class Layout:
 
     @property
     def run_dir(self) -> Path:
-        return self.folder / "run"
+        return self.folder / RUN_DIR
 
     @property
     def founding_mark(self) -> Path:

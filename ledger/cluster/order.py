@@ -47,8 +47,8 @@ async def found_order(layout: Layout) -> None:
     """A new etcd cluster with its users. Raises EtcdMissing, EtcdFailed."""
     program = await asyncio.to_thread(find_etcd)
     cluster = EtcdServers(servers(layout), token=layout.token, program=program)
-    await cluster.start()
     try:
+        await cluster.start()
         connection = Connection(settings_of(layout, endpoints=layout.members))
         try:
             admin = EtcdAdmin(connection)

@@ -58,11 +58,14 @@ async def prepare(layout: Layout, founders: Founders, *, created_ms: int, days: 
         member.folder.mkdir(parents=True, exist_ok=True)
         write_settings(layout, member)
     _found(layout, founders.enrolments(layout.keys_dir), created_ms)
-    async with asyncio.TaskGroup() as tasks:
-        if layout.orderer == "etcd":
-            tasks.create_task(found_order(layout))
-        for member in layout.members:
-            tasks.create_task(migrate(member))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            if layout.orderer == "etcd":
+                tasks.create_task(found_order(layout))
+            for member in layout.members:
+                tasks.create_task(migrate(member))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     layout.write()
     layout.founding_mark.unlink()
 

@@ -126,9 +126,12 @@ class Supervised:
 
 @contextlib.contextmanager
 def held(lock: Path) -> Iterator[None]:
-    """Holds a lock as the calling process. Raises ClusterError if another one does."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Holds a lock as the calling process. Raises ClusterError if another one does, or if it cannot be made."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ClusterError(f"{lock} cannot be made ({error}): choose another folder with --data-dir") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,14 +13,17 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ledger.cluster import order
 from ledger.cluster.binaries import find_etcd
-from ledger.cluster.layout import ClusterError, Layout, Member
+from ledger.cluster.layout import RUN_DIR, ClusterError, Layout, Member
 from ledger.cluster.processes import Supervised, end, held, living
+from runtime.errors import DataFolderLocked
 from runtime.logs import get_logger
+from runtime.postgres import EmbeddedPostgres
 from runtime.tls import Certificate, client_context
 
 UP_LOCK = "up.lock"
@@ -32,22 +35,25 @@ _log = get_logger("ledger.cluster")
 
 
 async def up(layout: Layout, *, announce: Callable[[], None]) -> None:
-    """Runs the consortium until SIGTERM or SIGINT; `announce` is called once every member is ready.
+    """Runs the consortium until SIGTERM or SIGINT; `announce` is called once every member is ready. To be called by
+    who has it `alone`. Raises ClusterError if a member is not ready in time (with the end of its log)."""
+    stop = _stop_signal()
+    async with _running(layout, stop) as started:
+        if started is not None:
+            announce()
+            await _follow(layout, started, stop)
 
-    Raises ClusterError if it is up already, or if a member is not ready in time (with the end of its log)."""
-    with held(layout.run_dir / UP_LOCK):
-        stop = _stop_signal()
-        async with _running(layout, stop) as started:
-            if started is not None:
-                announce()
-                await _follow(layout, started, stop)
+
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """For as long as the block lasts nobody else founds or runs the consortium in the folder. Raises ClusterError if
+    somebody does."""
+    return held(folder / RUN_DIR / UP_LOCK)
 
 
 def down(layout: Layout) -> list[str]:
     """Ends what runs of the consortium, whoever started it; returns the names of what was ended."""
-    if end(layout.run_dir / UP_LOCK, timeout_s=60.0):
-        return ["cluster up", *_end_left(layout)]
-    return _end_left(layout)
+    ended = ["cluster up"] if end(layout.run_dir / UP_LOCK, timeout_s=60.0) else []
+    return [*ended, *_end_left(layout), *asyncio.run(_end_postgres(layout))]
 
 
 def states(layout: Layout) -> list[dict[str, Any]]:
@@ -90,6 +96,7 @@ async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[list[Su
     finally:
         for process in reversed(started):
             await process.stop()
+        await _end_postgres(layout)
 
 
 async def _follow(layout: Layout, started: list[Supervised], stop: asyncio.Event) -> None:
@@ -200,6 +207,16 @@ def _end_left(layout: Layout) -> list[str]:
     names = [f"replica-{member.label}" for member in layout.members]
     names += [f"etcd-{member.label}" for member in layout.members]
     return [name for name in names if end(layout.run_dir / f"{name}.lock")]
+
+
+async def _end_postgres(layout: Layout) -> list[str]:
+    """Ends servers that replicas left behind which were killed and not started again."""
+    found = []
+    for member in layout.members:
+        with contextlib.suppress(DataFolderLocked):
+            if await EmbeddedPostgres(member.ledger_dir / "postgres").end_left():
+                found.append(f"postgres-{member.label}")
+    return found
 
 
 def _stop_signal() -> asyncio.Event:

@@ -108,6 +108,16 @@ class EmbeddedPostgres:
             self._lock.close()
             self._lock = None
 
+    async def end_left(self) -> bool:
+        """End the server of an owner that died, if it still runs. Raises DataFolderLocked while it has an owner."""
+        if not (self.data_dir / "folder").exists():
+            return False
+        with layout.take_lock(self.data_dir, briefly=True):
+            pgdata = self._folder() / "pgdata"
+            left = _postmaster(pgdata) is not None
+            await self._stop_orphan(pgdata, layout.socket_folder(self.data_dir, self._socket_base))
+        return left
+
     async def supervise(self) -> None:
         """Start the server again whenever it dies; runs until cancelled, and tries on while it cannot be started."""
         while True:

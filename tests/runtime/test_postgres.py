@@ -199,6 +199,16 @@ async def test_a_new_owner_takes_over_what_a_killed_one_left(tmp_path, number):
         assert query(again, "SELECT value FROM kept") == [(42,)]
 
 
+async def test_what_a_killed_owner_left_can_be_ended_without_a_new_owner(tmp_path, server):
+    assert not await EmbeddedPostgres(tmp_path / "nothing").end_left()
+    with pytest.raises(DataFolderLocked):
+        await EmbeddedPostgres(server.data_dir).end_left()
+    orphan = server.pid
+    server._lock.close()  # as the death of the owner does
+    assert await EmbeddedPostgres(server.data_dir).end_left()
+    assert not is_running(orphan)
+
+
 async def test_a_bystander_with_the_number_of_a_dead_server_is_left_alone_and_does_not_hinder_the_start(tmp_path):
     server = EmbeddedPostgres(tmp_path / "postgres")
     await server.start()

@@ -71,18 +71,25 @@ def up(
     texts = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor}
     founders = Founders({role: [read_public(text) for text in given or ()] for role, given in texts.items()})
 
+    def known() -> Layout | None:
+        if not (data_dir / "cluster.json").exists():
+            return None
+        layout = Layout.read(data_dir)
+        if members is not None and members != len(layout.members):
+            raise UsageError(
+                f"{data_dir} holds a consortium of {len(layout.members)}: its number changes by "
+                "`dr-ledger members add` and `remove`; leave out --members to continue it"
+            )
+        return layout
+
     async def work() -> None:
-        if (data_dir / "cluster.json").exists():
-            layout = Layout.read(data_dir)
-            if members is not None and members != len(layout.members):
-                raise UsageError(
-                    f"{data_dir} holds a consortium of {len(layout.members)}: its number changes by "
-                    "`dr-ledger members add` and `remove`; leave out --members to continue it"
-                )
-        else:
-            layout = Layout.plan(data_dir, names, tls=tls, api_tls=api_tls, port=port)
-            await prepare(layout, founders, created_ms=clock_from_file(clock_file).now_ms())
-        await running.up(layout, announce=lambda: _announce(layout))
+        known()
+        with running.alone(data_dir):  # founding too: a second founder would remove what the first is making
+            layout = known()
+            if layout is None:
+                layout = Layout.plan(data_dir, names, tls=tls, api_tls=api_tls, port=port)
+                await prepare(layout, founders, created_ms=clock_from_file(clock_file).now_ms())
+            await running.up(layout, announce=lambda: _announce(layout))
 
     service.run(work())
 

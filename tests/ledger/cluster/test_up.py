@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -160,3 +161,25 @@ def test_members_outlive_the_program_that_started_them_until_somebody_ends_them(
     assert up.issue("auditor")["height"] == height + 1
     assert up.end(signal.SIGTERM) == 0
     assert not any(each["replica_pid"] or each["etcd_pid"] for each in up.states().values())
+
+
+def _postmaster(member: dict[str, Any]) -> int:
+    return int((Path(member["data_dir"]) / "postgres" / "pgdata" / "postmaster.pid").read_text().split()[0])
+
+
+def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_path: Path):
+    """Two `cluster up` in one moment; then replicas are killed so late that nobody starts them again."""
+    first = Up(tmp_path / "consortium")
+    starting = threading.Thread(target=first.start)
+    starting.start()
+    soon(lambda: (first.folder / "founding").exists(), 60)
+    assert "already up" in refusal(7, "cluster", "up", "--data-dir", first.folder)
+    starting.join()
+    replicas = [each["replica_pid"] for each in first.states().values()]
+    servers = [_postmaster(each) for each in first.page["members"]]
+    os.kill(int((first.folder / "run" / "up.lock").read_text()), signal.SIGSTOP)
+    for pid in replicas:
+        os.kill(pid, signal.SIGKILL)
+    os.kill(int((first.folder / "run" / "up.lock").read_text()), signal.SIGCONT)
+    assert first.end(signal.SIGTERM) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
