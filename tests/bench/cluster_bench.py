@@ -31,7 +31,8 @@ from tests.ledger.log.lived import lived
 
 _ABREAST = 12
 _BATCH = 64
-_WARM_TRANSACTIONS = 4_000
+_WARM_TRANSACTIONS = 6_000
+_ACCOUNTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Plan:
 
 QUICK = Plan(6.0, None, 0.0, (), (), (10_000,))
 USUAL = Plan(15.0, None, 6.0, (1,), (10_000, 100_000), (10_000, 100_000, 1_000_000))
-FULL = Plan(30.0, None, 8.0, (1, 5), (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000))
+FULL = Plan(30.0, None, 8.0, (1, 5), (1_000, 10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000))
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ async def bare_limits(folder: Path, seconds: float) -> dict[str, float]:
 async def three(folder: Path, plan: Plan) -> dict[str, Any]:
     """Three members: the highest rate, the steady one, a late replica, kills, and nothing to do."""
     seconds = plan.seconds
-    async with Consortium.running(folder / "three", 3, accounts=1_000, batch=_BATCH) as consortium:
+    async with Consortium.running(folder / "three", 3, accounts=_ACCOUNTS, batch=_BATCH) as consortium:
         idle_before = await idle(consortium, min(5.0, seconds))
         report.say(f"three members, idle at {idle_before['idle_cpu_percent']} % of a core")
         warm = await warmed(consortium)
@@ -121,7 +122,7 @@ async def three(folder: Path, plan: Plan) -> dict[str, Any]:
     }
 
 
-async def alone(folder: Path, plan: Plan, *, members: int = 1, accounts: int = 1_000) -> dict[str, Any]:
+async def alone(folder: Path, plan: Plan, *, members: int = 1, accounts: int = _ACCOUNTS) -> dict[str, Any]:
     """A consortium of its own for one row of growth."""
     async with Consortium.running(folder, members, accounts=accounts, batch=_BATCH) as consortium:
         warm = await warmed(consortium)

@@ -80,7 +80,7 @@ class Sender:
             for place in places:
                 if time.monotonic() - happened.started_s > seconds:
                     return
-                await self._send(place, time.monotonic())
+                await self._send(place, None)
 
         await asyncio.gather(*(one_after_the_other() for _ in range(abreast)))
 
@@ -98,10 +98,12 @@ class Sender:
             due_s += request.transactions / rate
         await asyncio.gather(*under_way)
 
-    async def _send(self, place: int, due_s: float) -> None:
+    async def _send(self, place: int, due_s: float | None) -> None:
+        """due_s None: latency counts from when it can be sent."""
         request, happened = self.requests[place], self.happened
         for earlier in request.after:
             await self._done[earlier].wait()
+        due_s = time.monotonic() if due_s is None else due_s
         self._clock.move(request.clock_ms)
         to, give_up_s = place % len(self._addresses), time.monotonic() + _GIVE_UP_S
         while True:

@@ -7,10 +7,10 @@ answered before it is sent; they lie hundreds of transactions apart, which leave
 from __future__ import annotations
 
 import pickle
+import re
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Final
 from tests.bench.traffic import HOUR_MS, Stage, Traffic
 
 _EVENT_TRANSACTIONS: Final = 481
+_READINGS: Final = re.compile(rb'energy_wh\\*":\[([0-9,]+)\]')
 _LATER_MS: Final = {"contract": HOUR_MS, "accept": 2 * HOUR_MS, "settle": 2 * HOUR_MS // 3}
 """So much later than they may a stage is sent, so that the one before it has long been executed."""
 
@@ -101,7 +102,7 @@ class Supply:
             clock_ms=max(map(_sent_ms, held)),
             after=tuple(sorted(after)),
             transactions=len(contents),
-            values=sum(map(partial(_values, self._traffic.batch), held)),
+            values=sum(map(_values, contents)),
             body=b'{"transactions":[' + b",".join(contents) + b"]}",
         )
 
@@ -110,6 +111,7 @@ def _sent_ms(stage: Stage) -> int:
     return stage.due_ms + _LATER_MS.get(stage.name, 0)
 
 
-def _values(readings: int, stage: Stage) -> int:
-    each = readings if stage.name in ("window", "event") else 0
-    return each * sum(b'"command":"RecordMeasurements"' in content for content in stage.transactions)
+def _values(content: bytes) -> int:
+    """Measurement values in a transaction."""
+    found = _READINGS.search(content)
+    return found[1].count(b",") + 1 if found else 0

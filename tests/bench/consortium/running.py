@@ -27,6 +27,8 @@ from tests.bench.consortium.preparing import Supply
 from tests.bench.traffic import AGGREGATOR, UTILITY, Traffic
 
 EPOCH_MS: Final = 1_772_323_200_000
+_GROUPS: Final = 74
+"""Virtual nodes that act: the stages of an event lie 2,000 transactions apart, more than are ever under way."""
 _LOOK_S: Final = 0.02
 _PATIENCE_S: Final = 60.0
 
@@ -98,7 +100,7 @@ class Consortium:
     @contextlib.asynccontextmanager
     async def running(cls, folder: Path, members: int, *, accounts: int, batch: int) -> AsyncIterator[Self]:
         """Founded in an empty folder, started and ready. batch: transactions of a request, at least."""
-        traffic = Traffic(accounts=accounts, epoch_ms=EPOCH_MS, groups=37)
+        traffic = Traffic(accounts=accounts, epoch_ms=EPOCH_MS, groups=_GROUPS)
         names = [f"member.bench/{place + 1}" for place in range(members)]
         layout = Layout.plan(folder / "cluster", names, port=0)
         founders = preparation.Founders({Role.UTILITY: [UTILITY.public], Role.AGGREGATOR: [AGGREGATOR.public]})
