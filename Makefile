@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-delta test lint fix bench-ledger bench-faults clean
+.PHONY: help demo demo-delta test lint fix bench bench-ledger bench-faults clean
 export PYTHON
 
 VENV := .venv
@@ -39,6 +39,8 @@ fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
 	$(RUN)python -m tests.reference --write
+
+bench: bench-ledger bench-faults ## every measurement; each writes var/bench/<name>.json
 
 bench-ledger: $(DEV) ## measure a consortium of three: transactions a second, latency, CPU, kills (ARGS="--quick")
 	$(RUN)python -m tests.bench.cluster_bench $(ARGS)

@@ -80,37 +80,13 @@ def lived() -> Lived:
     tree.apply(plan)
     entries = [_signed(by, receipt) for by in ("ed25519", "p256", "named")]
     tick_receipt = entry.receipt("ok", due, PREVIOUS, sha256(b"due").digest())
-    entries.append(
-        canonical.encode(
-            {
-                "kind": "tick",
-                "channel": "main",
-                "height": 2,
-                "time_ms": TIME_S * 1000,
-                "receipt": canonical.decode(tick_receipt),
-            }
-        )
-    )
+    entries.append(_tick(tick_receipt))
     entries += [_signed("ed25519", entry.receipt("late", [], SALT, bytes([n]) * 32)) for n in range(16)]
     stranger = canonical.decode_object(entries[4])
     stranger["header"]["channel"] = "vn-1"
     entries[4] = canonical.encode(stranger)
     entries[5] = _signed("ed25519", anchor_receipt)
-    entries.append(
-        entry.block_entry(
-            channel="main",
-            height=2,
-            previous=PREVIOUS,
-            time_ms=TIME_S * 1000,
-            tx_count=19,
-            first_index=0,
-            state_root=tree.root,
-            receipts_root=entry.tree_root([tick_receipt, receipt]),
-            contracts_root=sha256(b"contracts").digest(),
-            validator_set=sha256(b"members").hexdigest(),
-            order_revision=7,
-        )
-    )
+    entries.append(_block(tree.root, entry.tree_root([tick_receipt, receipt])))
     files = _notes(entries)
     openings = {
         "payment": proof.write_opening(
@@ -144,6 +120,27 @@ def lived() -> Lived:
             anchor_proof=files[f"proof.{index}"], anchor_opening=opening, origin=ANCHORED["origin"], items=items
         )
     return Lived(entries, files | {f"opening.{name}": data for name, data in openings.items()})
+
+
+def _tick(receipt: bytes) -> bytes:
+    place = {"kind": "tick", "channel": "main", "height": 2, "time_ms": TIME_S * 1000}
+    return canonical.encode(place | {"receipt": canonical.decode(receipt)})
+
+
+def _block(state_root: bytes, receipts_root: bytes) -> bytes:
+    return entry.block_entry(
+        channel="main",
+        height=2,
+        previous=PREVIOUS,
+        time_ms=TIME_S * 1000,
+        tx_count=19,
+        first_index=0,
+        state_root=state_root,
+        receipts_root=receipts_root,
+        contracts_root=sha256(b"contracts").digest(),
+        validator_set=sha256(b"members").hexdigest(),
+        order_revision=7,
+    )
 
 
 def _notes(entries: list[bytes]) -> dict[str, bytes]:
