@@ -304,6 +304,7 @@ class Replica(Serving, ReplicaReception):
             return
         self._policy = policy_of(named.members)
         self._attestations.use(parse_policy(self._policy))
+        self._alarms.use(self._attestations.policy)
         addresses = {each.name: each.peer_url for each in named.members if each.name != own}
         self.peers.use(addresses)
         for visit in self._exchange.use(addresses):

@@ -68,10 +68,15 @@ class Alarms:
         self._peers = peers
         self._halt = halt
         self._keep = keep
-        self._notes = SignedNotes(origin, [*policy.logs, *(key for _, key in policy.witnesses)])
+        self._notes = SignedNotes(origin, ())
+        self.use(policy)
         self._open: deque[Contradiction] = deque(maxlen=KEPT)
         self._rung = asyncio.Event()
         self.raised: deque[Alarm] = deque(maxlen=KEPT)
+
+    def use(self, policy: Policy) -> None:
+        """These are the members from now on: evidence is kept against their keys, too."""
+        self._notes.learn([*policy.logs, *(key for _, key in policy.witnesses)])
 
     def contradicted(self, found: Contradiction) -> None:
         """For ledger.replication.attestation: at once what cannot wait, the rest by `run`."""

@@ -74,8 +74,15 @@ class SignedNotes:
 
     def __init__(self, origin: str, keys: Iterable[VerifierKey]) -> None:
         self._origin = origin
-        self._keys = {(key.name, key.key_id): key for key in keys}
-        self._seen: dict[tuple[str, bytes], _Seen] = {at: _Seen() for at in self._keys}
+        self._keys: dict[tuple[str, bytes], VerifierKey] = {}
+        self._seen: dict[tuple[str, bytes], _Seen] = {}
+        self.learn(keys)
+
+    def learn(self, keys: Iterable[VerifierKey]) -> None:
+        """Watch these keys too: of members that joined. Those of members that left are watched on."""
+        for key in keys:
+            self._keys[key.name, key.key_id] = key
+            self._seen.setdefault((key.name, key.key_id), _Seen())
 
     def observe(self, note: bytes, *, ours: bool) -> Observed:
         """Take a note; `ours` says whether its root is the own log's at that size. Every line of a known key is

@@ -74,6 +74,8 @@ async def test_a_fourth_member_joins_and_a_first_leaves_while_the_ledger_runs(ur
         assert (await audit(fourth.engine, fourth.founded)).height == fourth.replica.height
         kept = (await genesis.load(fourth.replica._store, fourth.founded)).final
         assert kept is not None, "no restart takes finality back"
+        for each in staying:
+            assert any(name == fourth.name for name, _ in each.replica._alarms._notes._keys), "watched"
         await fourth.stop()
         await fourth.start()
         await fourth.serving()

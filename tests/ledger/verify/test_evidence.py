@@ -203,6 +203,13 @@ class TestSignedNotes:
         found = watch.observe(Tree(5).note(20, MEMBERS[2]), ours=False)
         assert (found.evidence, found.pairs) == ((), ())
 
+    def test_a_member_that_joined_later_is_watched_as_the_founders_are(self) -> None:
+        watch = SignedNotes(ORIGIN, [key for m in MEMBERS[:1] for key in (m.log_key, m.cosigner_key)])
+        watch.learn([LIAR.log_key, LIAR.cosigner_key])
+        watch.observe(OURS.note(20), ours=True)
+        watch.learn([LIAR.log_key, LIAR.cosigner_key])  # told again, it forgets nothing
+        assert watch.observe(Tree(5).note(20), ours=False).evidence
+
     def test_a_forged_line_and_a_stranger_accuse_nobody(self) -> None:
         watch = self.watch()
         watch.observe(OURS.note(20), ours=True)
