@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from contracts import rules
-from contracts.consortium import Roster, roster
-from contracts.core.codec import digest, encode
+from contracts.consortium import MemberRecord, Roster, roster
+from contracts.core.codec import digest, encode, read
 from ledger.errors import Diverged, GenesisInvalid
 from ledger.founding import Founded, contracts_root, policy_of
 from ledger.founding.keys import verifier_keys
@@ -85,7 +85,7 @@ async def load(store: Store, founded: Founded) -> Loaded:
         raise Diverged(f"the records do not give the state root of block {head.height}: run `dr-ledger verify`")
     if summary is None and cache.tree.root != genesis_root(founded):
         raise Diverged("the records are not those of the genesis: run `dr-ledger verify`")
-    present, everybody = roster(named, head.height + 1), frozenset(named.rows)
+    present, everybody = roster(named, head.height + 1), named.staying(head.height)
     final = _checked_final(stored, head, named, present)
     return Loaded(_with_due(head, next_due_ms), cache, stored.checkpoint, final, present, everybody)
 
@@ -202,6 +202,11 @@ class _Members:
 
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
+
+    def staying(self, height: int) -> frozenset[str]:
+        """Who is a member after this height, or becomes one later."""
+        records = [read(body, MemberRecord) for body in self.rows.values()]
+        return frozenset(each.name for each in records if each.until_height is None or each.until_height > height + 1)
 
     def get(self, kind: str, key: str) -> bytes | None:
         return self.rows.get(key) if kind == "member" else None

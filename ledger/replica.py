@@ -302,6 +302,7 @@ class Replica(Serving, ReplicaReception):
         own, names = self._founded.member, [each.name for each in named.members]
         if not names or names == self.members():
             return
+        self.known_members -= {*self.members()} - {*names}  # who left is given nothing more, above all no bodies
         self._policy = policy_of(named.members)
         self._attestations.use(parse_policy(self._policy))
         self._alarms.use(self._attestations.policy)

@@ -152,7 +152,8 @@ class Following:
                     return
         self.machine.accept(executed)
         if executed.roster is not None:
-            self._renamed(executed.roster, [key for kind, key in executed.writes if kind == "member"])
+            named = [key for (kind, key), body in executed.writes.items() if kind == "member" and body is not None]
+            self._renamed(executed.roster, named)
         await self._committed(executed.head, note)
         self._progress.require_sound()  # what the others signed may have told that this block differs
         self._progress.publish(executed.head)

@@ -76,9 +76,11 @@ async def test_a_fourth_member_joins_and_a_first_leaves_while_the_ledger_runs(ur
         assert kept is not None, "no restart takes finality back"
         for each in staying:
             assert any(name == fourth.name for name, _ in each.replica._alarms._notes._keys), "watched"
+        assert all(leaving.name not in each.replica.known_members for each in staying), "no body goes to who left"
         await fourth.stop()
         await fourth.start()
         await fourth.serving()
+        assert fourth.replica.known_members == {each.name for each in staying}
         assert fourth.replica.status()["members"] == sorted(each.name for each in staying)
 
 
