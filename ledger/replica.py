@@ -24,7 +24,7 @@ from ledger.config import LedgerSettings
 from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
 from ledger.founding import Founded, policy_of
 from ledger.marker import FileMarker, Marker
-from ledger.ordering.following import Following
+from ledger.ordering.following import AHEAD_MAX_MS, Following
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
 from ledger.ordering.orderer import Orderer
 from ledger.ordering.pool import Pool, TransactionResult
@@ -33,7 +33,7 @@ from ledger.ordering.proposing import BACKOFF_S, Proposing
 from ledger.ordering.signatures import CheckpointSigner, Verdicts
 from ledger.replication.alarm import Alarms, in_folder
 from ledger.replication.attestation import Attestations, FinalCheckpoint
-from ledger.replication.exchange import Exchange
+from ledger.replication.exchange import Exchange, agree_on_time
 from ledger.replication.forwarding import Forwarding
 from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
@@ -274,6 +274,7 @@ class Replica(Serving, ReplicaReception):
             while self._progress.target is not None or self._founded.member not in self.members():
                 changed.clear()
                 await changed.wait()
+        await agree_on_time(self.peers, self._clock, AHEAD_MAX_MS * max(self._clock.speed, 1.0))
         await self._patiently(lambda: self._orderer.start(self.head.height))
         _log.info("replica is current", channel=self.channel, height=self.head.height)
 

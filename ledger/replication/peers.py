@@ -57,7 +57,8 @@ class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a member stands. `note`: its newest signed checkpoint; `final`: the newest that a quorum cosigned; either
-    is empty where there is none. `wall_ms`: its machine's clock when it answered, 0 where it does not say."""
+    is empty where there is none. `wall_ms`, `time_ms`: its machine's and its domain clock when it answered, 0 where it
+    does not say."""
 
     member: str
     height: Count
@@ -65,6 +66,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     final: str
     wall_ms: Count = 0
+    time_ms: Count = 0
 
 
 class Reception(Protocol):

@@ -107,6 +107,7 @@ class ReplicaReception:
             note=(note or b"").decode(),
             final=self._attestations.final.note.decode(),
             wall_ms=self._clock.wall_ms(),
+            time_ms=self._clock.now_ms(),
         )
 
 
