@@ -38,7 +38,7 @@ Answer = asyncio.Future[TransactionResult]
 @dataclass(slots=True, eq=False)
 class Ticket:
     """A transaction with the future of its result; `since_s`: when it came, in the loop's time; `told`: another member
-    was sent it, so that it may be ordered without us."""
+    was sent it, or somebody else asked for it too, so that it may not be forgotten on behalf of one of them."""
 
     parsed: Parsed
     answer: Answer
@@ -73,6 +73,8 @@ class Pool:
             ticket = self._find(parsed.id)
             if ticket is None:
                 ticket = self._waiting[parsed.id] = Ticket(parsed, loop.create_future(), loop.time())
+            else:
+                ticket.told = True  # who asked first may have been answered "unknown", and relies on it
             answers.append(ticket.answer)
         self._signal()
         return answers
@@ -122,9 +124,12 @@ class Pool:
         return len(late)
 
     def withdraw(self, ids: Iterable[str]) -> set[str]:
-        """Forget those that wait here and that nobody was told of: they are certainly not ordered. Their futures are
-        cancelled."""
-        gone = {key for key in ids if key in self._waiting and not self._waiting[key].told}
+        """Forget them if all wait here and nobody was told of any: they are certainly not ordered. Their futures are
+        cancelled. Else none is forgotten: they are answered "unknown" together, and what is so answered is kept."""
+        wanted = set(ids)
+        gone = {key for key in wanted if key in self._waiting and not self._waiting[key].told}
+        if gone != wanted:
+            return set()
         for key in gone:
             self._waiting.pop(key).answer.cancel()
         self._signal()

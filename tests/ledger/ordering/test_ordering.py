@@ -116,6 +116,16 @@ async def test_a_transaction_sent_twice_waits_once_and_both_are_answered():
     assert len(pool) == 0
 
 
+async def test_what_two_wait_for_is_not_withdrawn_by_one_and_a_batch_is_withdrawn_whole_or_not():
+    """Who is answered "unknown" may rely on it being kept."""
+    pool, (shared, alone) = Pool(9), [parse(content) for content in transfers(2)]
+    pool.add([shared])
+    pool.add([shared, alone])
+    assert pool.withdraw([shared.id, alone.id]) == set()
+    assert pool.withdraw([alone.id]) == {alone.id}
+    assert len(pool) == 1
+
+
 async def test_the_pool_is_taken_in_order_up_to_a_size_and_put_back_in_order():
     pool = Pool(10)
     parsed = [parse(content) for content in transfers(5)]
