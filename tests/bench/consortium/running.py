@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from contracts.core.parties import Role
-from ledger.cluster import order, preparation, up
+from ledger.cluster import order, preparation
 from ledger.cluster.binaries import find_etcd
 from ledger.cluster.layout import Layout, Member
 from ledger.cluster.processes import Supervised
@@ -31,6 +31,8 @@ _GROUPS: Final = 74
 """Virtual nodes that act: the stages of an event lie 2,000 transactions apart, more than are ever under way."""
 _LOOK_S: Final = 0.02
 _PATIENCE_S: Final = 60.0
+_READY_S: Final = 900.0
+"""A genesis of a million accounts takes minutes."""
 
 
 @dataclass
@@ -128,10 +130,13 @@ class Consortium:
         await replica.start()
 
     async def ready(self) -> None:
-        """Returns when all replicas are. Raises ClusterError."""
-        await asyncio.gather(
-            *(up._ready(self.layout, member, self.replicas[member.name]) for member in self.layout.members)
-        )
+        """Returns when all replicas are. Raises TimeoutError, RuntimeError with the end of a log."""
+        async with asyncio.timeout(_READY_S):
+            for member in self.layout.members:
+                while await self._ask(member, "/readyz") is None:
+                    if self.replicas[member.name].restarts > 2:
+                        raise RuntimeError(self.replicas[member.name].last_words())
+                    await asyncio.sleep(_LOOK_S)
 
     async def send(
         self, *arguments: str, transactions: int, seconds: float, to: Sequence[Member] = (), requests: int | None = None
