@@ -10,6 +10,10 @@ from ledger.machine import NONCE_REUSED, Executed
 from ledger.store.source import Key, Taken
 
 
+_SORTED_MIN = 64
+"""With more new keys of a kind at once, sorting costs less than finding each its place."""
+
+
 class MemorySource:
     """ledger.store.source.Source; grows by `accept`."""
 
@@ -37,15 +41,24 @@ class MemorySource:
 
     def write(self, writes: Writes, buckets: Mapping[int, bytes]) -> None:
         """Take these records, with the bucket rows they make."""
+        new: dict[str, list[str]] = {}
         for at, body in writes.items():
-            keys = self._keys.setdefault(at[0], [])
             if body is None:
                 if self.rows.pop(at, None) is not None:
+                    keys = self._keys[at[0]]
                     del keys[bisect_left(keys, at[1])]
                 continue
             if at not in self.rows:
-                insort(keys, at[1])  # code points sort as UTF-8 bytes do
+                new.setdefault(at[0], []).append(at[1])
             self.rows[at] = body
+        for kind, added in new.items():
+            keys = self._keys.setdefault(kind, [])
+            if len(added) > _SORTED_MIN:
+                keys += added
+                keys.sort()  # code points sort as UTF-8 bytes do
+            else:
+                for key in added:
+                    insort(keys, key)
         self._buckets.update(buckets)
 
     def accept(self, executed: Executed) -> None:
