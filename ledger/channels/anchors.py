@@ -89,6 +89,8 @@ class Crossing:
                 _log.warning(
                     "a crossing waits", source=self._source.channel, target=self._target.channel, error=str(error)
                 )
+            except Exception:  # nothing that one step meets may end the carrying of money for good
+                _log.exception("a crossing failed", source=self._source.channel, target=self._target.channel)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await stopping.wait()

@@ -217,10 +217,11 @@ class Attestations:
         if size < self.reached.size or not tree.log_lines or not self.is_quorum(tree.lines):
             return
         if size == self.reached.size and self.reached.note:
-            note = add_signatures(self.reached.note, tree.lines.values())
+            note = add_signatures(self.reached.note, [*tree.log_lines.values(), *tree.lines.values()])
         else:
-            log_line = next(iter(tree.log_lines.values()))
-            note = render_note(tree.text, [log_line, *(tree.lines[name] for name in sorted(tree.lines))])
+            # every log line: a witness or monitor knows one member's key as the log's, and asks that member
+            log_lines = [tree.log_lines[key_id] for key_id in sorted(tree.log_lines)]
+            note = render_note(tree.text, [*log_lines, *(tree.lines[name] for name in sorted(tree.lines))])
         self.reached = FinalCheckpoint(size, tree.height, note)
         if not self.hold or size == self.final.size:
             self.final = self.reached

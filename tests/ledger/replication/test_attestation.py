@@ -64,6 +64,17 @@ def test_a_checkpoint_is_final_with_the_quorum_of_the_policy_and_not_before(memb
     assert of.own.attested(5) == 0, "the leaf behind it"
 
 
+def test_who_knows_the_log_by_the_key_of_one_member_finds_its_line_in_the_final_checkpoint():
+    """As a C2SP witness or monitor does: it is given one key for a log."""
+    of = Members(3)
+    of.own.executed(5, 1, ROOT)
+    for number in (3, 1, 2):
+        of.own.take(of.note(number, 5))
+    for signer_key in of.policy.logs:
+        alone = parse_policy(write_policy([signer_key], []))
+        assert verify_checkpoint(of.own.final.note, alone).checkpoint.size == 5
+
+
 def test_a_note_of_a_tree_we_have_not_reached_counts_when_we_reach_it():
     of = Members(3)
     of.own.executed(5, 1, ROOT)
