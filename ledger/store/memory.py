@@ -9,7 +9,6 @@ from contracts.core.state import Writes
 from ledger.machine import NONCE_REUSED, Executed
 from ledger.store.source import Key, Taken
 
-
 _SORTED_MIN = 64
 """With more new keys of a kind at once, sorting costs less than finding each its place."""
 
