@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import multiprocessing
 import os
 import sys
@@ -59,7 +60,7 @@ def _hunt(options: argparse.Namespace, bug: str) -> int:
     options.bug = bug
     for seed in range(options.start, options.start + options.seeds):
         report = _run(seed, options)
-        _collect(seed)
+        _collect()
         if report.violation:
             print(f"{bug:24} {seed - options.start + 1:4} seeds   {report.violation[:160]}", flush=True)
             return 0
@@ -102,7 +103,7 @@ def _reports(seeds: range, options: argparse.Namespace) -> Iterator[Report]:
     if options.jobs == 1 or len(seeds) < 4:
         for seed in seeds:
             yield _run(seed, options)
-            _collect(seed)
+            _collect()
         return
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         yield from pool.imap(_Runner(options), seeds, chunksize=2)
@@ -117,13 +118,16 @@ class _Runner:
     def __call__(self, seed: int) -> Report:
         report = _run(seed, self._options)
         report.cause, report.events = None, []
-        _collect(seed)
+        _collect()
         return report
 
 
-def _collect(seed: int) -> None:
-    """Garbage, now and then: with each seed it would take a fifth of the time."""
-    if seed % 25 == 0:
+_runs = itertools.count(1)
+
+
+def _collect() -> None:
+    """Garbage, now and then: after each seed it would take a fifth of the time."""
+    if next(_runs) % 20 == 0:
         gc.collect()
 
 

@@ -200,6 +200,7 @@ class Cluster:
                 self.judge.broken(f"{member.name} cannot start: {error!r}", error)
                 return
         member.process = host.process = None
+        self.restart_later(member, _RESTART_S)  # however long it took to end
         self.loop.kill(process)
 
     def _orderer(self, member: Member) -> Orderer:

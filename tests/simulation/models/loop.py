@@ -16,6 +16,7 @@ import contextlib
 import contextvars
 import heapq
 import sys
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -185,6 +186,7 @@ class Loop(asyncio.AbstractEventLoop):
         for process in self.processes:
             process.alive = False
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that a dead process never began
         try:
             for process in self.processes:
                 for task in process.tasks:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
-from ledger.errors import PeerUnavailable
+from ledger.errors import NotProposer, PeerUnavailable, QueueFull, ReplicaError
 from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus, Reception
 from tests.simulation.models.loop import Loop, Process
 
@@ -144,5 +144,7 @@ class MemoryPeers:
     async def _ask(self, member: str, question: Callable[[Any], Awaitable[T]]) -> T:
         try:
             return await self._network.ask(self._member, member, question)
-        except Unreachable as error:
+        except (NotProposer, QueueFull):
+            raise
+        except (Unreachable, ReplicaError) as error:  # over the wire any other trouble of a member is a 5xx
             raise PeerUnavailable(str(error)) from None
