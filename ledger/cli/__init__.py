@@ -14,7 +14,7 @@ import typer
 from contracts.core.errors import CodecError
 from ledger.cli import evidence, keys, operations, proving, reading, replica, sending
 from ledger.cli.channels import hosting, privacy
-from ledger.cli.consortium import cluster, etcd, founding, members
+from ledger.cli.consortium import cluster, etcd, founding, members, order
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -32,6 +32,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     replica.serve,
     replica.check,
     replica.verify,
+    order.begin_order,
     operations.backup,
     operations.backup_key,
     operations.restore,

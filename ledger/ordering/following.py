@@ -118,8 +118,8 @@ class Following:
             if (ordered.revision, _header(ordered)) != (rows[0].order_revision, rows[0].header):
                 raise OrderingUnavailable(
                     f"block {head.height} of the order is another one than this replica executed{_proposer(ordered)}: "
-                    "it is not the order of this ledger. Correct the endpoints, or where etcd was lost for good, found "
-                    "the order anew after the block that a majority attests"
+                    "it is not the order of this ledger. Correct the endpoints, or where etcd was lost for good, let "
+                    "the new one begin behind the highest final block: dr-ledger begin-order"
                 )
 
     async def run(self) -> None:

@@ -77,8 +77,8 @@ class EtcdOrderer:
         if tip < height:
             raise OrderBehind(
                 f"the order of channel {self._settings.channel} ends at block {tip}, this replica has block {height}: "
-                f"correct the endpoints, or where etcd was lost for good, found the order anew after the block that a "
-                f"majority attests"
+                f"correct the endpoints, or where etcd was lost for good, let the new one begin behind the highest "
+                "final block: dr-ledger begin-order"
             )
         await self._candidacy.start()
         if self._looking is None:
