@@ -67,8 +67,8 @@ def run_seed(
         (bug or nothing)(),
     ):
         shape = Shape(
-            members=random.choice((3, 3, 3, 4)), speed=random.choice((600.0, 1200.0)), client=random.random() < 0.3,
-            trims=random.random() < 0.5, changes=random.random() < 0.3,
+            members=random.choice((3, 3, 3, 4)), speed=random.choice((600.0, 1200.0)), client=random.random() < 0.25,
+            trims=random.random() < 0.5, changes=random.random() < 0.2,
         )  # fmt: skip
         cluster = Cluster(loop, Random(random.random()), folder, judge, shape)
         kinds = draw(random)

@@ -77,7 +77,7 @@ class Etcd:
         self.leases: dict[int, Lease] = {}
         self.leads = True
         self.down: set[int] = set()
-        self.grown: list[Callable[[], None]] = []
+        self.grown: list[Callable[[KeyValue], None]] = []
         self.on_put: Callable[[KeyValue, KeyValue | None], None] = lambda new, old: None
         self._waiting: deque[Callable[[], None]] = deque()
         self._lease_ids = 100
@@ -191,7 +191,7 @@ class Etcd:
     def _record(self, event: KeyValue) -> None:
         self.history.append(event)
         for wake in list(self.grown):
-            wake()
+            wake(event)
 
     def _expire(self, lease_id: int) -> None:
         lease = self.leases.get(lease_id)
@@ -299,7 +299,7 @@ class Watch:
         except Compacted as error:
             self._error = error
         link.etcd.grown.append(self._grown)
-        self._grown()
+        self._fetch()
 
     async def next(self) -> Sequence[KeyValue]:
         """The next events, none where there were none when it was asked. Raises WatchBroken, Compacted."""
@@ -326,7 +326,11 @@ class Watch:
         if self._grown in self._link.etcd.grown:
             self._link.etcd.grown.remove(self._grown)
 
-    def _grown(self) -> None:
+    def _grown(self, event: KeyValue) -> None:
+        if self._range[0] <= event.key < self._range[1]:
+            self._fetch()
+
+    def _fetch(self) -> None:
         if not self._under_way and self._error is None:
             self._under_way = True
             self._link.loop.in_environment(self._deliver, delay_s=self._link.delay())
