@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from contracts import rules
 from contracts.consortium import MemberRecord, Roster, roster
@@ -30,8 +30,6 @@ from ledger.verify import VerificationError, canonical
 from ledger.verify.merkle import EMPTY_ROOT
 from ledger.verify.policy import NO_QUORUM, Policy, parse_policy, verify_checkpoint
 from ledger.verify.state import bucket_of, key_hash
-
-_BUCKET_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 
 class Loaded(NamedTuple):
@@ -174,15 +172,14 @@ async def _state(store: Store) -> tuple[StateCache, int | None, _Members]:
     async with aclosing(store.stream_records()) as parts:
         async for row in parts:
             hashed, value = _hashes(row)
-            leaves_of.setdefault(bucket_of(hashed), []).append(hashed + value)
+            leaves_of.setdefault(row.bucket, []).append(hashed + value)
             if row.kind == "expiry":
                 due.append(int(row.key.split("/")[0]))
             elif row.kind == "member":
                 named.rows[row.key] = row.body
     buckets = {bucket: b"".join(sorted(leaves)) for bucket, leaves in leaves_of.items()}
     cache = StateCache(CheckedTree(buckets.items()))
-    if sum(map(len, buckets.values())) <= _BUCKET_BYTES_KEPT:
-        cache.fill_buckets(buckets)
+    cache.fill_buckets(buckets)
     return cache, min(due, default=None), named
 
 

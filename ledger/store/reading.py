@@ -212,9 +212,13 @@ class Reads:
         async with reached(self._engine) as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             async for row in paged_records(connection, query.where(of.channel == self._channel)):
-                yield RecordRow(**row._mapping)
+                yield RecordRow._make(row)  # the columns are in its order
 
 
+_BY_INDEX: Final = text(
+    "SELECT set_config(name, 'off', true) FROM pg_settings "
+    "WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'enable_sort')"
+)
 _LEAVES: Final = text(
     "SELECT (SELECT body FROM records WHERE channel = :channel AND kind = :kind AND key = :key), "
     "(SELECT string_agg(key_hash || value_hash, CAST('' AS bytea) ORDER BY key_hash) FROM records "
@@ -231,6 +235,8 @@ _ORDERED: Final = text(
 async def paged_records(connection: AsyncConnection, query: Select[Any]) -> AsyncGenerator[Row[Any], None]:
     """The rows of a query that selects kind and key of records, page by page in key order: a page needs no cursor that
     would have to be closed should the reader stop early."""
+    # in the order of the primary key: a planner that knows nothing of the table yet would sort all that is left, a page
+    await connection.execute(_BY_INDEX)
     of, after = records.c, ("", "")
     while True:
         page = query.where(tuple_(of.kind, of.key) > tuple_(*map(literal, after))).order_by(of.kind, of.key)

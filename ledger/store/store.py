@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from contracts.core.state import Writes
 from ledger.log.tiles import TileId
@@ -89,8 +89,7 @@ class LeavesRow:
     receipts: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordRow:
+class RecordRow(NamedTuple):
     """A record with what is stored to find and prove it."""
 
     kind: str
