@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -103,6 +104,7 @@ class Cluster:
         self.clock = SimulatedClock(loop, shape.speed)
         self.members: list[Member] = []
         self.links: dict[int, Link] = {}
+        self.rushed: Callable[[Member], None] = lambda leader: None
         self._folder = folder
         self._incarnations = itertools.count(1)
         for number in range(shape.members):

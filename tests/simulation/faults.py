@@ -152,6 +152,7 @@ class Saboteur:
         if member is None or member.process is None or member.process.paused:
             return False
         process = member.process
+        self.cluster.rushed(member)
         self.cluster.loop.pause(process)
         self._for(3.0 + 1.5 * self.random.random(), lambda: self.cluster.loop.resume(process))
         return True
@@ -256,6 +257,7 @@ class Saboteur:
         holder = self.cluster.etcd.get(PROPOSER)
         if leader is None or holder is None:
             return False
+        self.cluster.rushed(leader)
         leader.link.break_watches()
         return self.cluster.etcd.revoke(holder.lease)
 

@@ -9,6 +9,7 @@ closing     once faults have stopped: ends every contract that is left, as anybo
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -142,10 +143,9 @@ class Client:
             self._at = None
         return results
 
-    async def entrust(self, content: bytes) -> None:
+    async def entrust(self, content: bytes, to: Member | None = None) -> None:
         """Send it once and never again: who answers "unknown" has it in its queue."""
-        leader = self.cluster.leader() if self.random.random() < 0.5 else None
-        member = leader or self.random.choice(self.cluster.members)
+        member = to or self.random.choice(self.cluster.members)
         process, replica = member.process, member.replica
         results = await self.send([content], member)
         unknown = [result.id for result in results if result.id is not None and result.status == "unknown"]
@@ -212,12 +212,17 @@ async def pay(client: Client, first: int, count: int, until_s: float) -> None:
 
 
 async def entrust(client: Client, first: int, until_s: float) -> None:
-    """Transfers that are sent once, here and there."""
-    number = first
+    """Transfers that are sent once: here and there, and to a proposer at the moment it loses its place."""
+    numbers, process = itertools.count(first), client.cluster.loop.current()
+
+    def rush(leader: Member) -> None:
+        for _ in range(2):
+            client.cluster.loop.spawn(process, client.entrust(transfer(next(numbers), 4), leader))
+
+    client.cluster.rushed = rush
     while client.cluster.loop.time() < until_s:
-        await client.entrust(transfer(number, 4))
-        number += 1
-        await asyncio.sleep(0.4 * client.random.random())
+        await client.entrust(transfer(next(numbers), 4))
+        await asyncio.sleep(0.6 * client.random.random())
 
 
 async def change_members(client: Client, until_s: float) -> None:
