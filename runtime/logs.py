@@ -33,12 +33,15 @@ def configure(process: str, json: bool | None = None, level: str = "info") -> No
     if json:
         shared.append(structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)))
     renderer: Processor = structlog.processors.JSONRenderer() if json else _console()
+    # in place: a logger that was used before keeps this very list
+    processors: list[Processor] = structlog.get_config()["processors"]
+    processors[:] = [
+        structlog.stdlib.filter_by_level,
+        *shared,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

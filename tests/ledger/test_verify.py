@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -337,10 +338,7 @@ def test_a_p256_sender_is_verified() -> None:
 
 def test_the_light_client_runs_without_any_other_package_of_ours(tmp_path: Path) -> None:
     source = Path(ledger.verify.__file__).parent
-    target = tmp_path / "gridpact_verify"
-    target.mkdir()
-    for module in source.glob("*.py"):
-        (target / module.name).write_bytes(module.read_bytes())
+    shutil.copytree(source, tmp_path / "gridpact_verify", ignore=shutil.ignore_patterns("__pycache__"))
     for name, data in (("proof", log().proof()), ("policy", log().policy), ("opening", log().opening())):
         (tmp_path / name).write_bytes(data)
     script = (
