@@ -22,6 +22,7 @@ from ledger.cluster.certificates import check_signed_by, named
 from ledger.verify import parse_policy, verify_checkpoint
 from runtime.keys import PrivateKey
 from tests.ledger.interface.commands import CLEAN, dr_ledger, output, refusal
+from tests.runtime.test_postgres import is_running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -182,4 +183,4 @@ def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_
         os.kill(pid, signal.SIGKILL)
     os.kill(int((first.folder / "run" / "up.lock").read_text()), signal.SIGCONT)
     assert first.end(signal.SIGTERM) == 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
+    assert not any(is_running(pid) for pid in servers)
