@@ -35,7 +35,7 @@ ENROLMENT_WALL_S = 90
 RESTART_WALL_S = 18.0
 RESTART_WALL_S_MAX = 60.0
 #: starting again takes less than founding did, and homes report an hour or two instead of three weeks
-RESTART_PART, REPORT_PART = 0.8, 0.3
+RESTART_PART, REPORT_PART = 0.9, 0.4
 UTILITY_FUNDS_MINOR = 1_000_000
 AGGREGATOR_FUNDS_MINOR = 100_000
 TERMS = {
