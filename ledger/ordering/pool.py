@@ -113,9 +113,7 @@ class Pool:
         """What was forwarded before this time of the loop (None: ever) waits again, before the rest; how many."""
         wanted = self._forwarded.keys() if only is None else {ticket.parsed.id for ticket in only}
         late = [
-            key
-            for key, (_, at_s) in self._forwarded.items()
-            if key in wanted and (before_s is None or at_s < before_s)
+            key for key, (_, at_s) in self._forwarded.items() if key in wanted and (before_s is None or at_s < before_s)
         ]
         for key in reversed(late):
             self._waiting[key], _ = self._forwarded.pop(key)

@@ -1,6 +1,6 @@
 """Where one replica stands, and who waits for it to get further.
 
-    publish(head) ─▶ reached(height) returns, subscribers wake        halt(fault) ─▶ they raise it
+publish(head) ─▶ reached(height) returns, subscribers wake        halt(fault) ─▶ they raise it
 """
 
 from __future__ import annotations

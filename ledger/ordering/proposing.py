@@ -1,8 +1,8 @@
 """Who orders what waits: the lease holder cuts blocks, everybody else hands its transactions to the lease holder.
 
-    pool ─ leads? ─yes─▶ take ─▶ make_block ─▶ orderer.propose ─▶ applied? ─▶ next (one block in flight)
-                  └no──▶ hand_over ─▶ peers.forward(proposer) ─▶ kept until applied; again on a change of proposer,
-                                                                 or after AGAIN_S: duplicates fall to the id
+pool ─ leads? ─yes─▶ take ─▶ make_block ─▶ orderer.propose ─▶ applied? ─▶ next (one block in flight)
+              └no──▶ hand_over ─▶ peers.forward(proposer) ─▶ kept until applied; again on a change of proposer,
+                                                             or after AGAIN_S: duplicates fall to the id
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """When a member signs another tree than ours: say so, find the block and transaction, keep what proves it.
 
-    contradiction ─▶ a quorum signed that tree? ─yes─▶ we are the ones who differ: halt, sign nothing more
-                          │
-                          ├─▶ the receipts of both sides, bisected: first block, first transaction, in what they differ
-                          └─▶ the key signed our tree as well? ─▶ evidence, a file of its own
+contradiction ─▶ a quorum signed that tree? ─yes─▶ we are the ones who differ: halt, sign nothing more
+                      │
+                      ├─▶ the receipts of both sides, bisected: first block, first transaction, in what they differ
+                      └─▶ the key signed our tree as well? ─▶ evidence, a file of its own
 """
 
 from __future__ import annotations

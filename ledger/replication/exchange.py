@@ -1,8 +1,8 @@
 """Cosignatures on their way: ours leave once the marker is durable, those of the others are fetched and counted.
 
-    block committed ─▶ mine ─ marker on disk ─▶ released ─▶ counted here, and queued for each peer (newest KEPT)
-                                                                     │ at most every EVERY_S
-                              peer away: back-off, greeted anew ◀────┴────▶ POST cosignatures
+block committed ─▶ mine ─ marker on disk ─▶ released ─▶ counted here, and queued for each peer (newest KEPT)
+                                                                 │ at most every EVERY_S
+                          peer away: back-off, greeted anew ◀────┴────▶ POST cosignatures
 """
 
 from __future__ import annotations
@@ -229,8 +229,6 @@ class Exchange:
     def _heard(self, contact: Contact, status: PeerStatus) -> None:
         contact.reachable, contact.error, contact.heard = True, "", status
         self.hear([text.encode() for text in (status.final, status.note) if text])
-
-
 
 
 def _reached(contact: Contact) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The order is a window: what everybody has executed and cosigned is dropped from it.
 
-    heights that members cosigned      A 120   B 118   C 95
-    all have passed ............................... 95 - margin  ◀─ trim below
-    C away for more than the window ... final, so 118 - margin     C takes the rest from the others, verified
+heights that members cosigned      A 120   B 118   C 95
+all have passed ............................... 95 - margin  ◀─ trim below
+C away for more than the window ... final, so 118 - margin     C takes the rest from the others, verified
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ NUMBER_MAX: Final = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
-
 class Receptions(Protocol):
     """The channels of this process."""
 
