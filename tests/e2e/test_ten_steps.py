@@ -1,4 +1,4 @@
-"""The ten steps over real processes: one evening on three members, one assertion a step, and what must not work.
+"""The ten steps of architecture over real processes, on three members: one assertion a step, and what must not work.
 
 Measured delivery is printed beside the simulated truth and not asserted (a group of 26 homes has a baseline error of
 about 20 %); payments are asserted to the cent, recomputed from signed readings by tests/e2e/arithmetic.py.
