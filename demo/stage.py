@@ -32,7 +32,7 @@ LEAD_S_MIN = 40 * 60
 #: wall time that founding and enrolment usually take
 ENROLMENT_WALL_S = 90
 #: wall time set aside for the restart under the evening's clock, at least; a slow machine gets what it took to start
-RESTART_WALL_S = 18.0
+RESTART_WALL_S = 40.0
 RESTART_WALL_S_MAX = 60.0
 #: starting again takes less than founding did, and homes report an hour or two instead of three weeks
 RESTART_PART, REPORT_PART = 0.9, 0.4
