@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from itertools import count
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -16,6 +18,20 @@ from runtime.postgres import EmbeddedPostgres
 
 # the tests' data may be lost with the machine, so nothing waits for the disk
 _FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB", "max_connections": "200"}
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging on streams that end with the test: take it back."""
+    root = logging.getLogger()
+    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
+    processors = settings["processors"][:]
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    settings["processors"][:] = processors
+    structlog.configure(**settings)
+    structlog.contextvars.clear_contextvars()
 
 
 class Databases:

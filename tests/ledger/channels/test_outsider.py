@@ -28,6 +28,7 @@ from ledger.ordering.etcd.settings import EtcdSettings
 from ledger.replica import Replica
 from ledger.store import tables
 from ledger.store.postgres import PostgresStore
+from runtime import logs
 from tests.builders import START_MS, a_key
 from tests.ledger.channels.test_sealing import found_below
 from tests.ledger.replicas import HOUR_MS
@@ -100,6 +101,7 @@ def founded_child(made: Consortium) -> tuple[Founded, Founded, c.OpenChannel]:
 async def test_bodies_of_a_restricted_channel_stay_with_its_members(
     urls: list[str], tmp_path: Path, etcd_servers: EtcdServers, capfd: Any
 ) -> None:
+    logs.configure("dr-ledger", json=True)
     salt = secrets.token_hex(12)
     hidden, public = f"hidden-{salt}", f"public-{salt}"
     async with a_consortium(urls, tmp_path, etcd_servers) as made:
@@ -120,7 +122,7 @@ async def test_bodies_of_a_restricted_channel_stay_with_its_members(
             for content, code in ((an_enrolment_in(hidden, 402), "ok"), (refused, "same_party")):
                 (result,) = await two.submit([a_transaction(content, CHILD)])
                 assert result.code == code
-            await until(lambda: one.final_height == one.height > 0)
+            await until(lambda: {each.final_height for each in (one, two)} == {one.height} != {0})
             leader = one if one.status()["proposer"] == first.member else two
             await made.agreed()
             crossing = Crossing(
