@@ -37,7 +37,8 @@ class FinalCheckpoint:
 @dataclass(frozen=True, slots=True)
 class Contradiction:
     """`member` signed another tree than ours. height: our block that ends there, or holds that leaf; ours: a note of
-    that block with all lines at hand; outvoted: the members that signed the other tree form a quorum."""
+    that block with all lines at hand; outvoted: the members that signed the other tree form a quorum. said: it signed
+    nothing that we know of, but stopped for this reason."""
 
     member: str
     size: int
@@ -45,6 +46,7 @@ class Contradiction:
     ours: bytes
     theirs: bytes
     outvoted: bool
+    said: str = ""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,7 @@ class Attestations:
         self._trees: OrderedDict[int, _Tree] = OrderedDict()
         self._ahead: dict[str, OrderedDict[int, _Signed]] = {}
         self._cosigned: dict[str, tuple[int, int]] = {}
+        self._stopped: set[str] = set()
         self.final = self.reached = FinalCheckpoint(0, 0, b"")
         self.hold = False
         self.use(policy)
@@ -144,6 +147,19 @@ class Attestations:
             else:
                 signed.lines[key.name] = line
         return bool(signed.lines) and self._count(signed)
+
+    def stands(self, member: str, size: int, height: int, fault: str) -> None:
+        """What a member says of itself: one that stopped before it signed the tree in which it differs is told of, too,
+        once for as long as it stays stopped."""
+        if not fault:
+            self._stopped.discard(member)
+            return
+        told = member in self._stopped or any(
+            member in names for tree in self._trees.values() for names in tree.others.values()
+        )
+        self._stopped.add(member)
+        if not told:
+            self._contradicted(Contradiction(member, size, height, b"", b"", outvoted=False, said=fault))
 
     def attested(self, index: int) -> int:
         """How many members cosigned a tree that holds this leaf."""

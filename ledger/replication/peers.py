@@ -1,6 +1,6 @@
-"""What a replica asks of the other members, and what it answers them: the same five questions in both directions.
+"""What a replica asks of the other members, and what it answers them: the same six questions in both directions.
 
-    this replica ── Peers.forward / cosign / blocks / receipts / status (member) ──▶ Reception of that member
+    this replica ── Peers.forward / cosign / blocks / changes / receipts / status (member) ──▶ Reception of that member
 
 Nothing that comes from a peer is believed: transactions carry their sender's signature, notes their member's,
 blocks are executed and held against a checkpoint that a quorum cosigned. A peer that is away, slow or wrong raises
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """Bounded, because whatever a peer says of itself is shown on: larger ones have no JSON and no float."""
 
 Text = Annotated[str, msgspec.Meta(max_length=128)]
+
+REASON_MAX: Final = 512
+Reason = Annotated[str, msgspec.Meta(max_length=REASON_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,14 @@ class GivenBlock:
     revision: int
     data: bytes
     proof: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenChange:
+    """A transaction of block `height` that changed who the members are, in its canonical bytes."""
+
+    height: int
+    content: bytes
 
 
 class TransactionReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +69,7 @@ class BlockReceipts(msgspec.Struct, frozen=True, kw_only=True):
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a member stands. `note`: its newest signed checkpoint; `final`: the newest that a quorum cosigned; either
     is empty where there is none. `wall_ms`, `time_ms`: its machine's and its domain clock when it answered, 0 where it
-    does not say."""
+    does not say. `fault`: why it stopped, empty while it serves."""
 
     member: str
     height: Count
@@ -67,6 +78,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     final: str
     wall_ms: Count = 0
     time_ms: Count = 0
+    fault: Reason = ""
 
 
 class Reception(Protocol):
@@ -83,6 +95,10 @@ class Reception(Protocol):
     async def give_blocks(self, from_height: int, limit: int, size: int) -> list[GivenBlock]:
         """Committed blocks from a height on, at most `limit`, none beyond the log's `size`; each with its consistency
         proof to that size. Fewer where that many are not there, where they are large, or where bodies were erased."""
+
+    async def give_changes(self, from_height: int) -> list[GivenChange]:
+        """The changes of the members from a block on, in order (ledger.replication.membership.succession judges them).
+        None whose body was erased, which no command does."""
 
     async def give_receipts(self, height: int) -> BlockReceipts | None:
         """The receipts of a block, None where it is not committed here."""
@@ -110,6 +126,9 @@ class Peers(Protocol):
     async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
         """Reception.give_blocks of that member."""
 
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
+        """Reception.give_changes of that member."""
+
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:
         """Reception.give_receipts of that member."""
 
@@ -135,6 +154,9 @@ class NoPeers:
         raise _nobody(member)
 
     async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
+        raise _nobody(member)
+
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
         raise _nobody(member)
 
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:

@@ -19,7 +19,7 @@ from ledger.ordering.progress import Progress
 from ledger.replication.alarm import own_receipts
 from ledger.replication.attestation import Attestations
 from ledger.replication.exchange import Exchange
-from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus
+from ledger.replication.peers import REASON_MAX, BlockReceipts, GivenBlock, PeerStatus
 from ledger.store.store import OrderedRow, Store
 from ledger.verify import canonical
 from runtime.clock import Clock
@@ -94,12 +94,17 @@ class ReplicaReception:
             for row, data in given
         ]
 
+    async def give_changes(self, from_height: int) -> list[GivenChange]:
+        rows = await self._store.changes(from_height, CHANGES_MAX)
+        return [GivenChange(row.height, _content(row.entry, (row.salt, row.body))) for row in rows]
+
     async def give_receipts(self, height: int) -> BlockReceipts | None:
         return await own_receipts(self._store, height)
 
     def peer_status(self) -> PeerStatus:
         head = self._progress.head
-        note = self._attestations.note(head.size) if self._progress.fault is None else None
+        note = self._attestations.note(head.size)  # ours is among its lines only once it was released
+        fault = self._progress.fault
         return PeerStatus(
             member=self._member,
             height=head.height,
@@ -108,6 +113,7 @@ class ReplicaReception:
             final=self._attestations.final.note.decode(),
             wall_ms=self._clock.wall_ms(),
             time_ms=self._clock.now_ms(),
+            fault="" if fault is None else str(fault)[:REASON_MAX],
         )
 
 
@@ -117,13 +123,17 @@ def _as_ordered(row: OrderedRow) -> bytes | None:
     for entry, body in row.transactions:
         if body is None:
             return None
-        opened = canonical.decode_object(entry)
-        header = msgspec.convert(opened["header"], Header)
-        salt, command = body
-        transaction = Transaction(
-            header=header, signature=str(opened["signature"]), salt=salt.hex(), body=command.decode()
-        )
-        contents.append(encode(transaction))
+        contents.append(_content(entry, body))
     header_of = read_header(row.header)
     block = Block(header=header_of, header_bytes=row.header, signature=row.signature, contents=tuple(contents))
     return render_block(block)
+
+
+def _content(entry: bytes, body: tuple[bytes, bytes]) -> bytes:
+    """A transaction's canonical bytes, from its entry and from its salt and command."""
+    opened = canonical.decode_object(entry)
+    header = msgspec.convert(opened["header"], Header)
+    salt, command = body
+    return encode(
+        Transaction(header=header, signature=str(opened["signature"]), salt=salt.hex(), body=command.decode())
+    )

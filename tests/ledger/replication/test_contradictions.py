@@ -44,11 +44,11 @@ async def test_a_member_with_another_result_is_named_and_stops_and_the_others_go
         results = await members.proposer.submit(*transfers(3))
         await until(lambda: differing.replica.status()["state"] == "diverged")
         where = f"block {results[1].height}, transaction {results[1].id}"
-        await until(lambda: all(each.replica.status()["alarms"] for each in others))
+        await until(lambda: all(each.replica.status()["alarms"] for each in others), seconds=30)
         for each in others:
-            (alarm,) = each.replica.status()["alarms"]
-            assert (alarm["member"], alarm["evidence"]) == (differing.name, ())
-            assert where in alarm["what"]
+            for alarm in each.replica.status()["alarms"]:  # one for what it signed, or one for that it stopped
+                assert (alarm["member"], alarm["evidence"]) == (differing.name, ())
+                assert where in alarm["what"]
         await until(lambda: where in str(differing.replica._progress.fault))
         with pytest.raises(Diverged):
             await differing.submit(*transfers(1, first=5))
@@ -56,6 +56,23 @@ async def test_a_member_with_another_result_is_named_and_stops_and_the_others_go
         for each in others:
             await each.final(paid.height or 0)
             assert each.replica.attested(paid.index or 0) == 3
+
+
+async def test_a_member_that_stopped_before_it_signed_anything_else_is_named_all_the_same(four):
+    async with four() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        await members.agreed()
+        differing = next(each for each in members.running if not each.orderer.leads)
+        others = [each for each in members.running if each is not differing]
+        differing.replica._exchange.halted = True  # so nothing that it signs leaves
+        _doubting(differing, transfers(3)[1])
+        results = await members.proposer.submit(*transfers(3))
+        await until(lambda: all(each.replica.status()["alarms"] for each in others), seconds=30)
+        for each in others:
+            (alarm,) = each.replica.status()["alarms"]
+            assert (alarm["member"], alarm["evidence"]) == (differing.name, ())
+            assert f"block {results[1].height}, transaction {results[1].id}" in alarm["what"]
 
 
 async def test_two_trees_signed_by_one_key_leave_evidence_that_anybody_can_judge(four):
