@@ -5,8 +5,11 @@ from openadr.v2.document.signature import Verified, fingerprint, sign, verify
 from openadr.v2.events import distribute, to_oadr_event
 from openadr.v2.messages import (
     Availability,
+    ControlValue,
     EiResponse,
     EventResponse,
+    GreenButton,
+    LoadControlState,
     Message,
     OadrCanceledOpt,
     OadrCanceledPartyRegistration,
@@ -46,13 +49,16 @@ from openadr.v2.messages import (
 )
 from openadr.v2.parsing import error_answer, parse, read
 from openadr.v2.rendering import render
-from openadr.v2.reports import from_report, to_report, usage_metadata
+from openadr.v2.reports import energy_wh, from_report, placed, to_report, usage_metadata
 
 __all__ = [
     "Availability",
+    "ControlValue",
     "EiResponse",
     "EventResponse",
+    "GreenButton",
     "Leniency",
+    "LoadControlState",
     "Message",
     "OadrCancelOpt",
     "OadrCancelPartyRegistration",
@@ -90,10 +96,12 @@ __all__ = [
     "SpecifierPayload",
     "Verified",
     "distribute",
+    "energy_wh",
     "error_answer",
     "fingerprint",
     "from_report",
     "parse",
+    "placed",
     "read",
     "render",
     "sign",

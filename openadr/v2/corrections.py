@@ -30,6 +30,19 @@ _VEN_ID = _guarded("ven_id", "<ei:venID>{{ ven_id }}</ei:venID>")
 _REGISTRATION_ID = _guarded("registration_id", "<ei:registrationID>{{ registration_id }}</ei:registrationID>")
 _POWER = 'xmlns:power="http://docs.oasis-open.org/ns/emix/2011/06/power"'
 
+# Written out for each control, because a template has no way to call one.
+_LOAD_CONTROL = (
+    "{% set control = report_payload.status.load_control %}{% if control is not none %}<oadr:oadrLoadControlState>"
+    "{% for name, value in [('oadrCapacity', control.capacity), ('oadrLevelOffset', control.level_offset), "
+    "('oadrPercentOffset', control.percent_offset), ('oadrSetPoint', control.set_point)] %}"
+    "{% if value is not none %}<oadr:{{ name }}>"
+    "{% if value.min is not none %}<oadr:oadrMin>{{ value.min }}</oadr:oadrMin>{% endif %}"
+    "{% if value.max is not none %}<oadr:oadrMax>{{ value.max }}</oadr:oadrMax>{% endif %}"
+    "<oadr:oadrCurrent>{{ value.current }}</oadr:oadrCurrent>"
+    "{% if value.normal is not none %}<oadr:oadrNormal>{{ value.normal }}</oadr:oadrNormal>{% endif %}"
+    "</oadr:{{ name }}>{% endif %}{% endfor %}</oadr:oadrLoadControlState>{% endif %}"
+)
+
 _CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "oadrResponse.xml": (_VEN_ID,),
     "oadrCancelPartyRegistration.xml": (_VEN_ID,),
@@ -107,9 +120,23 @@ _CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "</ei:payloadFloat>{% else %}<oadr:oadrPayloadResourceStatus>"
             "<oadr:oadrOnline>{{ report_payload.status.online|booleanformat }}</oadr:oadrOnline>"
             "<oadr:oadrManualOverride>{{ report_payload.status.manual_override|booleanformat }}"
-            "</oadr:oadrManualOverride></oadr:oadrPayloadResourceStatus>{% endif %}",
+            "</oadr:oadrManualOverride>" + _LOAD_CONTROL + "</oadr:oadrPayloadResourceStatus>{% endif %}",
+        ),
+        (
+            "</ei:interval>",
+            "{% for each in interval.green_button %}<oadr:oadrGBPayload>{{ each|feedformat }}</oadr:oadrGBPayload>"
+            "{% endfor %}</ei:interval>",
         ),
         _guarded("report.report_id", "<ei:eiReportID>{{ report.report_id }}</ei:eiReportID>"),
+    ),
+    # Green Button data is described by a feed of its own.
+    "parts/oadrReportDescription.xml": (
+        (
+            "{% include 'parts/reportDescriptionEmix.xml' %}",
+            "{% include 'parts/reportDescriptionEmix.xml' %}{% if report_description.green_button is not none %}"
+            "<oadr:oadrGBDataDescription>{{ report_description.green_button|feedformat }}"
+            "</oadr:oadrGBDataDescription>{% endif %}",
+        ),
     ),
     # A signal can be narrowed to kinds of device.
     "parts/eiEventSignal.xml": (

@@ -217,6 +217,12 @@ class SamplingRate(msgspec.Struct, frozen=True):
     on_change: bool = False
 
 
+class GreenButton(msgspec.Struct, frozen=True):
+    """An Atom feed with Green Button data, as XML text that stands for itself (its namespaces are declared in it)."""
+
+    feed: str
+
+
 class ReportDescription(msgspec.Struct, frozen=True):
     """One data point (rID) of a METADATA report."""
 
@@ -228,6 +234,25 @@ class ReportDescription(msgspec.Struct, frozen=True):
     sampling_rate: SamplingRate | None = None
     subject_device: str | None = None
     sources: tuple[Target, ...] = ()
+    green_button: GreenButton | None = None
+
+
+class ControlValue(msgspec.Struct, frozen=True):
+    """One control of a load, decimal strings: where it stands, and its bounds and normal value where they are said."""
+
+    current: str
+    min: str | None = None
+    max: str | None = None
+    normal: str | None = None
+
+
+class LoadControlState(msgspec.Struct, frozen=True):
+    """oadrLoadControlState: the four ways in which LOAD_CONTROL moves a load, those that apply."""
+
+    capacity: ControlValue | None = None
+    level_offset: ControlValue | None = None
+    percent_offset: ControlValue | None = None
+    set_point: ControlValue | None = None
 
 
 class ResourceStatus(msgspec.Struct, frozen=True):
@@ -235,6 +260,7 @@ class ResourceStatus(msgspec.Struct, frozen=True):
 
     online: bool
     manual_override: bool
+    load_control: LoadControlState | None = None
 
 
 class ReportPayload(msgspec.Struct, frozen=True):
@@ -250,11 +276,12 @@ class ReportPayload(msgspec.Struct, frozen=True):
 
 
 class ReportInterval(msgspec.Struct, frozen=True):
-    """Payloads of one interval; an absent start or duration is inherited from the report (rules 314, 342)."""
+    """Payloads (or Green Button feeds) of one interval; what start and duration lack is inherited (rules 314, 342)."""
 
     payloads: tuple[ReportPayload, ...]
     start_ms: int | None = None
     duration_s: int | None = None
+    green_button: tuple[GreenButton, ...] = ()
 
 
 class OadrReport(msgspec.Struct, frozen=True):

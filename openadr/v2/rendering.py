@@ -15,9 +15,10 @@ from openadr import durations
 from openadr.errors import RenderError
 from openadr.v2 import messages
 from openadr.v2.corrections import corrected
+from openadr.v2.document.feeds import checked_feed
 from openadr.v2.events import event_context, targets_context
 from openadr.v2.fields import render_time
-from openadr.v2.messages import Message, wire_name
+from openadr.v2.messages import GreenButton, Message, wire_name
 from openadr.v2.reports import report_context, report_request_context
 
 _PAYLOAD = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -45,6 +46,8 @@ def _load(name: str) -> str:
 
 
 def _escaped(value: Any) -> str:
+    if isinstance(value, _Markup):
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -52,6 +55,14 @@ def _escaped(value: Any) -> str:
     if _ILLEGAL.search(value):
         raise RenderError(f"{value[:40]!r} has characters that XML cannot carry")
     return _MARKUP.sub(lambda match: _ENTITIES[match[0]], value)
+
+
+class _Markup(str):
+    """XML of ours that was checked and goes in as it is."""
+
+
+def _feed(value: GreenButton) -> str:
+    return _Markup(checked_feed(value.feed))
 
 
 def _boolean(value: Any) -> str:
@@ -67,6 +78,7 @@ def _environment() -> Environment:
         "datetimeformat": render_time,
         "timedeltaformat": durations.render,
         "booleanformat": _boolean,
+        "feedformat": _feed,
     }
     return environment
 

@@ -4,16 +4,20 @@ A VEN says once what it can measure (METADATA, one description with a unit for e
 rID. So readings can only be taken out of a report together with the descriptions of that VEN.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from openadr.errors import InvalidReport, ResponseCode
 from openadr.model import SCALE_EXPONENTS, Quality, Reading, Report, Target, Unit, decimal
 from openadr.v2 import fields
+from openadr.v2.document.feeds import read_feed
 from openadr.v2.document.schema import EI, EMIX, OADR, POWER, STRM, XCAL
 from openadr.v2.events import read_targets, targets_context
 from openadr.v2.messages import (
+    ControlValue,
+    GreenButton,
+    LoadControlState,
     OadrReport,
     ReportDescription,
     ReportInterval,
@@ -90,16 +94,9 @@ def to_report(report: OadrReport, descriptions: Mapping[str, ReportDescription],
     InvalidReport: 452 for an rID without description, 461 for what is no real energy.
     """
     readings = []
-    next_ms = report.start_ms
-    for interval in report.intervals:
-        start_ms = interval.start_ms if interval.start_ms is not None else next_ms
-        if start_ms is None:
-            raise InvalidReport("neither the interval nor its report has a start")
-        duration_s = interval.duration_s if interval.duration_s is not None else granularity_s
-        for payload in interval.payloads:
-            value_wh = _energy_wh(payload, descriptions.get(payload.r_id))
-            readings.append(Reading(payload.r_id, start_ms, duration_s, value_wh, payload.quality))
-        next_ms = start_ms + 1000 * duration_s
+    for start_ms, duration_s, payload in placed(report, granularity_s):
+        value_wh = energy_wh(payload, descriptions.get(payload.r_id))
+        readings.append(Reading(payload.r_id, start_ms, duration_s, value_wh, payload.quality))
     return Report(
         report_id=report.report_id or "",
         report_request_id=report.report_request_id,
@@ -108,6 +105,38 @@ def to_report(report: OadrReport, descriptions: Mapping[str, ReportDescription],
         readings=tuple(readings),
         name=report.report_name or "TELEMETRY_USAGE",
     )
+
+
+def placed(report: OadrReport, granularity_s: int = 0) -> Iterator[tuple[int, int, ReportPayload]]:
+    """Each payload of a report with the start (ms) and length (s) of its interval, inherited as `to_report` says.
+
+    Raises InvalidReport where neither the interval nor its report has a start.
+    """
+    next_ms = report.start_ms
+    for interval in report.intervals:
+        start_ms = interval.start_ms if interval.start_ms is not None else next_ms
+        if start_ms is None:
+            raise InvalidReport("neither the interval nor its report has a start")
+        duration_s = interval.duration_s if interval.duration_s is not None else granularity_s
+        for payload in interval.payloads:
+            yield start_ms, duration_s, payload
+        next_ms = start_ms + 1000 * duration_s
+
+
+def energy_wh(payload: ReportPayload, description: ReportDescription | None) -> int:
+    """Energy of a payload in Wh, rounded half to even; 0 where it is marked missing.
+
+    Raises InvalidReport: 452 for an rID without description, 461 for what is no real energy.
+    """
+    if description is None:
+        raise InvalidReport(f"rID {payload.r_id} was never described", ResponseCode.INVALID_ID)
+    unit = description.unit
+    if unit is None or unit.kind != "energy_real" or payload.value is None:
+        raise InvalidReport(f"rID {payload.r_id} is no real energy", ResponseCode.REPORT_NOT_SUPPORTED)
+    if payload.quality == "missing":
+        return 0
+    value = Decimal(payload.value).scaleb(SCALE_EXPONENTS[unit.scale])
+    return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def read_report(element: Any) -> OadrReport:
@@ -173,18 +202,6 @@ def report_request_context(request: ReportRequest) -> dict[str, Any]:
     }
 
 
-def _energy_wh(payload: ReportPayload, description: ReportDescription | None) -> int:
-    if description is None:
-        raise InvalidReport(f"rID {payload.r_id} was never described", ResponseCode.INVALID_ID)
-    unit = description.unit
-    if unit is None or unit.kind != "energy_real" or payload.value is None:
-        raise InvalidReport(f"rID {payload.r_id} is no real energy", ResponseCode.REPORT_NOT_SUPPORTED)
-    if payload.quality == "missing":
-        return 0
-    value = Decimal(payload.value).scaleb(SCALE_EXPONENTS[unit.scale])
-    return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
-
-
 def _read_description(element: Any) -> ReportDescription:
     rate = element.find(OADR + "oadrSamplingRate")
     return ReportDescription(
@@ -202,18 +219,25 @@ def _read_description(element: Any) -> ReportDescription:
         ),
         subject_device=fields.optional_text(element, f"{EI}reportSubject/{POWER}endDeviceAsset/{POWER}mrid"),
         sources=read_targets(element.find(EI + "reportDataSource")),
+        green_button=_read_green_button(element.find(OADR + "oadrGBDataDescription")),
     )
 
 
 def _read_interval(element: Any) -> ReportInterval:
     payloads = element.findall(OADR + "oadrReportPayload")
-    if not payloads:
+    feeds = tuple(GreenButton(read_feed(each)) for each in element.findall(OADR + "oadrGBPayload"))
+    if not payloads and not feeds:
         raise InvalidReport("an interval without oadrReportPayload", ResponseCode.REPORT_NOT_SUPPORTED)
     return ReportInterval(
         payloads=tuple(_read_payload(payload) for payload in payloads),
         start_ms=fields.dtstart_ms(element),
         duration_s=fields.duration_s(element),
+        green_button=feeds,
     )
+
+
+def _read_green_button(element: Any) -> GreenButton | None:
+    return None if element is None else GreenButton(read_feed(element))
 
 
 def _read_payload(element: Any) -> ReportPayload:
@@ -232,12 +256,32 @@ def _read_payload(element: Any) -> ReportPayload:
         else ResourceStatus(
             online=fields.boolean(status, OADR + "oadrOnline"),
             manual_override=fields.boolean(status, OADR + "oadrManualOverride"),
+            load_control=_read_load_control(status.find(OADR + "oadrLoadControlState")),
         ),
         quality=_read_quality(quality_text),
         quality_text=quality_text,
         confidence=None if confidence is None else int(confidence),
         accuracy=None if accuracy is None else decimal(accuracy),
     )
+
+
+def _read_load_control(element: Any) -> LoadControlState | None:
+    if element is None:
+        return None
+    return LoadControlState(
+        capacity=_read_control(element.find(OADR + "oadrCapacity")),
+        level_offset=_read_control(element.find(OADR + "oadrLevelOffset")),
+        percent_offset=_read_control(element.find(OADR + "oadrPercentOffset")),
+        set_point=_read_control(element.find(OADR + "oadrSetPoint")),
+    )
+
+
+def _read_control(element: Any) -> ControlValue | None:
+    if element is None:
+        return None
+    found = {name: fields.optional_token(element, f"{OADR}oadr{name}") for name in ("Min", "Max", "Normal")}
+    bounds = {name.lower(): None if value is None else decimal(value) for name, value in found.items()}
+    return ControlValue(decimal(fields.token(element, OADR + "oadrCurrent")), **bounds)
 
 
 def _read_quality(text: str | None) -> Quality:
@@ -257,6 +301,7 @@ def _description_context(description: ReportDescription) -> dict[str, Any]:
         "report_data_source": _source_context(description),
         "report_type": description.report_type,
         "measurement": unit_context(description.unit),
+        "green_button": description.green_button,
         "reading_type": description.reading_type,
         "market_context": description.market_context,
         "sampling_rate": None
@@ -277,6 +322,7 @@ def _interval_context(interval: ReportInterval) -> dict[str, Any]:
     return {
         "dtstart": interval.start_ms,
         "duration": interval.duration_s,
+        "green_button": interval.green_button,
         "payloads": [
             {
                 "r_id": payload.r_id,

@@ -30,7 +30,7 @@ _WIRE: dict[UnitKind, tuple[str, str, str]] = {
 
 _NAMESPACES = {"oadr": OADR, "power": POWER}
 _KINDS: dict[str, UnitKind] = {_NAMESPACES[prefix] + name: kind for kind, (prefix, name, _) in _WIRE.items()}
-_UNSUPPORTED = {OADR + "oadrGBDataDescription", POWER + "energyItem", POWER + "powerItem"}
+_UNSUPPORTED = {POWER + "energyItem", POWER + "powerItem"}
 assert set(_WIRE) == set(get_args(UnitKind))
 
 
@@ -38,7 +38,7 @@ def read_unit(parent: Any) -> Unit | None:
     """The unit among the children of a signal or a report description, None if it has none."""
     for element in parent:
         if element.tag in _UNSUPPORTED:
-            raise InvalidEvent("Green Button data and untyped units are not read", ResponseCode.REPORT_NOT_SUPPORTED)
+            raise InvalidEvent("untyped units are not read", ResponseCode.REPORT_NOT_SUPPORTED)
         kind = _KINDS.get(element.tag)
         if kind is not None:
             return _read(element, kind)

@@ -3,8 +3,11 @@
 from openadr.model import DrEvent, SignalInterval, Target, Unit
 from openadr.v2 import (
     Availability,
+    ControlValue,
     EiResponse,
     EventResponse,
+    GreenButton,
+    LoadControlState,
     Message,
     OadrCanceledOpt,
     OadrCanceledPartyRegistration,
@@ -100,6 +103,33 @@ def a_metadata_report() -> OadrReport:
             ReportDescription("mood", "level", "x-notApplicable", Unit("custom", "%", description="Share of mood")),
         ),
     )
+
+
+FEED = (
+    '<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:uuid:1</id><title>usage</title>'
+    "<updated>2026-01-01T00:00:00Z</updated></feed>"
+)
+
+
+def green_button_metadata() -> OadrReport:
+    """METADATA_HISTORY_GREENBUTTON: the data is described by a feed instead of a unit."""
+    described = ReportDescription("gb-1", "usage", "Direct Read", green_button=GreenButton(FEED))
+    return OadrReport("0", "green", START_MS, "METADATA_HISTORY_GREENBUTTON", descriptions=(described,))
+
+
+def a_green_button_report() -> OadrReport:
+    """HISTORY_GREENBUTTON: one feed."""
+    interval = ReportInterval((), START_MS, 3600, green_button=(GreenButton(FEED),))
+    return OadrReport("rr-2", "green", START_MS, "HISTORY_GREENBUTTON", intervals=(interval,))
+
+
+def a_status_report() -> OadrReport:
+    """TELEMETRY_STATUS with the state of two controls."""
+    control = LoadControlState(capacity=ControlValue("0.5", "0", "1", "1"), set_point=ControlValue("21.5"))
+    status = ResourceStatus(True, False, control)
+    payload = ReportPayload("status-1", status=status, quality_text="Quality Good - Non Specific")
+    interval = ReportInterval((payload,), START_MS)
+    return OadrReport("rr-1", "status", START_MS, "TELEMETRY_STATUS", intervals=(interval,))
 
 
 def a_data_report() -> OadrReport:
@@ -202,6 +232,8 @@ BARE_MESSAGES: tuple[Message, ...] = (
     OadrCreatedReport(OK),
     OadrUpdateReport("request-1"),
     OadrUpdateReport("request-1", (OadrReport("rr-1", "usage", START_MS),)),
+    OadrUpdateReport("request-1", (a_status_report(), a_green_button_report())),
+    OadrRegisterReport("request-1", (green_button_metadata(),)),
     OadrUpdatedReport(OK),
     OadrCancelReport("request-1", ("rr-1",)),
     OadrCanceledReport(OK),

@@ -14,17 +14,20 @@ import binascii
 import hashlib
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
+from xml.sax.saxutils import escape
 
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from lxml import etree
-from signxml.algorithms import DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
+from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
-from signxml.signer import XMLSigner
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from openadr.errors import OpenAdrError, RenderError, SignatureRefused
@@ -45,7 +48,38 @@ _EXPECTED = SignatureConfiguration(
 )
 _NONCE = re.compile(r"[\x21-\x7e]{8,128}")
 
+_REFERENCES = 2
+_SIGNED_INFO_ELEMENTS_MAX = 24
+_TRANSFORMS = frozenset(
+    {_C14N, "http://www.w3.org/2006/12/xml-c14n11", "http://www.w3.org/2001/10/xml-exc-c14n#"}
+)  # without comments; not "enveloped", which takes elements out
+
+# canonical XML: the first of its elements repeats the namespaces around it, in order of their prefixes
+_SCOPE = f' xmlns:ds="{DS[1:-1]}" xmlns:oadr="{OADR[1:-1]}"'
+_REFERENCE = (
+    f'<ds:Reference URI="#%s"><ds:Transforms><ds:Transform Algorithm="{_C14N}"></ds:Transform></ds:Transforms>'
+    '<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"></ds:DigestMethod>'
+    "<ds:DigestValue>%s</ds:DigestValue></ds:Reference>"
+)
+_SIGNED_INFO = (
+    f'<ds:SignedInfo%s><ds:CanonicalizationMethod Algorithm="{_C14N}"></ds:CanonicalizationMethod>'
+    '<ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#%s"></ds:SignatureMethod>'
+    "%s%s</ds:SignedInfo>"
+)
+_PROPERTIES = (
+    '<ds:Object%s Id="prop"><ds:SignatureProperties><ds:SignatureProperty Id="replay" Target="#oadrSignedObject">'
+    "%s</ds:SignatureProperty></ds:SignatureProperties></ds:Object>"
+)
+_SIGNED_PAYLOAD = (
+    "<?xml version='1.0' encoding='UTF-8'?>\n"
+    f'<oadr:oadrPayload xmlns:oadr="{OADR[1:-1]}"><ds:Signature xmlns:ds="{DS[1:-1]}">'
+    "%s<ds:SignatureValue>%s</ds:SignatureValue><ds:KeyInfo><ds:X509Data><ds:X509Certificate>%s</ds:X509Certificate>"
+    "</ds:X509Data></ds:KeyInfo>%s</ds:Signature>"
+)
+_END = b"</oadr:oadrPayload>"
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Algorithm = Literal["rsa", "p256"]
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -56,39 +90,35 @@ class Verified(msgspec.Struct, frozen=True):
     certificate_der: bytes
     nonce: str
     timestamp_ms: int
+    algorithm: Algorithm
 
 
 def sign(payload_xml: bytes, key: bytes | PrivateKey, cert: bytes, nonce: str, timestamp_ms: int) -> bytes:
     """The rendered message with its signature. `key` and `cert` are PEM (RSA or P-256); parsed keys are kept.
 
-    `nonce` has 8 to 128 printable characters and is never used twice by one sender.
+    `nonce` has 8 to 128 printable characters and is never used twice by one sender. The signature is written out in
+    canonical form, so nothing but the message itself has to be brought into it.
     """
     if not _NONCE.fullmatch(nonce):
         raise RenderError("a nonce has 8 to 128 printable ASCII characters")
     private_key = load_key(key) if isinstance(key, bytes) else key
     root = parse_safely(payload_xml)
     signed = root.find(OADR + "oadrSignedObject")
-    if signed is None or root.find(DS + "Signature") is not None:
+    if signed is None or is_signed(root):
         raise RenderError("only an unsigned oadrPayload can be signed")
-    signer = XMLSigner(
-        method=SignatureConstructionMethod.detached,
-        signature_algorithm=SignatureMethod.RSA_SHA256
-        if isinstance(private_key, rsa.RSAPrivateKey)
-        else SignatureMethod.ECDSA_SHA256,
-        digest_algorithm=DigestAlgorithm.SHA256,
-        c14n_algorithm=_C14N,
+    signed.set(OADR + "Id", "oadrSignedObject")
+    message: bytes = etree.tostring(signed, method="c14n")
+    properties = _PROPERTIES % (_SCOPE, _replay_protect(nonce, timestamp_ms))
+    method = "rsa-sha256" if isinstance(private_key, rsa.RSAPrivateKey) else "ecdsa-sha256"
+    references = (
+        _REFERENCE % ("oadrSignedObject", _digest(message)),
+        _REFERENCE % ("prop", _digest(properties.encode())),
     )
-    signer.namespaces["oadr"] = OADR[1:-1]
-    signature = signer.sign(
-        signed,
-        key=private_key,
-        cert=[_certificate(cert)],
-        reference_uri="#oadrSignedObject",
-        signature_properties=_replay_protect(nonce, timestamp_ms),
-    )
-    root.insert(0, signature)
-    document: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
-    return document
+    info = _SIGNED_INFO % (_SCOPE, method, *references)
+    value = base64.b64encode(_signature(private_key, info.encode())).decode()
+    # in the document the namespaces come from the elements around
+    info, properties = info.replace(_SCOPE, "", 1), properties.replace(_SCOPE, "", 1)
+    return (_SIGNED_PAYLOAD % (info, value, _certificate_text(cert), properties)).encode() + message + _END
 
 
 def verify(body: bytes) -> Verified:
@@ -96,8 +126,13 @@ def verify(body: bytes) -> Verified:
 
     The caller compares `fingerprint` with the enrolled one before believing anything else. Raises SignatureRefused.
     """
-    root = parse_safely(body)
+    return verify_tree(parse_safely(body))
+
+
+def verify_tree(root: Any) -> Verified:
+    """As `verify`, from a root element that was parsed safely."""
     try:
+        _check_form(root)
         certificate = _message_certificate(root)
         results = XMLVerifier().verify(root, x509_cert=certificate, expect_config=_EXPECTED, validate_schema=False)
     except (SignXMLException, ValueError, TypeError, KeyError, UnsupportedAlgorithm, etree.LxmlError) as error:
@@ -112,7 +147,22 @@ def verify(body: bytes) -> Verified:
     payload = etree.Element(OADR + "oadrPayload", nsmap={"oadr": OADR[1:-1]})
     payload.append(signed)
     der = certificate.public_bytes(Encoding.DER)
-    return Verified(payload, fingerprint(der), der, nonce, timestamp_ms)
+    algorithm: Algorithm = "rsa" if isinstance(certificate.public_key(), rsa.RSAPublicKey) else "p256"
+    return Verified(payload, fingerprint(der), der, nonce, timestamp_ms, algorithm)
+
+
+def _check_form(root: Any) -> None:
+    """Refuse what costs much to check: a verifier follows every reference and every transform before it counts them."""
+    signatures = root.findall(DS + "Signature")
+    if len(signatures) != 1:
+        raise ValueError(f"there are {len(signatures)} signatures")
+    info = signatures[0].find(DS + "SignedInfo")
+    references = [] if info is None else info.findall(DS + "Reference")
+    if len(references) != _REFERENCES or sum(1 for _ in info.iter()) > _SIGNED_INFO_ELEMENTS_MAX:
+        raise ValueError("SignedInfo has to have two references, and nothing besides what they need")
+    for transform in info.iter(DS + "Transform"):
+        if transform.get("Algorithm") not in _TRANSFORMS:
+            raise ValueError(f"the transform {str(transform.get('Algorithm'))[:80]} is not applied")
 
 
 def is_signed(root: Any) -> bool:
@@ -137,8 +187,19 @@ def load_key(pem: bytes) -> PrivateKey:
 
 
 @lru_cache(maxsize=16)
-def _certificate(pem: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(pem)
+def _certificate_text(pem: bytes) -> str:
+    return base64.b64encode(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).decode()
+
+
+def _signature(key: PrivateKey, data: bytes) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, PKCS1v15(), SHA256())
+    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def _digest(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 @lru_cache(maxsize=1024)
@@ -157,11 +218,11 @@ def _message_certificate(root: Any) -> x509.Certificate:
         raise ValueError("the certificate is not base64") from None
 
 
-def _replay_protect(nonce: str, timestamp_ms: int) -> Any:
-    element = etree.Element(DSP + "ReplayProtect", nsmap={"dsp": DSP[1:-1]}, Id="replay", Target="#oadrSignedObject")
-    etree.SubElement(element, DSP + "timestamp").text = render_time(timestamp_ms)
-    etree.SubElement(element, DSP + "nonce").text = nonce
-    return element
+def _replay_protect(nonce: str, timestamp_ms: int) -> str:
+    return (
+        f'<dsp:ReplayProtect xmlns:dsp="{DSP[1:-1]}"><dsp:timestamp>{render_time(timestamp_ms)}</dsp:timestamp>'
+        f"<dsp:nonce>{escape(nonce)}</dsp:nonce></dsp:ReplayProtect>"
+    )
 
 
 def _read_replay_protect(element: Any, root: Any) -> tuple[str, int]:

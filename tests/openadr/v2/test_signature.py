@@ -118,7 +118,7 @@ def test_without_signature_without_replay_protect_or_with_rubbish_it_is_refused(
 
 
 def test_a_signature_over_another_property_than_replay_protect_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signature, "_replay_protect", lambda *_: etree.Element("other", Id="x", Target="#y"))
+    monkeypatch.setattr(signature, "_replay_protect", lambda *_: "<other></other>")
     body = sign(POLL, *P256, "nonce-0001", START_MS)
     with pytest.raises(SignatureRefused, match="ReplayProtect"):
         verify(body)
