@@ -5,12 +5,14 @@
       └────────────┘  again while no acknowledgement came, and when the matter changes (one row per matter)
 
 A message is put in the transaction that changed the state, which also wakes the workers. Whoever hands it out marks it
-delivered; nothing is lost if the answer never arrives.
+delivered; nothing is lost if the answer never arrives. What is pushed is claimed for a while before it is sent, so that
+one worker sends it; a push that fails waits longer each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select, text, update
@@ -18,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vtn.records.database import WAKE_CHANNEL
-from vtn.records.tables import messages
+from vtn.records.tables import messages, vens
 
 OPEN_MAX = 100
 """Open messages of one VEN that are looked at in one go."""
@@ -35,6 +37,8 @@ class QueuedMessage(msgspec.Struct, frozen=True):
     queued_ms: int
     delivered_ms: int | None
     deliveries: int
+    failures: int
+    not_before_ms: int | None
 
 
 async def queue(
@@ -45,7 +49,10 @@ async def queue(
         return
     rows = [{"ven_id": ven_id, "kind": kind, "key": key, "payload": payload, "queued_ms": now_ms} for ven_id in ven_ids]
     statement = insert(messages)
-    fresh = {"payload": statement.excluded.payload, "queued_ms": now_ms, "delivered_ms": None, "acknowledged_ms": None}
+    fresh = {
+        "payload": statement.excluded.payload, "queued_ms": now_ms, "delivered_ms": None, "acknowledged_ms": None,
+        "deliveries": 0, "failures": 0, "not_before_ms": None, "last_error": None,
+    }  # fmt: skip
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["ven_id", "kind", "key"], set_=fresh), rows
     )
@@ -55,16 +62,18 @@ async def queue(
     )
 
 
-async def open_messages(connection: AsyncConnection, ven_id: str) -> list[QueuedMessage]:
-    """Messages that are not acknowledged, oldest first."""
+async def open_messages(connection: AsyncConnection, ven_id: str, *, claim: bool = False) -> list[QueuedMessage]:
+    """Messages that are not acknowledged, oldest first. `claim` locks them and leaves out those another one locked."""
     columns = [messages.c[name] for name in QueuedMessage.__struct_fields__]
-    found = await connection.execute(
+    query = (
         select(*columns)
         .where(messages.c.ven_id == ven_id, messages.c.acknowledged_ms.is_(None))
         .order_by(messages.c.sequence)
         .limit(OPEN_MAX)
     )
-    return [QueuedMessage(*row) for row in found]
+    if claim:
+        query = query.with_for_update(skip_locked=True)
+    return [QueuedMessage(*row) for row in await connection.execute(query)]
 
 
 async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int], now_ms: int) -> None:
@@ -73,6 +82,30 @@ async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int], 
         update(messages)
         .where(messages.c.sequence.in_(sequences))
         .values(delivered_ms=now_ms, deliveries=messages.c.deliveries + 1)
+    )
+
+
+async def hold(
+    connection: AsyncConnection,
+    sequences: Sequence[int],
+    until_ms: int,
+    *,
+    error: str | None = None,
+    failed: bool = False,
+) -> None:
+    """Push messages not before `until_ms`; `failed` counts a push that went wrong with `error`."""
+    values: dict[str, Any] = {"not_before_ms": until_ms, "last_error": error}
+    if failed:
+        values["failures"] = messages.c.failures + 1
+    await connection.execute(update(messages).where(messages.c.sequence.in_(sequences)).values(**values))
+
+
+async def pushed(connection: AsyncConnection, sequences: Sequence[int], again_ms: int) -> None:
+    """Note that a push arrived; what is then not acknowledged is pushed again at `again_ms`."""
+    await connection.execute(
+        update(messages)
+        .where(messages.c.sequence.in_(sequences))
+        .values(failures=0, not_before_ms=again_ms, last_error=None)
     )
 
 
@@ -87,6 +120,27 @@ async def acknowledge(
         statement = statement.where(messages.c.key.in_(keys))
     result = await connection.execute(statement.values(acknowledged_ms=now_ms))
     return result.rowcount
+
+
+async def close_all(connection: AsyncConnection, ven_id: str, now_ms: int, *, but: Sequence[str] = ()) -> None:
+    """Close everything a VEN was to be told, except the kinds `but`: its registration has ended."""
+    await connection.execute(
+        update(messages)
+        .where(messages.c.ven_id == ven_id, messages.c.acknowledged_ms.is_(None), messages.c.kind.not_in(but))
+        .values(acknowledged_ms=now_ms)
+    )
+
+
+async def vens_to_push(connection: AsyncConnection, now_ms: int) -> list[str]:
+    """Registered VENs that are reached by push and have something that may be sent now."""
+    found = await connection.execute(
+        select(messages.c.ven_id)
+        .join(vens, vens.c.ven_id == messages.c.ven_id)
+        .where(messages.c.acknowledged_ms.is_(None), func.coalesce(messages.c.not_before_ms, 0) <= now_ms)
+        .where(vens.c.http_pull.is_(False), vens.c.registration_id.is_not(None))
+        .group_by(messages.c.ven_id)
+    )
+    return list(found.scalars())
 
 
 async def vens_with_open_messages(connection: AsyncConnection) -> list[str]:

@@ -3,7 +3,8 @@
     programs                         vens ── invitations
        │                              ├── messages            what a VEN is to be told, until it acknowledges
     dr_events ── dr_event_versions    ├── report_specifiers ── report_requests ── telemetry
-       └── event_deliveries ──────────┤
+       └── event_deliveries ──────────┤                  └── measurements, resource_states, green_button_feeds
+                                      ├── source_requests     reports the VEN asked the VTN for
                                       └── opts
     ledger_outbox                    sealed transactions, until the ledger answered
     ledger_cursor                    how far facts were followed, by reader
@@ -116,13 +117,14 @@ event_deliveries = Table(
     metadata,
     Column("event_id", Text, ForeignKey("dr_events.event_id"), nullable=False),
     Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False, index=True),
-    Column("state", Text, nullable=False, comment="queued, delivered, opted_in, opted_out"),
+    Column("state", Text, nullable=False, comment="queued, delivered, acknowledged, opted_in, opted_out"),
     Column("modification_number", Integer, nullable=False, comment="the one last queued"),
     Column("queued_ms", BigInteger, nullable=False),
     Column("delivered_ms", BigInteger),
     Column("answered_ms", BigInteger, comment="the VEN acknowledged this modification"),
     Column("late", Boolean, nullable=False, server_default=text("false"), comment="answered after the start"),
     Column("opt_id", Text, comment="of the oadrCreateOpt that decided; later oadrCreatedEvent is ignored (rule 206)"),
+    Column("withdrawn", Boolean, nullable=False, server_default=text("false"), comment="cancelled for this VEN alone"),
     PrimaryKeyConstraint("event_id", "ven_id"),
 )
 
@@ -158,10 +160,11 @@ report_requests = Table(
     Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False),
     Column("report_request_id", Text, nullable=False),
     Column("report_specifier_id", Text, nullable=False),
-    Column("status", Text, nullable=False, comment="requested, running, cancelled"),
+    Column("status", Text, nullable=False, comment="requested, running, completed, refused, cancelled"),
     Column("granularity_s", Integer, nullable=False),
-    Column("report_back_s", Integer, nullable=False),
+    Column("report_back_s", Integer, nullable=False, comment="0: one report only (rule 324)"),
     Column("start_ms", BigInteger, comment="readings are wanted from here on"),
+    Column("duration_s", Integer, comment="length of the period that is wanted; null or 0: no end"),
     Column("payloads", LargeBinary, nullable=False, comment="rIDs and reading types as JSON"),
     Column("requested_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("ven_id", "report_request_id"),
@@ -181,6 +184,62 @@ telemetry = Table(
     PrimaryKeyConstraint("ven_id", "r_id", "start_ms"),
 )
 
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False),
+    Column("r_id", Text, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("interval_s", Integer, nullable=False, comment="0: a value at a moment"),
+    Column("value", Text, nullable=False, comment="decimal string in the unit the VEN described"),
+    Column("quality", Text, nullable=False, comment="ok, estimated, bad, missing"),
+    Column("received_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("ven_id", "r_id", "start_ms"),
+)
+
+resource_states = Table(
+    "resource_states",
+    metadata,
+    Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False),
+    Column("r_id", Text, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("online", Boolean, nullable=False),
+    Column("manual_override", Boolean, nullable=False),
+    Column("load_control", LargeBinary, comment="LoadControlState as JSON"),
+    Column("received_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("ven_id", "r_id", "start_ms"),
+)
+
+green_button_feeds = Table(
+    "green_button_feeds",
+    metadata,
+    Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False),
+    Column("feed_digest", Text, nullable=False, comment="SHA-256 of the feed: the same one again is one"),
+    Column("report_request_id", Text, nullable=False),
+    Column("feed", Text, nullable=False, comment="Atom feed as XML"),
+    Column("received_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("ven_id", "feed_digest"),
+)
+
+source_requests = Table(
+    "source_requests",
+    metadata,
+    Column("ven_id", Text, ForeignKey("vens.ven_id"), nullable=False),
+    Column("report_request_id", Text, nullable=False),
+    Column("report_specifier_id", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="running, completed, cancelled"),
+    Column("granularity_s", Integer, nullable=False),
+    Column("report_back_s", Integer, nullable=False, comment="0: one report only (rule 324)"),
+    Column("start_ms", BigInteger, nullable=False, comment="first interval that is wanted"),
+    Column("end_ms", BigInteger, comment="null: no end"),
+    Column("payloads", LargeBinary, nullable=False, comment="rIDs and reading types as JSON"),
+    Column("reported_ms", BigInteger, nullable=False, comment="intervals before this were acknowledged"),
+    Column("due_ms", BigInteger, comment="when the next report is due; null: none is"),
+    Column("requested_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("ven_id", "report_request_id"),
+    Index("source_requests_due", "due_ms", postgresql_where=text("due_ms IS NOT NULL")),
+)
+
 messages = Table(
     "messages",
     metadata,
@@ -193,6 +252,9 @@ messages = Table(
     Column("delivered_ms", BigInteger, comment="handed out last; again later while not acknowledged"),
     Column("deliveries", Integer, nullable=False, server_default=text("0")),
     Column("acknowledged_ms", BigInteger),
+    Column("failures", Integer, nullable=False, server_default=text("0"), comment="pushes in a row that failed"),
+    Column("not_before_ms", BigInteger, comment="not pushed before: somebody is at it, or it failed"),
+    Column("last_error", Text, comment="what went wrong with the last push"),
     UniqueConstraint("ven_id", "kind", "key"),
     Index("messages_open", "ven_id", "sequence", postgresql_where=text("acknowledged_ms IS NULL")),
 )

@@ -1,6 +1,10 @@
 """How far each event got with each VEN it was published to, and what the VEN answered.
 
-queued ──▶ delivered ──▶ opted_in | opted_out         a modification queues it again
+queued ──▶ delivered ──▶ acknowledged ──▶ opted_in | opted_out         a modification queues it again
+               └──────────────────────────▲
+
+Acknowledged is what a VEN received without opting: a pushed event it has not decided on yet, a cancellation it
+confirmed, an event it need not answer. An event can be withdrawn from one VEN: for that one it is cancelled.
 """
 
 from __future__ import annotations
@@ -14,20 +18,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.model import DrEvent
 from vtn.errors import Conflict, InvalidInput, NotFound
-from vtn.records.messages import acknowledge
-from vtn.records.tables import dr_events, event_deliveries
+from vtn.records.messages import acknowledge, queue
+from vtn.records.tables import dr_events, event_deliveries, messages
 
 PLANNED, PUBLISHED, CANCELLED = "planned", "published", "cancelled"
-QUEUED, DELIVERED, OPTED_IN, OPTED_OUT = "queued", "delivered", "opted_in", "opted_out"
+QUEUED, DELIVERED, ACKNOWLEDGED = "queued", "delivered", "acknowledged"
+OPTED_IN, OPTED_OUT = "opted_in", "opted_out"
 EVENT_MESSAGE = "event"
 _STATE_OF_OPT = {"optIn": OPTED_IN, "optOut": OPTED_OUT}
 _COMPLETED_FOR_MS = 300_000
 """A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel."""
+_SILENT_DELIVERIES = 2
+"""An event nobody answers (oadrResponseRequired never) is sent so often: one answer may be lost on the way."""
 
 
 class EventDelivery(msgspec.Struct, frozen=True):
-    """How far an event got with one VEN. `state`: queued, delivered, opted_in, opted_out; `late`: answered after the
-    start; `answered_ms` None: the current modification is not acknowledged."""
+    """How far an event got with one VEN. `state`: queued, delivered, acknowledged, opted_in, opted_out; `late`: not
+    answered before the start; `answered_ms` None: the current modification is not answered; `withdrawn`: cancelled for
+    this VEN alone. Of its message: how often it was sent, pushes that failed in a row, and why the last one did."""
 
     event_id: str
     ven_id: str
@@ -38,48 +46,98 @@ class EventDelivery(msgspec.Struct, frozen=True):
     answered_ms: int | None
     late: bool
     opt_id: str | None
+    withdrawn: bool = False
+    deliveries: int = 0
+    failures: int = 0
+    last_error: str | None = None
 
 
 async def applicable(connection: AsyncConnection, ven_id: str, now_ms: int) -> list[DrEvent]:
     """As `DrEvents.applicable`, inside a transaction."""
     e, d = dr_events.c, event_deliveries.c
     rows = await connection.execute(
-        select(e.canonical, e.created_ms)
+        select(e.canonical, e.created_ms, d.withdrawn, d.modification_number)
         .join(event_deliveries, d.event_id == e.event_id)
         .where(d.ven_id == ven_id)
         .where(or_(e.end_ms.is_(None), e.end_ms > now_ms - _COMPLETED_FOR_MS))
-        .where(or_(e.status == PUBLISHED, (e.status == CANCELLED) & d.answered_ms.is_(None)))
+        .where(or_((e.status == PUBLISHED) & d.withdrawn.is_(False), d.answered_ms.is_(None)))
         .order_by(e.start_ms, e.event_id)
     )
-    return [to_event(row.canonical, row.created_ms) for row in rows]
+    return [
+        _withdrawn(to_event(row.canonical, row.created_ms), row.modification_number)
+        if row.withdrawn
+        else to_event(row.canonical, row.created_ms)
+        for row in rows
+    ]
+
+
+def _withdrawn(event: DrEvent, modification_number: int) -> DrEvent:
+    return msgspec.structs.replace(event, cancelled=True, modification_number=modification_number)
 
 
 async def mark_event_delivered(
     connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int
 ) -> None:
-    """Note that the VEN was sent these events; one with oadrResponseRequired never is thereby done."""
+    """Note that the VEN was sent these events, which are all that apply to it.
+
+    Messages about events that no longer do are closed; one with oadrResponseRequired never is done after its second
+    delivery.
+    """
+    ids = [event.event_id for event in events]
+    m, d = messages.c, event_deliveries.c
+    waiting = (m.ven_id == ven_id, m.kind == EVENT_MESSAGE, m.acknowledged_ms.is_(None))
+    await connection.execute(update(messages).where(*waiting, m.key.not_in(ids)).values(acknowledged_ms=now_ms))
     if not events:
         return
-    ids = [event.event_id for event in events]
-    d = event_deliveries.c
-    await connection.execute(
-        update(event_deliveries)
-        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.delivered_ms.is_(None))
-        .values(delivered_ms=now_ms)
+    sent = await connection.execute(
+        update(messages)
+        .where(*waiting, m.key.in_(ids))
+        .values(delivered_ms=now_ms, deliveries=m.deliveries + 1)
+        .returning(m.key, m.deliveries)
     )
+    often = {row.key for row in sent if row.deliveries >= _SILENT_DELIVERIES}
+    theirs = (d.ven_id == ven_id, d.event_id.in_(ids))
     await connection.execute(
-        update(event_deliveries)
-        .where(d.ven_id == ven_id, d.event_id.in_(ids), d.state == QUEUED)
-        .values(state=DELIVERED)
+        update(event_deliveries).where(*theirs, d.delivered_ms.is_(None)).values(delivered_ms=now_ms)
     )
-    silent = [event.event_id for event in events if not event.response_required]
+    await connection.execute(update(event_deliveries).where(*theirs, d.state == QUEUED).values(state=DELIVERED))
+    silent = [event.event_id for event in events if not event.response_required and event.event_id in often]
     if silent:
         await connection.execute(
             update(event_deliveries)
             .where(d.ven_id == ven_id, d.event_id.in_(silent), d.answered_ms.is_(None))
-            .values(answered_ms=now_ms)
+            .values(answered_ms=now_ms, state=ACKNOWLEDGED)
         )
         await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+
+
+async def mark_event_received(connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int) -> None:
+    """Note that a VEN confirmed it has these events (the answer to a push); those it need not answer are done."""
+    ids = [event.event_id for event in events]
+    d = event_deliveries.c
+    theirs = (d.ven_id == ven_id, d.event_id.in_(ids), d.answered_ms.is_(None))
+    await connection.execute(
+        update(event_deliveries).where(*theirs, d.state.in_((QUEUED, DELIVERED))).values(state=ACKNOWLEDGED)
+    )
+    silent = [event.event_id for event in events if not event.response_required]
+    if silent:
+        await connection.execute(
+            update(event_deliveries).where(*theirs, d.event_id.in_(silent)).values(answered_ms=now_ms)
+        )
+        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+
+
+async def queue_unanswered(connection: AsyncConnection, ven_id: str, now_ms: int) -> None:
+    """Queue what applies to a VEN and is not answered: it has registered anew."""
+    e, d = dr_events.c, event_deliveries.c
+    found = await connection.scalars(
+        select(e.event_id)
+        .join(event_deliveries, d.event_id == e.event_id)
+        .where(d.ven_id == ven_id, d.answered_ms.is_(None))
+        .where(or_(e.end_ms.is_(None), e.end_ms > now_ms))
+    )
+    for event_id in found.all():
+        await queue(connection, [ven_id], EVENT_MESSAGE, event_id, now_ms)
 
 
 async def record_opt(
@@ -98,7 +156,7 @@ async def record_opt(
         raise InvalidInput("opt_type_invalid", f"{opt_type} is neither optIn nor optOut")
     d = event_deliveries.c
     query = (
-        select(event_deliveries, dr_events.c.start_ms)
+        select(event_deliveries, dr_events.c.start_ms, dr_events.c.status)
         .join(dr_events, dr_events.c.event_id == d.event_id)
         .where(d.event_id == event_id, d.ven_id == ven_id)
         .with_for_update(of=event_deliveries)
@@ -113,8 +171,10 @@ async def record_opt(
         )
     values: dict[str, Any] = {"answered_ms": row["answered_ms"] or now_ms}
     if opt_id is not None or row["opt_id"] is None:
-        first_answer = row["state"] in (QUEUED, DELIVERED)
-        values |= {"state": state, "opt_id": opt_id or row["opt_id"]}
+        first_answer = row["state"] in (QUEUED, DELIVERED, ACKNOWLEDGED)
+        # a cancellation is confirmed, whatever is confirmed it with (rule 36 says optIn)
+        ended = row["withdrawn"] or row["status"] == CANCELLED
+        values |= {"state": ACKNOWLEDGED if ended else state, "opt_id": opt_id or row["opt_id"]}
         values["late"] = now_ms >= row["start_ms"] if first_answer else row["late"]
     changed = update(event_deliveries).where(d.event_id == event_id, d.ven_id == ven_id)
     result = await connection.execute(changed.values(**values).returning(*event_deliveries.c))

@@ -3,7 +3,8 @@
     planned ──▶ published ──▶ cancelled          per VEN: queued ──▶ delivered ──▶ opted_in | opted_out
        └──────────────────────▲                             ▲────────────┘ re-queued by every modification
 
-Every change but those rule 5 leaves out gets the next modification number and is sent again.
+Every change but those rule 5 leaves out gets the next modification number and is sent again. An event that was for
+many can be withdrawn from one of them: for that VEN, and no other, it is cancelled.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from runtime.clock import Clock
 from vtn.errors import Conflict, InvalidInput, NotFound
 from vtn.records.database import Database
 from vtn.records.messages import queue
-from vtn.records.tables import dr_event_versions, dr_events, event_deliveries, programs, vens
+from vtn.records.tables import dr_event_versions, dr_events, event_deliveries, messages, programs, vens
 from vtn.services.deliveries import (
     CANCELLED,
     EVENT_MESSAGE,
+    OPTED_OUT,
     PLANNED,
     PUBLISHED,
     QUEUED,
@@ -35,7 +37,13 @@ from vtn.services.deliveries import (
     record_opt,
     to_event,
 )
+from vtn.services.reports import vens_with_resources
 from vtn.services.vens import ENROLLED
+
+_FRESH: dict[str, Any] = {
+    "state": QUEUED, "delivered_ms": None, "answered_ms": None, "late": False, "opt_id": None,
+}  # fmt: skip
+"""A delivery that starts again."""
 
 
 class DrEventRecord(msgspec.Struct, frozen=True):
@@ -129,12 +137,14 @@ class DrEvents:
     async def modify(self, event: DrEvent) -> DrEventRecord:
         """Replace an event by one with the same id; its modification number is counted on and it is sent again.
 
-        What rule 5 leaves out alone is no change. Raises NotFound, Conflict if cancelled, InvalidInput.
+        What rule 5 leaves out alone is no change. Raises NotFound, Conflict if cancelled or over, InvalidInput.
         """
         async with self._database.transaction() as connection:
             record = await _locked(connection, event.event_id)
             if record.status == CANCELLED:
                 raise Conflict("event_cancelled", f"event {event.event_id} is cancelled")
+            if record.event.end_ms is not None and record.event.end_ms <= self._clock.now_ms():
+                raise Conflict("event_completed", f"event {event.event_id} is over")
             return await self._replace(connection, record, event, record.status)
 
     async def cancel(self, event_id: str) -> DrEventRecord:
@@ -145,6 +155,27 @@ class DrEvents:
                 return record
             event = msgspec.structs.replace(record.event, cancelled=True)
             return await self._replace(connection, record, event, CANCELLED)
+
+    async def withdraw(self, event_id: str, ven_ids: Sequence[str]) -> builtins.list[str]:
+        """Cancel an event for these VENs alone; those that opted out do without. Returns who is told. Raises NotFound.
+
+        Again is no change, and so is what the event as a whole was cancelled for already.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._database.transaction() as connection:
+            record = await _locked(connection, event_id)
+            if record.status == CANCELLED:
+                return []
+            d = event_deliveries.c
+            told = await connection.scalars(
+                update(event_deliveries)
+                .where(d.event_id == event_id, d.ven_id.in_(ven_ids), d.withdrawn.is_(False), d.state != OPTED_OUT)
+                .values(**_FRESH, withdrawn=True, modification_number=record.modification_number + 1, queued_ms=now_ms)
+                .returning(d.ven_id)
+            )
+            chosen = sorted(told)
+            await queue(connection, chosen, EVENT_MESSAGE, event_id, now_ms)
+        return chosen
 
     async def get(self, event_id: str) -> DrEventRecord:
         """Raises NotFound."""
@@ -165,10 +196,18 @@ class DrEvents:
 
     async def deliveries(self, event_id: str) -> builtins.list[EventDelivery]:
         """How far the event got with each VEN it was published to, by venID."""
-        query = select(event_deliveries).where(event_deliveries.c.event_id == event_id)
+        d, m = event_deliveries.c, messages.c
+        about = (m.ven_id == d.ven_id) & (m.kind == EVENT_MESSAGE) & (m.key == d.event_id)
+        query = (
+            select(event_deliveries, dr_events.c.start_ms, m.deliveries, m.failures, m.last_error)
+            .join(dr_events, dr_events.c.event_id == d.event_id)
+            .join(messages, about, isouter=True)
+            .where(d.event_id == event_id)
+        )
+        now_ms = self._clock.now_ms()
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query.order_by(event_deliveries.c.ven_id))).mappings()
-            return [EventDelivery(**row) for row in rows]
+            rows = (await connection.execute(query.order_by(d.ven_id))).mappings()
+            return [_delivery(row, now_ms) for row in rows]
 
     async def applicable(self, ven_id: str) -> builtins.list[DrEvent]:
         """ALL events that apply to a VEN now: one it knows and does not find is cancelled for it (rule 58).
@@ -212,28 +251,41 @@ class DrEvents:
         await _keep_version(connection, changed)
         affected = await connection.scalars(
             update(event_deliveries)
-            .where(event_deliveries.c.event_id == event.event_id)
-            .values(
-                state=QUEUED, modification_number=number, queued_ms=now_ms, delivered_ms=None, answered_ms=None,
-                late=False, opt_id=None,
-            )
+            .where(event_deliveries.c.event_id == event.event_id, event_deliveries.c.withdrawn.is_(False))
+            .values(**_FRESH, modification_number=number, queued_ms=now_ms)
             .returning(event_deliveries.c.ven_id)
-        )  # fmt: skip
+        )
         await queue(connection, sorted(affected), EVENT_MESSAGE, event.event_id, now_ms)
         return changed
 
 
 async def _targeted(connection: AsyncConnection, record: DrEventRecord) -> list[str]:
-    """Enrolled VENs that a target of the event names; without targets all of the program."""
-    columns = {"ven": vens.c.ven_id, "group": vens.c.virtual_node, "party": vens.c.party}
+    """Enrolled VENs that a target of the event names; without targets all of the program.
+
+    A resource is the VEN's that named it as the source of what it reports.
+    """
+    columns = {
+        "ven": vens.c.ven_id, "group": vens.c.virtual_node, "group_name": vens.c.virtual_node, "party": vens.c.party,
+    }  # fmt: skip
     query = select(vens.c.ven_id).where(vens.c.status == ENROLLED, vens.c.program == record.program)
     targets = record.event.targets
     if targets:
         conditions = [columns[each.kind] == each.value for each in targets if each.kind in columns]
+        resources = {each.value for each in targets if each.kind == "resource"}
+        if resources:
+            conditions.append(vens.c.ven_id.in_(await vens_with_resources(connection, resources)))
         if not conditions:
             return []
         query = query.where(or_(*conditions))
     return sorted(await connection.scalars(query))
+
+
+def _delivery(row: RowMapping, now_ms: int) -> EventDelivery:
+    values = dict(row)
+    start_ms = values.pop("start_ms")
+    values |= {name: values[name] or 0 for name in ("deliveries", "failures")}
+    values["late"] = values["late"] or (values["answered_ms"] is None and now_ms >= start_ms)
+    return EventDelivery(**values)
 
 
 async def _locked(connection: AsyncConnection, event_id: str) -> DrEventRecord:

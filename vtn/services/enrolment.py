@@ -45,7 +45,8 @@ _log = get_logger("vtn.enrolment")
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the owner of a home is given; `code` works once. `sponsor` is the aggregator's ledger party."""
+    """What the owner of a home is given; `code` works once. `sponsor` is the aggregator's ledger party, `channel` the
+    channel of the ledger in which the home's contracts will live."""
 
     vtn_url: str
     openadr2_url: str
@@ -54,6 +55,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     ven_name: str
     area: str
     sponsor: str
+    channel: str = "main"
     site_zone: str
     program: str
     holidays: tuple[str, ...] = ()

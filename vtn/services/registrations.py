@@ -1,6 +1,9 @@
 """2.0b party registration: an enrolled VEN says how it is reached; either side may end it.
 
 enrolled ──▶ registered (registrationID) ──▶ cancelled by the VEN, or asked by the VTN and confirmed by the VEN
+
+With a registration end what was agreed under it: report requests of both sides and what waits to be told. A new one
+brings back the events that still apply.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runtime.clock import Clock
 from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from vtn.records.database import Database
-from vtn.records.messages import acknowledge, queue
+from vtn.records.messages import acknowledge, close_all, queue
 from vtn.records.tables import vens
+from vtn.services.deliveries import queue_unanswered
+from vtn.services.reports import REGISTER_MESSAGE, end_requests, end_source_requests
 from vtn.services.vens import ENROLLED, Ven, change_ven, locked_ven
 
 CANCEL_MESSAGE = "cancel_registration"
@@ -37,12 +42,16 @@ class RegistrationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registrations:
-    """Registrations in PostgreSQL. `require_certificate`: only a bound TLS certificate says who asks."""
+    """Registrations in PostgreSQL. `require_certificate`: only a bound TLS certificate says who asks; `offer_reports`:
+    a VEN that registers is told which reports the VTN has (rule 301)."""
 
-    def __init__(self, database: Database, clock: Clock, *, require_certificate: bool = False) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, require_certificate: bool = False, offer_reports: bool = False
+    ) -> None:
         self._database = database
         self._clock = clock
         self._require_certificate = require_certificate
+        self._offer_reports = offer_reports
 
     async def register(self, request: RegistrationRequest) -> Ven:
         """Register a VEN that is enrolled, or change how it is reached; again keeps its registrationID.
@@ -57,6 +66,7 @@ class Registrations:
             ven = await self._enrolled(connection, request)
             if request.registration_id is not None and request.registration_id != ven.registration_id:
                 raise NotFound("registration_unknown", f"{request.registration_id} is not a registration of this VEN")
+            now_ms = self._clock.now_ms()
             changed = await change_ven(
                 connection,
                 ven.ven_id,
@@ -66,9 +76,13 @@ class Registrations:
                 transport_address=request.transport_address,
                 http_pull=request.http_pull,
                 report_only=request.report_only,
-                registered_ms=self._clock.now_ms(),
+                registered_ms=now_ms,
             )
-            await acknowledge(connection, ven.ven_id, REREGISTER_MESSAGE, self._clock.now_ms())
+            await acknowledge(connection, ven.ven_id, REREGISTER_MESSAGE, now_ms)
+            if ven.registration_id is None:
+                await queue_unanswered(connection, ven.ven_id, now_ms)
+            if self._offer_reports:
+                await queue(connection, [ven.ven_id], REGISTER_MESSAGE, "METADATA", now_ms)
         assert changed is not None
         return changed
 
@@ -79,9 +93,7 @@ class Registrations:
             found = await connection.scalar(select(vens.c.ven_id).where(condition).with_for_update())
             if found is None or ven_id not in (None, found):
                 raise NotFound("registration_unknown", f"there is no registration {registration_id}")
-            changed = await change_ven(connection, found, registration_id=None, registered_ms=None)
-        assert changed is not None
-        return changed
+            return await self._end(connection, found)
 
     async def request_cancel(self, ven_id: str) -> None:
         """The VTN ends a registration: the VEN is told on its next poll. Raises NotFound, NotAllowed."""
@@ -95,7 +107,15 @@ class Registrations:
         """The VEN confirmed that the VTN ended its registration; unasked it means nothing."""
         async with self._database.transaction() as connection:
             if await acknowledge(connection, ven_id, CANCEL_MESSAGE, self._clock.now_ms()):
-                await change_ven(connection, ven_id, registration_id=None, registered_ms=None)
+                await self._end(connection, ven_id)
+
+    async def _end(self, connection: AsyncConnection, ven_id: str) -> Ven:
+        await end_requests(connection, ven_id)
+        await end_source_requests(connection, ven_id)
+        await close_all(connection, ven_id, self._clock.now_ms())
+        changed = await change_ven(connection, ven_id, registration_id=None, registered_ms=None)
+        assert changed is not None
+        return changed
 
     async def _tell(self, ven_id: str, kind: str) -> None:
         async with self._database.transaction() as connection:
