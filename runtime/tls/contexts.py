@@ -1,4 +1,4 @@
-"""TLS contexts for both ends: TLS 1.2 and later, mutual where a trust file for the peer is given.
+"""TLS contexts for both ends: TLS 1.2 and later, mutual where trust files for the peer are given.
 
 An OpenADR 2.0b VTN must present an RSA and an ECC certificate at once, and certified VENs exist that know only the two
 CBC suites of the profile: they stand last in the list.
@@ -24,8 +24,11 @@ class Certificate(NamedTuple):
     key: Path
 
 
-def server_context(certificates: Sequence[Certificate], client_ca: Path | None = None) -> ssl.SSLContext:
-    """A server's context that offers every certificate; with `client_ca` (PEM) a client must present one of its own.
+def server_context(
+    certificates: Sequence[Certificate], client_ca: Path | Sequence[Path] | None = None
+) -> ssl.SSLContext:
+    """A server's context that offers every certificate; with `client_ca` (PEM files) a client must present one of
+    theirs. An intermediate among them is trusted as it stands, so that one vendor's devices can be let in alone.
 
     Raises SettingsError for a file that cannot be used.
     """
@@ -36,7 +39,9 @@ def server_context(certificates: Sequence[Certificate], client_ca: Path | None =
     for certificate in certificates:
         _load(context, certificate)
     if client_ca is not None:
-        _trust(context, client_ca)
+        for path in [client_ca] if isinstance(client_ca, Path) else client_ca:
+            _trust(context, path)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
