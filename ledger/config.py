@@ -88,7 +88,7 @@ class LedgerSettings(ProcessSettings):
     # ---- blocks
     answer_timeout_s: float = Field(5.0, gt=0, description="Seconds until a submission is answered as unknown")
     block_ms: int = Field(30, ge=0, le=1_000, description="Longest wait for further transactions of a block")
-    block_bytes_max: int = Field(128 * 1024, ge=65_536, le=1_024 * 1024, description="Most bytes in a block")
+    block_bytes_max: int = Field(384 * 1024, ge=65_536, le=1_024 * 1024, description="Most bytes in a block")
 
     # ---- the order's window
     order_margin_blocks: int = Field(256, ge=0, description="Blocks kept in the order although everybody has them")

@@ -95,7 +95,9 @@ class Replica(Serving, ReplicaReception):
         self._pool = Pool(settings.queue_max)
         self._ingress = Ingress(channel, verdicts, self._party, offload)
         self._refusals = Refusals(store)
-        self._exchange = Exchange(attestations, self.peers, self._marker, store, offload, origin, progress.wake)
+        self._exchange = Exchange(
+            attestations, self.peers, self._marker, store, offload, origin, progress.wake, lambda: len(self._pool) > 0
+        )  # fmt: skip
         self._forwarding = Forwarding(self._pool, orderer, self.peers)
         self._transfer = Transfer(progress, self.peers, lambda: attestations.policy)
         self._trimming = Trimming(orderer, attestations, settings.order_margin_blocks, settings.order_window_blocks)
@@ -107,7 +109,8 @@ class Replica(Serving, ReplicaReception):
         self._following = Following(
             progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
             marker=self._marker, verdicts=verdicts, clock=clock, offload=offload,
-            committed=self._exchange.committed, catch_up=self._catch_up, renamed=self._use_members,
+            committed=self._exchange.committed, final_due=self._exchange.due, catch_up=self._catch_up,
+            renamed=self._use_members,
         )  # fmt: skip
         ReplicaReception.__init__(
             self, member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,

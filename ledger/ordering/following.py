@@ -32,7 +32,7 @@ from ledger.replication.offload import Offload
 from ledger.serving import first_result
 from ledger.store.source import Source
 from ledger.store.state import StateTampered
-from ledger.store.store import Store
+from ledger.store.store import FinalRow, Store
 from runtime.clock import Clock
 from runtime.logs import get_logger
 
@@ -50,8 +50,9 @@ Against = Callable[[Head], None]
 class Following:
     """The executing half of one replica.
 
-    committed: told of each committed head with this member's note, before anybody is answered. catch_up: takes blocks
-    from peers up to a height that the order still has, and applies them by `apply`. renamed: told of the members of
+    committed: told of each committed head with this member's note, before anybody is answered, and of the final
+    checkpoint that was kept with it, as `final_due` asked for. catch_up: takes blocks from peers up to a height that
+    the order still has, and applies them by `apply`. renamed: told of the members of
     the next block, and of names that the state has them under, whenever either may have changed."""
 
     def __init__(
@@ -67,7 +68,8 @@ class Following:
         verdicts: Verdicts,
         clock: Clock,
         offload: Offload,
-        committed: Callable[[Head, bytes], Awaitable[None]],
+        committed: Callable[[Head, bytes, FinalRow | None], Awaitable[None]],
+        final_due: Callable[[], FinalRow | None],
         catch_up: Callable[[int], Awaitable[None]],
         renamed: Callable[[Roster, Collection[str]], None],
     ) -> None:
@@ -82,6 +84,7 @@ class Following:
         self._clock = clock
         self._offload = offload
         self._committed = committed
+        self._final_due = final_due
         self._catch_up = catch_up
         self._renamed = renamed
         self.machine: Machine
@@ -138,7 +141,7 @@ class Following:
             try:
                 block = parse_block(ordered.data)
                 self.machine.check(block)
-                executed, note = await self._commit(block, ordered.revision, against)
+                executed, note, final = await self._commit(block, ordered.revision, against)
                 break
             except (BlockInvalid, BlockRefused, StateTampered) as error:
                 if against is not None and not isinstance(error, StateTampered):
@@ -154,12 +157,14 @@ class Following:
         if executed.roster is not None:
             named = [key for (kind, key), body in executed.writes.items() if kind == "member" and body is not None]
             self._renamed(executed.roster, named)
-        await self._committed(executed.head, note)
+        await self._committed(executed.head, note, final)
         self._progress.require_sound()  # what the others signed may have told that this block differs
         self._progress.publish(executed.head)
         await self._answer(executed)
 
-    async def _commit(self, block: Block, revision: int, against: Against | None) -> tuple[Executed, bytes]:
+    async def _commit(
+        self, block: Block, revision: int, against: Against | None
+    ) -> tuple[Executed, bytes, FinalRow | None]:
         transactions = self.machine.read(block, self._pool.by_content())
         triples = self.machine.signatures(transactions)
         if len(triples) >= _IN_THREAD_MIN:
@@ -173,7 +178,9 @@ class Following:
             notes.append(self._note(executed.head))
             return executed, notes[-1]
 
-        return await self._store.apply(work), notes[-1]
+        final = self._final_due()
+        executed = await self._store.apply(work, final)
+        return executed, notes[-1], final
 
     def _note(self, head: Head) -> bytes:
         """Our checkpoint. A tree below the largest we ever signed is not signed at all; one that is ahead of our clock
@@ -236,7 +243,7 @@ class Following:
                 error = again
                 continue
             self._progress.unavailable = None
-            await self._committed(loaded.head, loaded.checkpoint)
+            await self._committed(loaded.head, loaded.checkpoint, loaded.final)
             return
 
 

@@ -3,6 +3,8 @@
 block committed ─▶ mine ─ marker on disk ─▶ released ─▶ counted here, and queued for each peer (newest KEPT)
                                                                  │ at most every EVERY_S
                           peer away: back-off, greeted anew ◀────┴────▶ POST cosignatures
+quorum reached ─▶ kept with the next block, in its transaction ─▶ shown
+                    └─ no block soon: on its own ─────────────────▶ shown
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ from runtime.logs import get_logger
 
 _log = get_logger("ledger.exchange")
 
-EVERY_S: Final = 0.05
+EVERY_S: Final = 0.1
+_CARRIED_S: Final = 0.3
+"""So long a final checkpoint waits for a block that is due to keep it."""
 KEPT: Final = 64
 _GREET_EVERY_S: Final = 5.0
 _BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
+_AGAIN_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -53,7 +58,8 @@ class Contact:
 
 
 class Exchange:
-    """One replica's. grown: called when more may have become final. halted: no signature leaves any more."""
+    """One replica's. grown: called when more may have become final. awaits_block: is one due soon? halted: no signature
+    leaves any more. withheld: why none leaves at the moment, None while they do."""
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Exchange:
         origin: str,
         grown: Callable[[], None],
     ) -> None:
+        awaits_block: Callable[[], bool] = lambda: False,
         self._attestations = attestations
         attestations.hold = True
         self._peers = peers
@@ -74,6 +81,8 @@ class Exchange:
         self._origin = origin
         self._told = grown
         self._mine: list[tuple[int, bytes, bytes]] = []
+        self._awaits_block = awaits_block
+        self._passed = asyncio.Event()
         self._due = asyncio.Event()
         self._grown = asyncio.Event()
         self._newest = self._kept = 0
@@ -93,8 +102,17 @@ class Exchange:
         self._attestations.restore(final)
         self._kept = final.size
 
-    async def committed(self, head: Head, note: bytes) -> None:
-        """A block is committed with our note of it. Where our signature is a quorum it is final on return."""
+    def due(self) -> FinalRow | None:
+        """What the next block should keep: a newer final checkpoint than the one that is kept."""
+        reached = self._attestations.reached
+        return FinalRow(reached.size, reached.height, reached.note) if reached.size > self._kept else None
+
+    async def committed(self, head: Head, note: bytes, kept: FinalRow | None = None) -> None:
+        """A block is committed with our note of it, and `kept` with it. Where our signature is a quorum it is final on
+        return."""
+        if kept is not None:
+            self._keep(FinalCheckpoint(kept.size, kept.height, kept.note))
+        self._passed.set()
         self._attestations.executed(head.size, head.height, head.root)
         self._newest = head.size
         if note != checkpoint_text(self._origin, head.size, head.root).encode():  # signed, then
@@ -188,9 +206,7 @@ class Exchange:
             if reached.size > self._attestations.final.size or self._is_past_final():
                 try:
                     await self._store.save_final(FinalRow(reached.size, reached.height, reached.note))
-                    self._kept = reached.size
-                    self._attestations.show(reached)
-                    self._told()
+                    self._keep(reached)
                 except StoreUnavailable:
                     self._grown.set()
                     await asyncio.sleep(_BACKOFF_S[-1])
@@ -203,6 +219,7 @@ class Exchange:
             try:
                 if contact.reachable is not True or not contact.queue:
                     self._heard(contact, await self._peers.status(name))
+            await self._carried()
                 while contact.queue and not self.halted:
                     contact.filled.clear()
                     notes = dict(contact.queue)
@@ -215,6 +232,26 @@ class Exchange:
             except ReplicaError as error:
                 if contact.reachable is not False:
                     _log.warning("a member does not answer", member=name, error=str(error))
+    async def _carried(self) -> None:
+        """Where a block is due, it keeps in its transaction what became final, which spares a commit. The one that is
+        being executed may have begun too early for that, the one after it has not."""
+        for _ in range(2):
+            if not self._awaits_block() or self.due() is None:
+                return
+            self._passed.clear()
+            try:
+                async with asyncio.timeout(_CARRIED_S):
+                    await self._passed.wait()
+            except TimeoutError:
+                return
+
+    def _keep(self, final: FinalCheckpoint) -> None:
+        """It outlives a crash from now on."""
+        self._kept = max(self._kept, final.size)
+        if final.size > self._attestations.final.size:
+            self._attestations.show(final)
+            self._told()
+
                 contact.reachable, contact.error = False, str(error)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1

@@ -1,30 +1,37 @@
-"""The store on PostgreSQL: one writer connection, one transaction a block; readers take connections of the pool.
+"""The store on PostgreSQL: one writer session, one transaction a block; readers take connections of the pool.
 
-apply:  BEGIN ─ reads of the block (greenlet) ─ pipeline of inserts and upserts ─ COMMIT (synchronous_commit on)
+apply:  reads of the block (greenlet), each a statement of its own: nobody else writes
+        ─▶ one pipeline, one round trip: BEGIN ─ inserts and upserts ─ COMMIT (synchronous_commit on)
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import Connection, func, insert, literal, select, text, tuple_
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
-from ledger.store.reading import Reads, reached, reaching
+from ledger.store.driver.session import Session, driver_of, rows, send
+from ledger.store.reading import Reads, reached
 from ledger.store.source import Key, Source, Taken
 from ledger.store.store import BlockRow, FinalRow, Founding, RefusalRow, Stored
-from ledger.store.tables import blocks, checkpoints, entries, finality, meta, records, refusals, tiles
-from ledger.store.writing import Statement, block_statements, genesis_statements, send, text_array
-
-_ANY_ERROR = (SQLAlchemyError, psycopg.Error, OSError)
+from ledger.store.tables import blocks, checkpoints, entries, finality, meta, refusals, tiles
+from ledger.store.writing import (
+    BEGIN,
+    COMMIT,
+    Statement,
+    block_statements,
+    final_statement,
+    genesis_statements,
+    int_array,
+    text_array,
+)
 
 
 class PostgresStore(Reads):
@@ -32,14 +39,13 @@ class PostgresStore(Reads):
 
     def __init__(self, engine: AsyncEngine, channel: str) -> None:
         super().__init__(engine, channel)
-        self._writer: AsyncConnection | None = None
-        self._turn = asyncio.Lock()
+        self._writer = Session(engine)
+        self._asker = Session(engine)
 
     async def close(self) -> None:
-        """End the writer connection."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await _end(writer)
+        """End the kept sessions."""
+        await self._writer.close()
+        await self._asker.close()
 
     async def is_empty(self) -> bool:
         async with reached(self._engine) as connection:
@@ -55,7 +61,7 @@ class PostgresStore(Reads):
         )
         async with reached(self._engine, begin=True) as connection:
             try:
-                await _send(connection, statements)
+                await _send(await driver_of(connection), statements)
             except psycopg.errors.UniqueViolation:
                 raise GenesisExists(
                     f"the database holds parts of a ledger {self._channel}; nothing was changed"
@@ -92,23 +98,23 @@ class PostgresStore(Reads):
         newest = None if final is None else FinalRow(*final)
         return Stored(found[0], found[1], block, summary, note or b"", edge, newest)
 
-    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
-        # begun by hand: a block that asks the database nothing would begin no transaction that could be committed
-        async with self._writing() as writer, writer.begin():
-            executed, checkpoint = await writer.run_sync(lambda sync: work(PostgresSource(sync, self._channel)))
-            await _send(writer, block_statements(self._channel, executed, checkpoint))
+    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]], final: FinalRow | None = None) -> Executed:
+        async with self._writer.use() as writer:
+            executed, checkpoint = await greenlet_spawn(work, PostgresSource(writer, self._channel))
+            statements = block_statements(self._channel, executed, checkpoint)
+            if final is not None:
+                statements.append(final_statement(self._channel, final.size, final.height, final.note))
+            await _send(writer, [BEGIN, *statements, COMMIT])
         return executed
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
-        async with self._writing() as writer:
-            rows = (await writer.execute(_KNOWN, {"channel": self._channel, "ids": text_array(ids)})).all()
-            await writer.rollback()
-        return frozenset(row[0] for row in rows)
+        async with self._asker.use() as asker:
+            found = await rows(asker, _KNOWN, {"channel": self._channel, "ids": text_array(ids)})
+        return frozenset(row[0] for row in found)
 
     async def save_final(self, final: FinalRow) -> None:
-        values = {"channel": self._channel, "size": final.size, "height": final.height, "note": final.note}
-        async with reached(self._engine, begin=True) as connection:
-            await connection.execute(_FINAL, values)
+        async with self._asker.use() as asker:
+            await asker.execute(*final_statement(self._channel, final.size, final.height, final.note))
 
     async def add_refusals(self, rows: Sequence[RefusalRow], keep: int) -> None:
         values = [
@@ -128,24 +134,6 @@ class PostgresStore(Reads):
             newest = select(func.max(refusals.c.number) - keep).where(*self._of(refusals)).scalar_subquery()
             await connection.execute(refusals.delete().where(*self._of(refusals), refusals.c.number <= newest))
 
-    @contextlib.asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        """The one writer; whatever goes wrong with it, the next use opens another session."""
-        async with self._turn:
-            with reaching():
-                known, self._writer = self._writer, None
-                writer = known or await self._engine.connect()
-                try:
-                    if known is None:
-                        # it looks up keys and nothing else; a plan cached while the tables were small would scan them
-                        await writer.execute(_KEYS_ONLY)
-                        await writer.commit()
-                    yield writer
-                except BaseException:
-                    await _end(writer)
-                    raise
-                self._writer = writer
-
     async def _edge(self, connection: AsyncConnection, size: int) -> dict[TileId, bytes]:
         wanted = [(tile.level, tile.number) for tile in edge_tiles(size)]
         if not wanted:
@@ -159,90 +147,63 @@ class PostgresStore(Reads):
 
 
 class PostgresSource:
-    """ledger.store.source.Source inside `AsyncConnection.run_sync`."""
+    """ledger.store.source.Source inside `greenlet_spawn`."""
 
-    def __init__(self, connection: Connection, channel: str) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], channel: str) -> None:
         self._connection = connection
         self._channel = channel
 
     def records(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
         kinds, names = text_array([kind for kind, _ in keys]), text_array([key for _, key in keys])
-        values = {"channel": self._channel, "kinds": kinds, "keys": names}
-        rows = self._connection.execute(_RECORDS, values).all()
-        return {(row[0], row[1]): row[2] for row in rows}
+        return {(row[0], row[1]): row[2] for row in self._rows(_RECORDS, kinds=kinds, keys=names)}
 
     def scan(self, kind: str, first: str, last: str, limit: int) -> list[tuple[str, bytes]]:
-        values = {"channel": self._channel, "kind": kind, "first": first, "last": last, "limit": limit}
-        return [(row[0], row[1]) for row in self._connection.execute(_SCAN, values).all()]
+        return [(row[0], row[1]) for row in self._rows(_SCAN, kind=kind, first=first, last=last, limit=limit)]
 
     def buckets(self, numbers: Sequence[int]) -> Mapping[int, bytes]:
-        of = records.c
-        query = (
-            select(of.bucket, of.key_hash, of.value_hash)
-            .where(of.channel == self._channel, of.bucket == func.any(literal(list(numbers))))
-            .order_by(of.bucket, of.key_hash)
-        )
         leaves: dict[int, bytearray] = {number: bytearray() for number in numbers}
-        for bucket, hashed, value in self._connection.execute(query).all():
+        for bucket, hashed, value in self._rows(_BUCKETS, numbers=int_array(numbers)):
             leaves[bucket] += hashed + value
         return {number: bytes(row) for number, row in leaves.items()}
 
     def taken(self, ids: Sequence[str], nonces: Sequence[tuple[str, str]]) -> Taken:
-        values = {
-            "channel": self._channel,
-            "ids": text_array(ids),
-            "senders": text_array([sender for sender, _ in nonces]),
-            "nonces": text_array([nonce for _, nonce in nonces]),
-        }
-        rows = self._connection.execute(_TAKEN, values).all()
-        found_ids = frozenset(row[0] for row in rows if row[1] is None)
-        return Taken(found_ids, frozenset((row[0], row[1]) for row in rows if row[1] is not None))
+        found = self._rows(
+            _TAKEN,
+            ids=text_array(ids),
+            senders=text_array([sender for sender, _ in nonces]),
+            nonces=text_array([nonce for _, nonce in nonces]),
+        )
+        found_ids = frozenset(row[0] for row in found if row[1] is None)
+        return Taken(found_ids, frozenset((row[0], row[1]) for row in found if row[1] is not None))
+
+    def _rows(self, query: LiteralString, **values: Any) -> list[tuple[Any, ...]]:
+        return await_only(rows(self._connection, query, {"channel": self._channel, **values}))
 
 
-_RECORDS = text(
-    "SELECT kind, key, body FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS wanted(kind, key) "
-    "JOIN records USING (kind, key) WHERE channel = :channel"
+_RECORDS: Final = (
+    "SELECT kind, key, body FROM unnest(%(kinds)b::text[], %(keys)b::text[]) AS wanted(kind, key) "
+    "JOIN records USING (kind, key) WHERE channel = %(channel)s"
 )
-_SCAN = text(
-    "SELECT key, body FROM records WHERE channel = :channel AND kind = :kind AND key >= :first AND key < :last "
-    "ORDER BY key LIMIT :limit"
+_SCAN: Final = (
+    "SELECT key, body FROM records WHERE channel = %(channel)s AND kind = %(kind)s AND key >= %(first)s "
+    "AND key < %(last)s ORDER BY key LIMIT %(limit)s"
 )
-_TAKEN = text(
-    "SELECT w.id, NULL FROM unnest(CAST(:ids AS text[])) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
-    "WHERE t.channel = :channel AND t.id = w.id AND registered LIMIT 1) AS used "
-    "UNION ALL SELECT w.sender, w.nonce FROM unnest(CAST(:senders AS text[]), CAST(:nonces AS text[])) "
-    "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = :channel "
+_BUCKETS: Final = (
+    "SELECT bucket, key_hash, value_hash FROM records WHERE channel = %(channel)s AND bucket = ANY(%(numbers)b::int[]) "
+    "ORDER BY bucket, key_hash"
+)
+_TAKEN: Final = (
+    "SELECT w.id, NULL FROM unnest(%(ids)b::text[]) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
+    "WHERE t.channel = %(channel)s AND t.id = w.id AND registered LIMIT 1) AS used "
+    "UNION ALL SELECT w.sender, w.nonce FROM unnest(%(senders)b::text[], %(nonces)b::text[]) "
+    "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = %(channel)s "
     "AND t.sender = w.sender AND t.nonce = w.nonce AND registered AND code <> 'nonce_reused' LIMIT 1) AS used"
 )
-_FINAL = text(
-    "INSERT INTO finality (channel, size, height, note) VALUES (:channel, :size, :height, :note) "
-    "ON CONFLICT (channel) DO UPDATE SET size = excluded.size, height = excluded.height, note = excluded.note "
-    "WHERE finality.size <= excluded.size"
-)
-_KNOWN = text(
-    "SELECT w.id FROM unnest(CAST(:ids AS text[])) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
-    "WHERE t.channel = :channel AND t.id = w.id AND registered LIMIT 1) AS used"
-)
-_KEYS_ONLY = text(
-    "SELECT set_config(name, 'off', false) FROM pg_settings "
-    "WHERE name IN ('enable_seqscan', 'enable_hashjoin', 'enable_mergejoin')"
+_KNOWN: Final = (
+    "SELECT w.id FROM unnest(%(ids)b::text[]) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "
+    "WHERE t.channel = %(channel)s AND t.id = w.id AND registered LIMIT 1) AS used"
 )
 
 
-async def _end(connection: AsyncConnection) -> None:
-    """Closes the session itself: its settings are not those of the pool's other connections."""
-    with contextlib.suppress(*_ANY_ERROR):
-        if not connection.invalidated:
-            raw = await connection.get_raw_connection()
-            if isinstance(raw.driver_connection, psycopg.AsyncConnection):
-                await raw.driver_connection.close()
-            await connection.invalidate()
-    with contextlib.suppress(*_ANY_ERROR):
-        await connection.close()
-
-
-async def _send(connection: AsyncConnection, statements: Sequence[Statement]) -> None:
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    assert isinstance(driver, psycopg.AsyncConnection)
-    await send(driver, statements)
+async def _send(connection: psycopg.AsyncConnection[Any], statements: Sequence[Statement]) -> None:
+    await send(connection, statements)

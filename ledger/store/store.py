@@ -157,11 +157,12 @@ class Store(Protocol):
     def stream_records(self) -> AsyncGenerator[RecordRow, None]:
         """All records; to be closed when done with (contextlib.aclosing)."""
 
-    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
-        """Run `work` on the committed data and commit what it returns, with the signed checkpoint, as one."""
+    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]], final: FinalRow | None = None) -> Executed:
+        """Run `work` on the committed data and commit what it returns, with the signed checkpoint, as one; and `final`
+        with it, as `save_final` would."""
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those that have a first result; asked by the one writer before it orders a block."""
+        """Those that have a first result; asked before they are ordered. May run beside `apply`."""
 
     async def results(self, ids: Sequence[str]) -> dict[str, ResultRow]:
         """First results of those that have one."""

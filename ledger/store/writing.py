@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, LiteralString
 
-from psycopg import AsyncConnection, adapters, pq
+from psycopg import adapters, pq
 from psycopg.adapt import Buffer, Dumper
 
 from contracts.core.state import Writes
@@ -20,6 +20,9 @@ from ledger.store.source import Key
 from ledger.store.state import Leaf
 
 Statement = tuple[LiteralString, Sequence[Any]]
+
+BEGIN: Final[Statement] = ("BEGIN", ())
+COMMIT: Final[Statement] = ("COMMIT", ())
 
 _BLOCK: Final = """
 INSERT INTO blocks (channel, height, header, signature, order_revision, time_ms, tx_count, first_index, size,
@@ -67,14 +70,12 @@ ON CONFLICT (channel, level, number) DO UPDATE SET data = excluded.data"""
 
 _CHECKPOINT: Final = "INSERT INTO checkpoints (channel, height, size, note) VALUES (%s, %s, %s, %b)"
 
+_FINAL: Final = """
+INSERT INTO finality (channel, size, height, note) VALUES (%s, %s, %s, %b)
+ON CONFLICT (channel) DO UPDATE SET size = excluded.size, height = excluded.height, note = excluded.note
+WHERE finality.size <= excluded.size"""
+
 _META: Final = "INSERT INTO meta (channel, genesis, policy) VALUES (%s, %b, %b)"
-
-
-async def send(connection: AsyncConnection[Any], statements: Sequence[Statement]) -> None:
-    """Runs the statements in the connection's transaction. Raises psycopg.Error."""
-    async with connection.pipeline(), connection.cursor() as cursor:
-        for query, values in statements:
-            await cursor.execute(query, values)
 
 
 def genesis_statements(
@@ -104,6 +105,11 @@ def block_statements(channel: str, executed: Executed, checkpoint: bytes) -> lis
         (_CHECKPOINT, (channel, height, head.size, checkpoint)),
     ]
     return statements
+
+
+def final_statement(channel: str, size: int, height: int, note: bytes) -> Statement:
+    """The newest final checkpoint, in place of an older one."""
+    return _FINAL, (channel, size, height, note)
 
 
 def _transaction_statements(channel: str, height: int, rows: Sequence[TransactionRow]) -> list[Statement]:
@@ -137,7 +143,7 @@ def _fact_statements(channel: str, height: int, time_ms: int, rows: Sequence[Fac
         height,
         time_ms,
         _bigint([row.log_index for row in rows]),
-        _int([row.ordinal for row in rows]),
+        int_array([row.ordinal for row in rows]),
         text_array([row.transaction_id for row in rows]),
         text_array([row.subject for row in rows]),
         text_array([" ".join(row.parties) for row in rows]),
@@ -146,7 +152,7 @@ def _fact_statements(channel: str, height: int, time_ms: int, rows: Sequence[Fac
     concerned = [(party, row) for row in rows for party in row.parties]
     statements: list[Statement] = [(_FACTS, values)]
     if concerned:
-        places = _bigint([row.log_index for _, row in concerned]), _int([row.ordinal for _, row in concerned])
+        places = _bigint([row.log_index for _, row in concerned]), int_array([row.ordinal for _, row in concerned])
         statements.append((_FACT_PARTIES, (channel, height, text_array([party for party, _ in concerned]), *places)))
     return statements
 
@@ -162,7 +168,7 @@ def _record_statements(channel: str, height: int, writes: Writes, leaves: Mappin
             text_array([at[0] for at, _, _, _ in kept]),
             text_array([at[1] for at, _, _, _ in kept]),
             _bytea([body for _, body, _, _ in kept]),
-            _int([hashed[0] << 8 | hashed[1] for _, _, hashed, _ in kept]),
+            int_array([hashed[0] << 8 | hashed[1] for _, _, hashed, _ in kept]),
             _bytea([hashed for _, _, hashed, _ in kept]),
             _bytea([value or b"" for _, _, _, value in kept]),
         )
@@ -174,7 +180,7 @@ def _record_statements(channel: str, height: int, writes: Writes, leaves: Mappin
 
 
 def _tile_statement(channel: str, tiles: Mapping[TileId, bytes]) -> Statement:
-    levels, numbers = _int([tile.level for tile in tiles]), _bigint([tile.number for tile in tiles])
+    levels, numbers = int_array([tile.level for tile in tiles]), _bigint([tile.number for tile in tiles])
     return _TILES, (channel, levels, numbers, _bytea(tiles.values()))
 
 
@@ -224,8 +230,8 @@ def _bigint(values: Sequence[int]) -> _Bigint:
     return _Bigint(_head(20, len(values)) + b"".join([(8 << 64 | value).to_bytes(12, "big") for value in values]))
 
 
-def _int(values: Sequence[int]) -> _Int:
-    """Of integers >= 0."""
+def int_array(values: Sequence[int]) -> _Int:
+    """An `int[]` to be bound in a statement, of integers >= 0."""
     return _Int(_head(23, len(values)) + b"".join([(4 << 32 | value).to_bytes(8, "big") for value in values]))
 
 

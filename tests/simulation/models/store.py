@@ -167,7 +167,7 @@ class MemoryStore:
             height = self.disk.written_at[kind, key]
             yield RecordRow(kind, key, height, body, bucket_of(hashed), hashed, sha256(body).digest())
 
-    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]]) -> Executed:
+    async def apply(self, work: Callable[[Source], tuple[Executed, bytes]], final: FinalRow | None = None) -> Executed:
         async with self._turn:
             await self._reach()
             executed, checkpoint = work(self.disk.source)
@@ -177,6 +177,8 @@ class MemoryStore:
             await self._lose_answer()
             self.faults.at_commit("after")
             await asyncio.sleep(0)  # where the process was killed between commit and answer, it ends here
+            if final is not None:
+                self._keep(final)
         return executed
 
     async def _commit(self, executed: Executed, checkpoint: bytes) -> None:
@@ -184,9 +186,8 @@ class MemoryStore:
         self._committed(executed, checkpoint)
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
-        async with self._turn:
-            await self._reach()
-            return frozenset(each for each in ids if each in self.disk.results)
+        await self._reach()
+        return frozenset(each for each in ids if each in self.disk.results)
 
     async def results(self, ids: Sequence[str]) -> dict[str, ResultRow]:
         if not ids:
@@ -236,8 +237,7 @@ class MemoryStore:
 
     async def save_final(self, final: FinalRow) -> None:
         await self._reach()
-        if self.disk.final is None or self.disk.final.size <= final.size:
-            self.disk.final = final
+        self._keep(final)
 
     async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
         await self._reach()
@@ -280,3 +280,7 @@ class MemoryStore:
         """The commit happened, its answer may not arrive."""
         if self.faults.down or self.faults.random.random() < self.faults.unknown_commit:
             raise StoreUnavailable("the connection was lost during the commit")
+    def _keep(self, final: FinalRow) -> None:
+        if self.disk.final is None or self.disk.final.size <= final.size:
+            self.disk.final = final
+
