@@ -35,8 +35,8 @@ _CARRIED_S: Final = 0.3
 """So long a final checkpoint waits for a block that is due to keep it."""
 KEPT: Final = 64
 _GREET_EVERY_S: Final = 5.0
-_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
 _AGAIN_S: Final = 2.0
+_BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Contact:
 
 class Exchange:
     """One replica's. grown: called when more may have become final. awaits_block: is one due soon? halted: no signature
-    leaves any more. withheld: why none leaves at the moment, None while they do."""
+    leaves any more."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class Exchange:
         offload: Offload,
         origin: str,
         grown: Callable[[], None],
-    ) -> None:
         awaits_block: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._attestations = attestations
         attestations.hold = True
         self._peers = peers
@@ -80,9 +80,9 @@ class Exchange:
         self._offload = offload
         self._origin = origin
         self._told = grown
-        self._mine: list[tuple[int, bytes, bytes]] = []
         self._awaits_block = awaits_block
         self._passed = asyncio.Event()
+        self._mine: list[tuple[int, bytes, bytes]] = []
         self._due = asyncio.Event()
         self._grown = asyncio.Event()
         self._newest = self._kept = 0
@@ -202,6 +202,7 @@ class Exchange:
         while True:
             await self._grown.wait()
             self._grown.clear()
+            await self._carried()
             reached = self._attestations.reached
             if reached.size > self._attestations.final.size or self._is_past_final():
                 try:
@@ -212,26 +213,6 @@ class Exchange:
                     await asyncio.sleep(_BACKOFF_S[-1])
             await asyncio.sleep(EVERY_S)
 
-    async def _visit(self, name: str) -> None:
-        """Greets a peer, sends it what we sign, and asks now and then where it stands."""
-        contact, failures = self.contacts[name], 0
-        while self.contacts.get(name) is contact:
-            try:
-                if contact.reachable is not True or not contact.queue:
-                    self._heard(contact, await self._peers.status(name))
-            await self._carried()
-                while contact.queue and not self.halted:
-                    contact.filled.clear()
-                    notes = dict(contact.queue)
-                    await self._peers.cosign(name, list(notes.values()))
-                    for size in notes:
-                        contact.queue.pop(size, None)
-                    await asyncio.sleep(EVERY_S)
-                failures = 0
-                await self._filled(contact)
-            except ReplicaError as error:
-                if contact.reachable is not False:
-                    _log.warning("a member does not answer", member=name, error=str(error))
     async def _carried(self) -> None:
         """Where a block is due, it keeps in its transaction what became final, which spares a commit. The one that is
         being executed may have begun too early for that, the one after it has not."""
@@ -252,6 +233,25 @@ class Exchange:
             self._attestations.show(final)
             self._told()
 
+    async def _visit(self, name: str) -> None:
+        """Greets a peer, sends it what we sign, and asks now and then where it stands."""
+        contact, failures = self.contacts[name], 0
+        while self.contacts.get(name) is contact:
+            try:
+                if contact.reachable is not True or not contact.queue:
+                    self._heard(contact, await self._peers.status(name))
+                while contact.queue and not self.halted:
+                    contact.filled.clear()
+                    notes = dict(contact.queue)
+                    await self._peers.cosign(name, list(notes.values()))
+                    for size in notes:
+                        contact.queue.pop(size, None)
+                    await asyncio.sleep(EVERY_S)
+                failures = 0
+                await self._filled(contact)
+            except ReplicaError as error:
+                if contact.reachable is not False:
+                    _log.warning("a member does not answer", member=name, error=str(error))
                 contact.reachable, contact.error = False, str(error)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1

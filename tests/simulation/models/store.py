@@ -174,11 +174,11 @@ class MemoryStore:
             await self._reach()
             self.faults.at_commit("before")
             await self._commit(executed, checkpoint)
+            if final is not None:
+                self._keep(final)
             await self._lose_answer()
             self.faults.at_commit("after")
             await asyncio.sleep(0)  # where the process was killed between commit and answer, it ends here
-            if final is not None:
-                self._keep(final)
         return executed
 
     async def _commit(self, executed: Executed, checkpoint: bytes) -> None:
@@ -268,6 +268,10 @@ class MemoryStore:
         names = ("received_ms", "transaction_id", "sender", "command", "code", "detail")
         return [{name: getattr(row, name) for name in names} for row in reversed(self.disk.refusals[-limit:])]
 
+    def _keep(self, final: FinalRow) -> None:
+        if self.disk.final is None or self.disk.final.size <= final.size:
+            self.disk.final = final
+
     async def _reach(self) -> None:
         """A round trip."""
         faults = self.faults
@@ -280,7 +284,3 @@ class MemoryStore:
         """The commit happened, its answer may not arrive."""
         if self.faults.down or self.faults.random.random() < self.faults.unknown_commit:
             raise StoreUnavailable("the connection was lost during the commit")
-    def _keep(self, final: FinalRow) -> None:
-        if self.disk.final is None or self.disk.final.size <= final.size:
-            self.disk.final = final
-
