@@ -19,6 +19,7 @@ import typer
 
 from runtime.errors import GridpactError, SettingsError
 from runtime.logs import configure
+from runtime.output import print_whole
 from ven.config import VenSettings
 
 app = typer.Typer(
@@ -297,4 +298,4 @@ def _tell(shown: dict[str, Any], as_json: bool, claim: str) -> None:
 
 
 def _print(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    print_whole(json.dumps(value, indent=2, ensure_ascii=False))

@@ -24,10 +24,11 @@ from ledger.cli.options import (
     Wait,
     reading,
 )
-from ledger.cli.output import UsageError, show
+from ledger.cli.output import UsageError, show, write_whole
 from ledger.client import LedgerClient
 from ledger.client.transport import Transport
 from ledger.config import LedgerSettings
+from ledger.errors import StoreUnavailable
 from runtime import logs, service
 from runtime.tls import Certificate, client_context, server_context
 
@@ -148,8 +149,7 @@ def export(
             await transport.close()
 
     made = reading(url, channel, ca, wait, work)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(made.bundle)
+    write_whole(output, made.bundle)
     shown = {"bundle": str(output), "bytes": len(made.bundle), "facts": len(made.verified.facts)}
     place = {"origin": made.verified.origin, "size": made.verified.size, "cosigned_by": made.verified.cosigned_by}
     show(shown | place, as_json=json)
@@ -229,6 +229,7 @@ def _time_ms(text: str) -> int:
 
 def _with_database(settings: LedgerSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     """Runs `work` on the member's database, beside a serving replica or alone."""
+    from ledger.store.reading import STORE_ERRORS, first_line
     from runtime.database import create_engine
     from runtime.postgres import postgres
 
@@ -240,6 +241,10 @@ def _with_database(settings: LedgerSettings, work: Callable[[AsyncEngine], Await
             engine = create_engine(url, application_name="dr-ledger operations")
             try:
                 return await work(engine)
+            except STORE_ERRORS as error:
+                if isinstance(error, OSError):  # of a file that the command reads or writes
+                    raise
+                raise StoreUnavailable(f"PostgreSQL could not do it ({first_line(error)}): nothing was kept") from error
             finally:
                 await engine.dispose()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 from runtime.errors import GridpactError
+from runtime.output import print_whole
 
 
 class NotThere(GridpactError):
@@ -29,16 +30,27 @@ def show(value: Any, *, as_json: bool) -> None:
     """One object: indented JSON, or a line per member."""
     plain = msgspec.to_builtins(value)
     if as_json:
-        typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        print_whole(json.dumps(plain, indent=2, ensure_ascii=False))
         return
-    for line in _lines(plain, ""):
-        typer.echo(line)
+    print_whole("\n".join(_lines(plain, "")))
 
 
 def show_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
     """Many objects: one line each, JSON or text."""
     for row in rows:
-        typer.echo(json.dumps(row, ensure_ascii=False) if as_json else "  ".join(_text(item) for item in row.values()))
+        print_whole(json.dumps(row, ensure_ascii=False) if as_json else "  ".join(map(_text, row.values())))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that is there with all of its bytes, or not at all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def time_text(time_ms: int) -> str:

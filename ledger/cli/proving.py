@@ -9,7 +9,7 @@ import typer
 
 from contracts.tokens import Account, party_account
 from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, Url, Wait, reading
-from ledger.cli.output import UsageError, show
+from ledger.cli.output import UsageError, show, write_whole
 from ledger.client import LedgerClient, ProofBundle
 from ledger.verify import verify_balance, verify_proof
 
@@ -102,7 +102,6 @@ def _write(stem: Path, bundle: ProofBundle, policy: bytes) -> dict[str, str]:
         "opening": (stem.with_name(stem.name + ".opening.json"), bundle.opening),
         "policy": (stem.with_name(stem.name + ".policy"), policy),
     }
-    stem.parent.mkdir(parents=True, exist_ok=True)
     for path, data in files.values():
-        path.write_bytes(data)
+        write_whole(path, data)
     return {name: str(path) for name, (path, _) in files.items()}

@@ -28,8 +28,24 @@ def main() -> int:
     except OSError as error:
         print(f"a file cannot be read: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(asdict(proved), ensure_ascii=False, indent=2) if given.json else "\n".join(_lines(proved)))
+    try:
+        _say(json.dumps(asdict(proved), ensure_ascii=False, indent=2) if given.json else "\n".join(_lines(proved)))
+    except OSError as error:
+        print(f"the answer could not be written to its end: {error}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _say(text: str) -> None:
+    """All of it: an unbuffered stdout would forget what a slow reader's pipe did not take at once."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # a test's or an embedding program's own stream
+        print(text)
+        return
+    sys.stdout.flush()
+    with open(descriptor, "w", encoding="utf-8", closefd=False) as whole:
+        whole.write(text + "\n")
 
 
 def _lines(proved: VerifiedBundle) -> list[str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime import logs
+from runtime.output import print_whole
 from runtime.service import run
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
@@ -48,7 +49,7 @@ def with_vtn(config: Path | None, data_dir: Path | None, work: Callable[[Vtn], A
 
 def print_json(value: object) -> None:
     """JSON on stdout, indented."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    print_whole(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -24,7 +24,7 @@ from ledger.cli.options import (
     Wait,
     reading,
 )
-from ledger.cli.output import NotThere, UsageError, show
+from ledger.cli.output import NotThere, UsageError, show, write_whole
 from ledger.client import LedgerClient
 from ledger.client.transport import Transport
 from ledger.config import LedgerSettings
@@ -74,8 +74,7 @@ def disclose(
             await transport.close()
 
     made = reading(url, channel, ca, wait, work)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(made.disclosure)
+    write_whole(output, made.disclosure)
     show({"file": str(output), "bytes": len(made.disclosure), "shown": len(made.disclosed.items)}, as_json=json)
     typer.echo(f"Check it anywhere: dr-ledger disclosure verify {output} --policy policy.txt", err=True)
 
