@@ -1,9 +1,12 @@
 """A listener that half-open and dawdling connections cannot exhaust.
 
     accepted ─ silent ── head of a request ──▶ speaking ── answer ──▶ idle ─┐
-                 │ HEAD_S, or the cap is reached           body: BODY_S     │ HEAD_S
-                 ▼                                                          ▼
-               closed                                                     closed
+                 │ HEAD_S, or the cap is reached   │ body: BODY_S           │ HEAD_S
+                 ▼                                 ▼ answer not taken       ▼
+               closed                            closed                   closed
+
+An answer that waits for its reader must get on by TAKEN_BYTES in TAKEN_S: else whoever asks for large answers and reads
+none of them would hold every place. What is no HTTP is one line of the log, however it was sent.
 
 At the cap the oldest connection that has never sent a request makes room for a new one; where all have, the new one is
 answered 503 and closed. So whoever opens sockets and says nothing cannot keep out who does.
@@ -13,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import sys
 from collections.abc import Callable
 from typing import Final, cast
 
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from runtime.logs import get_logger
 
@@ -28,6 +33,8 @@ HEAD_S: Final = 30.0
 """Seconds a connection may wait for the head of its next request; for web.AppRunner(keepalive_timeout=...)."""
 BODY_S: Final = 60.0
 HANDSHAKE_S: Final = 10.0
+TAKEN_S: Final = 30.0
+TAKEN_BYTES: Final = 16 * 1024
 _CONNECTIONS_MAX: Final = 4_096
 _DESCRIPTORS_WANTED: Final = 16_384
 _PROBLEM: Final = b'{"type": "too-many-connections", "title": "Too many connections", "status": 503}'
@@ -47,6 +54,7 @@ class BoundedSite(web.TCPSite):
         self._places = _Places(connections_max or _default_maximum())
         if self._ssl_context is not None:
             self._ssl_context.sslobject_class = _Handshake
+        logging.getLogger("aiohttp.server").addFilter(_malformed)
 
     async def start(self) -> None:
         """As TCPSite."""
@@ -115,6 +123,7 @@ class _Connection(asyncio.Protocol):
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._body: asyncio.TimerHandle | None = None
+        self._taken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
@@ -134,16 +143,20 @@ class _Connection(asyncio.Protocol):
         return self._handler.eof_received() if self._handler is not None else None
 
     def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._await_reader(self._transport.get_write_buffer_size())
         if self._handler is not None:
             self._handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self._stop_awaiting_reader()
         if self._handler is not None:
             self._handler.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         handler, self._handler = self._handler, None
         self._stop_waiting()
+        self._stop_awaiting_reader()
         if self._transport is not None:
             self._transport = None
             self._places.leave(self)
@@ -172,6 +185,48 @@ class _Connection(asyncio.Protocol):
         if self._body is not None:
             self._body.cancel()
             self._body = None
+
+    def _await_reader(self, left: int) -> None:
+        self._stop_awaiting_reader()
+        self._taken = asyncio.get_running_loop().call_later(TAKEN_S, self._require_reader, left)
+
+    def _require_reader(self, before: int) -> None:
+        if self._transport is None:
+            return
+        left = self._transport.get_write_buffer_size()
+        if left > before - TAKEN_BYTES:
+            _log.info("an answer was not read", bytes_left=left)
+            self._transport.abort()
+        else:
+            self._await_reader(left)
+
+    def _stop_awaiting_reader(self) -> None:
+        if self._taken is not None:
+            self._taken.cancel()
+            self._taken = None
+
+
+class _Malformed(logging.Filter):
+    """aiohttp logs what is no HTTP as its own error, with all frames: it is the sender's, and one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            remote = record.args[0] if isinstance(record.args, tuple) and record.args else None
+            if record.levelno > logging.INFO:
+                record.levelno, record.levelname = logging.INFO, "INFO"
+            record.exc_info = record.exc_text = None
+            record.msg, record.args = "no HTTP was understood", None
+            record.__dict__ |= {"remote": remote, "status": error.code, "error": _kind(error.message)}
+        return True
+
+
+_malformed: Final = _Malformed()
+
+
+def _kind(message: str) -> str:
+    """Without the bytes that came: they may be a password's."""
+    return message.partition("\n")[0].partition(":")[0].partition("b'")[0][:80].strip()
 
 
 class _Handshake(ssl.SSLObject):

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import threading
+import traceback
 import zlib
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -38,8 +41,23 @@ def create_engine(url: str, *, application_name: str = "gridpact", pool_size: in
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"application_name": application_name, "options": "-c timezone=UTC", "connect_timeout": 10},
+        connect_args={
+            "application_name": application_name,
+            "options": "-c timezone=UTC",
+            "connect_timeout": 10,
+            "async_creator_fn": connect,
+        },
     )
+
+
+async def connect(*arguments: Any, **options: Any) -> psycopg.AsyncConnection[Any]:
+    """As psycopg's, and whoever is cancelled meanwhile leaves no socket half open: the server would wait for a password
+    for a minute, and hold up whatever waits for all its backends (DROP DATABASE, for one)."""
+    try:
+        return await psycopg.AsyncConnection.connect(*arguments, **options)
+    except asyncio.CancelledError as cancelled:
+        traceback.clear_frames(cancelled.__traceback__)  # the socket lives in them for as long as the exception does
+        raise
 
 
 async def upgrade(target: str | AsyncEngine, package: str, version: str = "heads") -> None:

@@ -120,6 +120,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         return await handler(request)
     except ProblemError as error:
         return _problem(request, error)
+    except web.HTTPRequestEntityTooLarge:
+        return _problem(request, _too_large(request))
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -220,9 +222,13 @@ async def _announce_stop(app: web.Application) -> None:
 
 
 async def _finding(name: str, check: Check) -> Finding:
+    # not asyncio.timeout: a driver whose server was stopped takes its time to be cancelled, and the prober has none
+    asking = asyncio.ensure_future(check())
     try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await check()
+        await asyncio.wait({asking}, timeout=_CHECK_TIMEOUT_S)
+        if not asking.done():
+            return Finding(f"no answer in {_CHECK_TIMEOUT_S:g} s")
+        asking.result()
     except TimeoutError:
         return Finding(f"no answer in {_CHECK_TIMEOUT_S:g} s")
     except Attention as error:
@@ -232,7 +238,16 @@ async def _finding(name: str, check: Check) -> Finding:
     except Exception as error:
         _log.warning("dependency not ready", dependency=name, error=repr(error))
         return Finding(type(error).__name__)
+    finally:
+        if not asking.done():
+            asking.add_done_callback(_forget)
+            asking.cancel()
     return Finding()
+
+
+def _forget(asked: asyncio.Future[None]) -> None:
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _problem(
@@ -259,6 +274,13 @@ def _problem(
         headers["Allow"] = allow
     text = json.dumps(body)
     return web.Response(text=text, status=error.status, headers=headers, content_type="application/problem+json")
+
+
+def _too_large(request: web.Request) -> ProblemError:
+    most, announced = request.client_max_size, request.content_length
+    found = "has more" if announced is None or announced <= most else f"has {announced}"
+    detail = f"At most {most} bytes are read; this body {found}. Send it in smaller parts."
+    return ProblemError("request-too-large", "The request is too large", 413, detail)
 
 
 def _is_loopback(host: str) -> bool:

@@ -66,6 +66,3 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         raise ProblemError("database-unavailable", "Nothing can be read now", 503, detail, retry_after=2) from error
     except Diverged as error:
         raise ProblemError("diverged", "This replica has stopped", 503, str(error), retry_after=30) from error
-    except web.HTTPRequestEntityTooLarge as error:
-        detail = f"At most {error.max_size if hasattr(error, 'max_size') else 'a few million'} bytes."
-        raise ProblemError("request-too-large", "The request is too large", 413, detail) from error

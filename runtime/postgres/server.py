@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL
 
+from runtime.database import connect
 from runtime.errors import PostgresError
 from runtime.logs import get_logger
 from runtime.postgres import folder as layout
@@ -160,7 +161,7 @@ class EmbeddedPostgres:
 
     async def _connect(self, database: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
         try:
-            return await psycopg.AsyncConnection.connect(
+            return await connect(
                 host=str(layout.socket_folder(self.data_dir, self._socket_base)),
                 user=ROLE,
                 password=layout.read_password(self._folder()),

@@ -139,6 +139,3 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
             raise ProblemError("unavailable", "Not now", 503, str(error), retry_after=2) from error
         except Diverged as error:
             raise ProblemError("diverged", "This replica has stopped", 503, str(error), retry_after=30) from error
-        except web.HTTPRequestEntityTooLarge as error:
-            detail = f"At most {BODY_BYTES_MAX} bytes."
-            raise ProblemError("request-too-large", "The request is too large", 413, detail) from error
