@@ -17,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.api import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams, add_routes
 from ledger.channels.hosting import crossings
+from ledger.cluster.certificates import named
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from ledger.founding import Founded, load
+from ledger.marker import sole_signer
 from ledger.metrics import Metrics
 from ledger.operations.watch import watched
 from ledger.ordering.local import LocalOrderer
@@ -63,16 +65,17 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
 
     async def replicas(app: web.Application) -> AsyncIterator[None]:
         # one context: should a later step fail, PostgreSQL is stopped all the same
-        async with postgres(
-            settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
-        ) as url:
-            engine = create_engine(url, application_name="dr-ledger")
-            try:
-                await check_schema(engine, "ledger")
-                async with _running(app, engine, settings, founded):
-                    yield
-            finally:
-                await engine.dispose()
+        with sole_signer(founded.member, founded.cosigner_key.public):
+            async with postgres(
+                settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
+            ) as url:
+                engine = create_engine(url, application_name="dr-ledger")
+                try:
+                    await check_schema(engine, "ledger")
+                    async with _running(app, engine, settings, founded):
+                        yield
+                finally:
+                    await engine.dispose()
 
     app.cleanup_ctx.append(replicas)
     return app
@@ -124,11 +127,16 @@ def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
 
 def peers_of(settings: LedgerSettings, founded: Founded) -> Peers:
     """The founding members but this one; the replica replaces them by those of its state. Raises SettingsError,
-    InsecureAddress."""
+    InsecureAddress, GenesisInvalid (the certificate is another member's)."""
     if not settings.etcd_endpoints:
         return NoPeers()
     others = {each.name: each.peer_url for each in founded.genesis.members if each.name != founded.member}
     certificate = settings.peer_certificates()
+    if certificate is not None and (subject := named(certificate.chain).subject) != founded.member:
+        raise GenesisInvalid(
+            f"peer_certificate {certificate.chain} names {subject}, the keys in {settings.log_key_file.parent} are "
+            f"those of {founded.member}: one of the two is another member's. Put its own back, or correct data_dir"
+        )
     tls = None if certificate is None else client_context(settings.peer_ca, certificate)
     return HttpPeers(founded.genesis.channel, others, tls)
 

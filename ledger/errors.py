@@ -2,6 +2,7 @@
 
 ReplicaError                 (a GridpactError)
 ├── GenesisExists            there is a ledger already where one is to be founded
+├── AlreadyRuns              another process of this machine signs as the same member
 ├── GenesisInvalid           no genesis, one that cannot be used, or not the one the database was made from
 ├── QueueFull                more waits to be ordered than the queue holds: HTTP 429, try again
 ├── OrderingUnavailable      nobody orders blocks at the moment: HTTP 503, reads go on
@@ -29,6 +30,10 @@ class ReplicaError(GridpactError):
 
 class GenesisExists(ReplicaError):
     """Founding never replaces anything: neither genesis nor keys nor tables."""
+
+
+class AlreadyRuns(ReplicaError):
+    """A member's keys are used by one process at a time: two that go different ways would sign two logs."""
 
 
 class GenesisInvalid(ReplicaError):

@@ -4,16 +4,23 @@
 
 It is made durable before a signature leaves this member, and only ever grows. After a restore the replica executes as
 always and signs nothing until its log is larger than the marker says, so that it cannot sign a second tree of a size.
+
+A copy of a data folder has a marker of its own: so the keys themselves are held, by one process of a machine at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
+import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-from ledger.errors import GenesisInvalid
+from ledger.errors import AlreadyRuns, GenesisInvalid
 
 _SIZE_DIGITS: Final = 20
 _CHECK_CHARACTERS: Final = 16
@@ -34,6 +41,27 @@ class Marker(Protocol):
 
     def record(self, size: int, root: bytes) -> None:
         """Make it durable, unless a larger one is. Blocks; to be called away from the event loop."""
+
+
+@contextlib.contextmanager
+def sole_signer(member: str, public: str) -> Iterator[None]:
+    """For the time of the block no other process of this machine signs with the key. Raises AlreadyRuns.
+
+    An address without a file: it is free the moment its process ends, however it ends."""
+    if sys.platform != "linux":
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as held:
+        try:
+            held.bind("\0gridpact/signs/" + sha256(public.encode()).hexdigest())
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise AlreadyRuns(
+                f"another process of this machine runs with the keys of {member}: stop it first. If this folder is a "
+                "copy of that one's, run only one of the two, ever: each would sign blocks of its own"
+            ) from None
+        yield
 
 
 def may_sign(marker: Marker, size: int, root: bytes) -> bool:
@@ -68,16 +96,11 @@ class FileMarker:
     def record(self, size: int, root: bytes) -> None:
         if self.root and (size < self.size or (size, root) == (self.size, self.root)):
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self._path.exists()
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        content = self._render(size, root)
         try:
-            os.pwrite(handle, self._render(size, root), 0)
-            os.fdatasync(handle)
-        finally:
-            os.close(handle)
-        if new:
-            _sync_folder(self._path.parent)
+            _overwrite(self._path, content)
+        except FileNotFoundError:
+            _make(self._path, content)
         self.exists, self.size, self.root = True, size, root
 
     def _render(self, size: int, root: bytes) -> bytes:
@@ -104,9 +127,33 @@ def _check(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_CHECK_CHARACTERS]
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _overwrite(path: Path, content: bytes) -> None:
+    """In place: that needs no room, so a full disk does not stop who has signed before."""
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        _write(handle, content)
     finally:
         os.close(handle)
+
+
+def _make(path: Path, content: bytes) -> None:
+    """There whole or not at all: an empty file would be taken for a damaged one at the next start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.new")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write(handle, content)
+    finally:
+        os.close(handle)
+    partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(handle: int, content: bytes) -> None:
+    if os.pwrite(handle, content, 0) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fdatasync(handle)

@@ -227,6 +227,7 @@ class Replica(Serving, ReplicaReception):
             "forwarded": self._forwarding.sent,
             "next_due_ms": head.next_due_ms,
             "alarms": self._alarms.as_rows(),
+            "withheld": self._exchange.withheld,
             "state": "diverged" if progress.fault else state,
         }
 

@@ -12,6 +12,7 @@ name, which etcd takes for the user where no password was given.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -217,6 +218,21 @@ def expires_within(path: Path, days: float, now: datetime | None = None) -> date
     Raises CertificateError for a file that is no certificate."""
     end = read(path).not_valid_after_utc
     return end if end - (now or datetime.now(UTC)) < timedelta(days=days) else None
+
+
+def vouched_for(path: Path, ca: Path) -> bool:
+    """Is a certificate of the chain in `path` issued by an authority in the bundle `ca`? False where either cannot be
+    read: who asks says that by itself."""
+    try:
+        chain, authorities = (x509.load_pem_x509_certificates(each.read_bytes()) for each in (path, ca))
+    except (OSError, ValueError):
+        return False
+    for certificate in chain:
+        for authority in authorities:
+            with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+                certificate.verify_directly_issued_by(authority)
+                return True
+    return False
 
 
 def check_signed_by(path: Path, ca: Path) -> None:

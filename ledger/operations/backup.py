@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
-from ledger.operations.backup_file import BackupWriter, ChannelAt, FilePart, TablePart, sync
+from ledger.operations.backup_file import BackupWriter, ChannelAt, FilePart, TablePart, sync, sync_folder
 from ledger.operations.backup_key import Recipient
 from ledger.operations.errors import BackupError
 from ledger.store import tables
@@ -100,8 +100,13 @@ async def backup(
                 writer.close()
             sync(raw)
         partial.rename(target)
-    except BaseException:
+        sync_folder(target.parent)
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise BackupError(
+                f"{target} cannot be written ({error}): nothing is left of it; choose a place with room"
+            ) from None
         raise
     return BackedUp(
         str(target), file.length, file.hashed.hexdigest(), channels, parts,

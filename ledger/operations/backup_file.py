@@ -24,6 +24,7 @@ import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
@@ -289,3 +290,12 @@ def sync(file: IO[bytes]) -> None:
     """What was written survives the loss of power."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """A name that was given in it survives the loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

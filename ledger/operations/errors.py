@@ -8,7 +8,8 @@ GridpactError
 ├── ExportRefused         there is nothing to export, or no proof of it (exit code 9)
 ├── NoUpstream            no replica behind a proxy can be reached
 ├── ClockBehind           this machine's clock is behind the log's newest block
-└── CertificateEnded      a certificate that this process shows or trusts is no longer valid
+├── SigningStopped        signatures are held back: the largest signed tree cannot be noted
+└── CertificateEnded      a certificate that this process shows or trusts is not valid now
 """
 
 from __future__ import annotations
@@ -48,5 +49,9 @@ class ClockBehind(GridpactError):
     """Until it has caught up, this member signs nothing."""
 
 
+class SigningStopped(GridpactError):
+    """Blocks are executed as always; nothing becomes final by this member."""
+
+
 class CertificateEnded(GridpactError):
-    """Connections that need it fail."""
+    """It has ended, or has not begun: connections that need it fail."""

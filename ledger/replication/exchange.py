@@ -59,7 +59,7 @@ class Contact:
 
 class Exchange:
     """One replica's. grown: called when more may have become final. awaits_block: is one due soon? halted: no signature
-    leaves any more."""
+    leaves any more. withheld: why none leaves at the moment, None while they do."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Exchange:
         self._grown = asyncio.Event()
         self._newest = self._kept = 0
         self.halted = False
+        self.withheld: str | None = None
         self.contacts = {name: Contact() for name in peers.names}
 
     def use(self, names: Collection[str]) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -126,12 +127,22 @@ class Exchange:
             self._grown.set()
 
     async def release(self) -> None:
-        """Let our signatures go: the marker first. None goes once the replica has halted."""
+        """Let our signatures go: the marker first. None goes once the replica has halted, nor while the marker cannot be
+        made durable: a full disk delays them."""
         mine, self._mine = self._mine, []
         if not mine or self.halted:
             return
         size, root, _ = mine[-1]
-        await self._offload(self._marker.record, size, root)
+        try:
+            await self._offload(self._marker.record, size, root)
+        except OSError as error:
+            self._mine = [*mine, *self._mine][-KEPT:]
+            if self.withheld is None:
+                _log.error("signatures are held back: the marker cannot be written", size=size, error=str(error))
+            self.withheld = str(error)
+            self._due.set()
+            return
+        self.withheld = None
         for size, _, note in mine:
             self._attestations.take(note)
             for contact in self.contacts.values():
@@ -195,7 +206,7 @@ class Exchange:
             await self._due.wait()
             self._due.clear()
             await self.release()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY_S if self.withheld is None else _AGAIN_S)
 
     async def _keeping(self) -> None:
         """The final checkpoint outlives a restart."""

@@ -39,3 +39,4 @@ async def watched(
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+        await observer.close()

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 EVERY_S: Final = 5.0
 _ASK_S: Final = 2.0
+PING_S: Final = 1.5
 _SCHEMA_EVERY: Final = 12
 
 
@@ -49,6 +50,7 @@ class Observer:
         self._replicas = replicas
         self._clock = clock
         self._looks = 0
+        self._pinging: asyncio.Task[float] | None = None
         self.seen = Observation()
 
     async def run(self) -> None:
@@ -67,7 +69,24 @@ class Observer:
         self._looks += 1
 
     async def ping(self) -> float:
-        """Seconds a query takes. Raises what the driver raises."""
+        """Seconds a query takes. Raises what the driver raises, TimeoutError after PING_S: whoever asks while a query
+        is on its way waits for that one, so a server that says nothing costs one connection."""
+        if self._pinging is None or self._pinging.done():
+            self._pinging = asyncio.create_task(self._ping())
+        asked = self._pinging
+        await asyncio.wait({asked}, timeout=PING_S)
+        if not asked.done():
+            raise TimeoutError(f"no answer in {PING_S:g} s")
+        return asked.result()
+
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+        asked, self._pinging = self._pinging, None
+        if asked is not None:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _ping(self) -> float:
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with self._engine.connect() as connection:
@@ -76,12 +95,11 @@ class Observer:
 
     async def _store(self, found: Observation) -> None:
         try:
-            async with asyncio.timeout(_ASK_S):
-                found.store_s = await self.ping()
+            found.store_s = await self.ping()
             if self._looks % _SCHEMA_EVERY == 0:
                 found.schema = await self._schema()
         except TimeoutError:
-            found.store_error = f"no answer in {_ASK_S:g} s"
+            found.store_error = f"no answer in {PING_S:g} s"
         except STORE_ERRORS as error:
             found.store_error = first_line(error)
 

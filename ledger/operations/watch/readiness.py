@@ -1,9 +1,9 @@
 """`/readyz` of a member: each thing it depends on, and where one fails a sentence: what, why, what to do.
 
-not ready   postgres, schema, order (no majority, NOSPACE, wrong cluster), log (catching up, diverged), clock behind
-            the log, a certificate that has ended
+not ready   postgres, schema, order (no majority, NOSPACE, wrong cluster), log (catching up, diverged), signing (the
+            marker cannot be written), clock behind the log, a certificate that has ended or has not begun
 warnings    clocks of members apart, members that do not answer, another tree that a member signed, a certificate
-            about to end
+            about to end, a peer certificate of another authority
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ledger.cluster.certificates import CertificateError, expires_within
+from ledger.cluster.certificates import CertificateError, expires_within, read, vouched_for
 from ledger.config import LedgerSettings
 from ledger.errors import CatchingUp, Diverged, PeerUnavailable, StoreUnavailable
-from ledger.operations.errors import CertificateEnded, ClockBehind
+from ledger.operations.errors import CertificateEnded, ClockBehind, SigningStopped
 from ledger.operations.watch.observation import Observer
 from ledger.replica import Replica
 from ledger.store.reading import STORE_ERRORS, first_line
@@ -47,6 +47,7 @@ def register_channel(
     checks: Mapping[str, Callable[[], Awaitable[None]]] = {
         "orderer": replica.check_orderer,
         "log": lambda: check_log(replica),
+        "signing": lambda: check_signing(replica),
         "clock": lambda: check_clock(replica, observer, clock),
         "members": lambda: check_members(replica),
     }
@@ -58,7 +59,7 @@ async def check_store(observer: Observer) -> None:
     """PostgreSQL answers now. Raises StoreUnavailable."""
     try:
         await observer.ping()
-    except STORE_ERRORS as error:
+    except (TimeoutError, *STORE_ERRORS) as error:
         raise StoreUnavailable(
             f"PostgreSQL does not answer ({first_line(error)}): nothing can be read or written here until it does, and "
             "nothing acknowledged is lost. Start it, or correct database_url"
@@ -90,6 +91,16 @@ async def check_log(replica: Replica) -> None:
         raise Attention(
             f"{newest['member']} signed another tree of {newest['size']} leaves than this replica: {newest['what']}. "
             "One of the two executes something else: compare with the other members"
+        )
+
+
+async def check_signing(replica: Replica) -> None:
+    """What this member executes it also cosigns. Raises SigningStopped."""
+    withheld = replica.status().get("withheld")
+    if withheld is not None:
+        raise SigningStopped(
+            f"the file `signed` of this member's data folder cannot be written ({withheld}): no signature leaves "
+            "before it is, so this member executes and cosigns nothing. Make room there; it goes on by itself"
         )
 
 
@@ -143,6 +154,11 @@ async def check_certificates(files: Mapping[str, Path]) -> None:
         except CertificateError as error:
             warnings.append(str(error))
             continue
+        if (begin := read(path).not_valid_before_utc) > datetime.now(UTC):
+            raise CertificateEnded(
+                f"{name} {path} is valid from {begin:%Y-%m-%dT%H:%MZ} on: others refuse this member's connections "
+                "until then. Put a valid one in its place and start the replica again, or set this machine's clock"
+            )
         if end is not None and end <= datetime.now(UTC):
             raise CertificateEnded(
                 f"{name} {path} ended at {end:%Y-%m-%dT%H:%MZ}: others refuse this member's connections. Put a new "
@@ -153,6 +169,11 @@ async def check_certificates(files: Mapping[str, Path]) -> None:
                 f"{name} {path} ends at {end:%Y-%m-%dT%H:%MZ}: put a new one in its place before, and start the "
                 "replica again"
             )
+    if {"peer_certificate", "peer_ca"} <= files.keys() and not vouched_for(files["peer_certificate"], files["peer_ca"]):
+        warnings.append(
+            f"peer_certificate {files['peer_certificate']} was not signed by an authority in peer_ca "
+            f"{files['peer_ca']}: members that trust the same refuse this one. Take both from one consortium"
+        )
     if warnings:
         raise Attention("; ".join(warnings))
 
