@@ -19,6 +19,7 @@ from runtime import service
 from runtime.errors import GridpactError
 from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
+from runtime.tls import Certificate, client_context
 from vtn.aggregator import start as aggregator
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
@@ -58,12 +59,15 @@ def build_app(
         opts=vtn.opts,
         reports=vtn.reports,
         telemetry=vtn.telemetry,
+        collected=vtn.collected,
+        source=vtn.report_source,
         metrics=metrics,
         vtn_id=settings.vtn_id,
         poll_interval_s=settings.poll_interval_s,
         redeliver_s=settings.redeliver_s,
         lenient=settings.lenient,
         require_certificate=tls is not None,
+        push_tls=_push_tls(settings) if tls is not None else None,
         request_bytes_max=settings.request_bytes_max,
     )
     face.add_to(app)
@@ -73,7 +77,12 @@ def build_app(
     app[READINESS].register("notifications", lambda: _listening(face))
 
     async def tasks(_: web.Application) -> AsyncIterator[None]:
-        running = [asyncio.create_task(face.directory.wakeups.run()), asyncio.create_task(_outbox(vtn, metrics))]
+        running = [
+            asyncio.create_task(face.directory.wakeups.run()),
+            asyncio.create_task(face.pushing.run()),
+            asyncio.create_task(_reports_due(vtn)),
+            asyncio.create_task(_outbox(vtn, metrics)),
+        ]
         if background is not None:
             running.append(asyncio.create_task(_kept_running(vtn, background)))
         yield
@@ -90,6 +99,25 @@ def build_app(
 async def _listening(face: Openadr2Face) -> None:
     if not face.directory.wakeups.up:
         raise GridpactError("notifications of the database do not arrive")
+
+
+def _push_tls(settings: VtnSettings) -> ssl_module.SSLContext | None:
+    """As what the VTN shows itself to VENs it posts to. Their certificates name no host: the fingerprint is checked."""
+    if settings.certificate is None or settings.certificate_key is None or settings.client_ca is None:
+        return None
+    context = client_context(settings.client_ca, Certificate(settings.certificate, settings.certificate_key))
+    context.check_hostname = False
+    return context
+
+
+async def _reports_due(vtn: Vtn) -> None:
+    """Queue the reports VENs asked the VTN for when they are due."""
+    while True:
+        try:
+            await vtn.report_source.queue_due()
+        except Exception:
+            _log.exception("reports that are due were not queued")
+        await asyncio.sleep(vtn.settings.outbox_interval_s)
 
 
 async def _outbox(vtn: Vtn, metrics: VtnMetrics) -> None:

@@ -21,7 +21,7 @@ from vtn.services.ledger_outbox import LedgerOutbox
 from vtn.services.opts import Opts
 from vtn.services.programs import Programs
 from vtn.services.registrations import Registrations
-from vtn.services.reports import Reports
+from vtn.services.reports import Collected, Reports, ReportSource
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import Vens
 
@@ -48,6 +48,8 @@ class Vtn:
     opts: Opts
     reports: Reports
     telemetry: Telemetry
+    collected: Collected
+    report_source: ReportSource
 
     async def policy(self) -> str:
         """The trust file a VEN verifies proofs with. Raises LedgerUnavailable."""
@@ -123,6 +125,8 @@ def build(
         opts=Opts(database, clock),
         reports=Reports(database, clock),
         telemetry=Telemetry(database, clock),
+        collected=Collected(database, clock),
+        report_source=ReportSource(database, clock),
     )
 
 

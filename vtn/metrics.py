@@ -28,6 +28,12 @@ class VtnMetrics:
             ["kind"],
             registry=registry,
         )
+        self.openadr2_pushes = Counter(
+            "gridpact_vtn_openadr2_pushes_total",
+            "Messages posted to VENs in push mode, by outcome: delivered, failed",
+            ["outcome"],
+            registry=registry,
+        )
         self.ledger_outbox_failures = Counter(
             "gridpact_vtn_ledger_outbox_failures_total",
             "Tries to bring waiting transactions to the ledger that failed",

@@ -7,17 +7,23 @@ from openadr.v2 import EiResponse, OadrResponse, render
 from vtn.errors import VtnError
 
 _CODES: dict[str, ResponseCode] = {
+    "address_invalid": ResponseCode.INVALID_DATA,
     "address_missing": ResponseCode.INVALID_DATA,
     "certificate_unknown": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "event_unknown": ResponseCode.INVALID_ID,
+    "granularity_invalid": ResponseCode.INVALID_DATA,
     "interval_invalid": ResponseCode.INVALID_DATA,
     "modification_out_of_sequence": ResponseCode.OUT_OF_SEQUENCE,
     "opt_exists": ResponseCode.INVALID_DATA,
     "opt_type_invalid": ResponseCode.INVALID_DATA,
     "opt_unknown": ResponseCode.INVALID_ID,
     "profile_unsupported": ResponseCode.NOT_ALLOWED,
+    "r_id_unknown": ResponseCode.INVALID_ID,
     "registration_unknown": ResponseCode.INVALID_ID,
     "report_request_unknown": ResponseCode.INVALID_ID,
+    "report_unsupported": ResponseCode.REPORT_NOT_SUPPORTED,
+    "target_mismatch": ResponseCode.TARGET_MISMATCH,
+    "too_many_requests": ResponseCode.NOT_ALLOWED,
     "ven_mismatch": ResponseCode.INVALID_ID,
     "ven_not_enrolled": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "ven_not_registered": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,

@@ -10,6 +10,8 @@ PostgreSQL's notifications keep it current; while they are interrupted every que
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from runtime.clock import Clock
 from vtn.records.database import Database
 from vtn.records.messages import vens_with_open_messages
@@ -26,6 +28,7 @@ class Directory:
         self.wakeups = Wakeups(database_url, self._resynchronise)
         self.wakeups.on("message", self._message_queued)
         self.wakeups.on("ven", self._ven_changed)
+        self.on_message: Callable[[], None] | None = None
         self._database = database
         self._vens = vens
         self._clock = clock
@@ -69,6 +72,8 @@ class Directory:
 
     def _message_queued(self, ven_id: str) -> None:
         self._due_ms[ven_id] = 0
+        if self.on_message is not None:
+            self.on_message()
 
     def _ven_changed(self, ven_id: str) -> None:
         self._changes += 1

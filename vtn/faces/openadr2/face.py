@@ -6,6 +6,7 @@ POST <prefix>/<service> ── size ── parse ── who asks ── service 
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,18 +22,19 @@ from vtn.faces.openadr2.answers import EmptyAnswers, refusal
 from vtn.faces.openadr2.directory import Directory
 from vtn.faces.openadr2.events import Events
 from vtn.faces.openadr2.opts import Opting
-from vtn.faces.openadr2.polling import Polling
+from vtn.faces.openadr2.outgoing import Outgoing
+from vtn.faces.openadr2.pushing import PATH, Pushing
 from vtn.faces.openadr2.registration import RegisterParty
-from vtn.faces.openadr2.reports import Reporting
+from vtn.faces.openadr2.reports import Reporting, Sourcing
 from vtn.metrics import VtnMetrics
 from vtn.records.database import Database
 from vtn.services.opts import Opts
 from vtn.services.registrations import Registrations
-from vtn.services.reports import Reports
+from vtn.services.reports import Collected, Reports, ReportSource
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import Ven, Vens
 
-PREFIX = "/OpenADR2/Simple/2.0b"
+PREFIX = PATH
 SERVICES = ("EiRegisterParty", "EiEvent", "EiReport", "EiOpt", "OadrPoll")
 _CONTENT_TYPE = "application/xml"
 _XML_TYPES = ("application/xml", "text/xml")
@@ -45,7 +47,7 @@ _log = get_logger("vtn.openadr2")
 
 
 class Openadr2Face:
-    """Mount it with `add_to`, run `directory.wakeups.run()` as a task beside it.
+    """Mount it with `add_to`, run `directory.wakeups.run()` and `pushing.run()` as tasks beside it.
 
     `require_certificate`: the TLS client certificate says who asks; without it (plain HTTP on loopback) the venID does.
     """
@@ -61,12 +63,15 @@ class Openadr2Face:
         opts: Opts,
         reports: Reports,
         telemetry: Telemetry,
+        collected: Collected,
+        source: ReportSource,
         metrics: VtnMetrics,
         vtn_id: str = "GRIDPACT",
         poll_interval_s: int = 60,
         redeliver_s: int = 30,
         lenient: bool = True,
         require_certificate: bool = False,
+        push_tls: ssl.SSLContext | None = None,
         request_bytes_max: int = 1024 * 1024,
     ) -> None:
         self.directory = Directory(database, database_url, vens, clock)
@@ -75,11 +80,14 @@ class Openadr2Face:
         self._lenient = lenient
         self._require_certificate = require_certificate
         self._request_bytes_max = request_bytes_max
-        self._registration = RegisterParty(registrations, vens, vtn_id=vtn_id, poll_interval_s=poll_interval_s)
+        self._registration = RegisterParty(
+            registrations, vens, vtn_id=vtn_id, poll_interval_s=poll_interval_s, secure=require_certificate
+        )
         events = Events(database, clock, vtn_id=vtn_id)
-        reporting = Reporting(reports, telemetry)
+        reporting = Reporting(reports, telemetry, collected)
+        sourcing = Sourcing(source, clock)
         opting = Opting(opts)
-        self._polling = Polling(database, clock, self.directory, events, reporting, redeliver_s=redeliver_s)
+        self._outgoing = Outgoing(database, clock, self.directory, events, reporting, sourcing, redeliver_s=redeliver_s)
         self._empty = EmptyAnswers()
         # an unsigned poll is the same bytes each time, and what was valid once is valid again
         self._polls: dict[bytes, OadrPoll] = {}
@@ -92,11 +100,18 @@ class Openadr2Face:
             v2.OadrCreatedReport: ("EiReport", reporting.created),
             v2.OadrCanceledReport: ("EiReport", reporting.canceled),
             v2.OadrUpdateReport: ("EiReport", reporting.update),
-            v2.OadrRegisteredReport: ("EiReport", _acknowledged),
-            v2.OadrUpdatedReport: ("EiReport", _acknowledged),
+            v2.OadrCreateReport: ("EiReport", sourcing.create),
+            v2.OadrCancelReport: ("EiReport", sourcing.cancel),
+            v2.OadrRegisteredReport: ("EiReport", sourcing.registered),
+            v2.OadrUpdatedReport: ("EiReport", sourcing.updated),
             v2.OadrCreateOpt: ("EiOpt", opting.create),
             v2.OadrCancelOpt: ("EiOpt", opting.cancel),
         }
+        self.pushing = Pushing(
+            database, clock, vens, self._outgoing, self._handlers, metrics,
+            secure=require_certificate, tls=push_tls, lenient=lenient,
+        )  # fmt: skip
+        self.directory.on_message = self.pushing.stirred.set
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes of all services."""
@@ -164,7 +179,7 @@ class Openadr2Face:
         if isinstance(message, OadrPoll):
             self._belongs(message, service, "OadrPoll")
             ven = await self._registered(message.ven_id, fingerprint)
-            return await self._polling.poll(ven) or self._empty.to(ven.ven_id)
+            return await self._outgoing.poll(ven) or self._empty.to(ven.ven_id)
         match message:
             case v2.OadrQueryRegistration():
                 self._belongs(message, service, "EiRegisterParty")
@@ -213,11 +228,6 @@ class Openadr2Face:
         if ven is None:
             raise NotAllowed("certificate_unknown", "no enrolment is bound to this certificate")
         return ven
-
-
-async def _acknowledged(message: Any, ven: Ven) -> Message:
-    """An answer of the VEN to something the VTN does not wait for."""
-    return OadrResponse(EiResponse(request_id=message.response.request_id), ven.ven_id)
 
 
 def _fingerprint(request: web.Request) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openadr.v2 import EiResponse, OadrCanceledOpt, OadrCancelOpt, OadrCreatedOpt, OadrCreateOpt
-from vtn.errors import VtnError
+from vtn.errors import NotAllowed, VtnError
 from vtn.faces.openadr2.answers import failure
 from vtn.services.opts import Opt, Opts, OptSchedule
 from vtn.services.vens import Ven
@@ -16,7 +16,11 @@ class Opting:
         self._opts = opts
 
     async def create(self, message: OadrCreateOpt, ven: Ven) -> OadrCreatedOpt:
-        """Keep the opt; for an event it decides over later oadrCreatedEvent (rule 206)."""
+        """Keep the opt; for an event it decides over later oadrCreatedEvent (rule 206). 462 for another VEN's."""
+        others = [each.value for each in message.targets if each.kind == "ven" and each.value != ven.ven_id]
+        if others:
+            error = NotAllowed("target_mismatch", f"{ven.ven_id} does not opt for {', '.join(others)}")
+            return OadrCreatedOpt(failure(error, message.request_id), message.opt_id)
         opt = Opt(
             ven_id=ven.ven_id,
             opt_id=message.opt_id,

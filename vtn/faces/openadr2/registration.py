@@ -14,6 +14,7 @@ from openadr.v2 import (
 from runtime.logs import get_logger
 from vtn.errors import NotAllowed, VtnError
 from vtn.faces.openadr2.answers import failure
+from vtn.faces.openadr2.pushing import service_url
 from vtn.services.registrations import RegistrationRequest, Registrations
 from vtn.services.vens import ENROLLED, Ven, Vens
 
@@ -23,7 +24,10 @@ _log = get_logger("vtn.openadr2.registration")
 class RegisterParty:
     """The service on the VTN's registrations. `fingerprint` is that of the caller's certificate, None without TLS."""
 
-    def __init__(self, registrations: Registrations, vens: Vens, *, vtn_id: str, poll_interval_s: int) -> None:
+    def __init__(
+        self, registrations: Registrations, vens: Vens, *, vtn_id: str, poll_interval_s: int, secure: bool
+    ) -> None:
+        self._secure = secure
         self._registrations = registrations
         self._vens = vens
         self._vtn_id = vtn_id
@@ -55,6 +59,8 @@ class RegisterParty:
             fingerprint=fingerprint,
         )
         try:
+            if message.http_pull_model is False and message.transport_address:
+                service_url(message.transport_address, "EiEvent", secure=self._secure)
             ven = await self._registrations.register(request)
         except VtnError as error:
             _log.info("registration refused", ven_id=message.ven_id, ven_name=message.ven_name, reason=error.code)

@@ -1,11 +1,14 @@
-"""EiReport: METADATA in, requests out, TELEMETRY_USAGE in."""
+"""EiReport from VENs: METADATA in, requests out, data of every kind in."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
 
+import msgspec
+
 from openadr.errors import OpenAdrError
+from openadr.model import Reading
 from openadr.v2 import (
     EiResponse,
     OadrCanceledReport,
@@ -20,12 +23,23 @@ from openadr.v2 import (
     ReportDescription,
     ReportRequest,
     SpecifierPayload,
-    to_report,
+    energy_wh,
+    placed,
 )
 from runtime.logs import get_logger
 from vtn.errors import VtnError
 from vtn.faces.openadr2.answers import failure
-from vtn.services.reports import MeteringPoint, Reports, RequestedReport, Specifier
+from vtn.services.reports import (
+    METADATA,
+    REQUESTED,
+    Collected,
+    Measurement,
+    MeteringPoint,
+    Reports,
+    RequestedReport,
+    ResourceState,
+    Specifier,
+)
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import Ven
 
@@ -33,11 +47,12 @@ _log = get_logger("vtn.openadr2.reports")
 
 
 class Reporting:
-    """The service on the VTN's reports and telemetry."""
+    """The service on the VTN's reports, telemetry and what else is reported."""
 
-    def __init__(self, reports: Reports, telemetry: Telemetry) -> None:
+    def __init__(self, reports: Reports, telemetry: Telemetry, collected: Collected) -> None:
         self._reports = reports
         self._telemetry = telemetry
+        self._collected = collected
 
     async def register(self, message: OadrRegisterReport, ven: Ven) -> OadrRegisteredReport:
         """Take over what the VEN can report; the answer asks for its energy, from its history on."""
@@ -57,9 +72,19 @@ class Reporting:
             return None
         return OadrCreateReport(f"req-{secrets.token_hex(8)}", tuple(map(_request, requests)), ven.ven_id)
 
+    def ask_metadata(self, ven: Ven) -> OadrCreateReport:
+        """The request to describe reports again: METADATA in place of a specifier (rule 306)."""
+        request = ReportRequest(METADATA, METADATA, 0, 0, (SpecifierPayload(METADATA, "x-notApplicable"),))
+        return OadrCreateReport(f"req-{secrets.token_hex(8)}", (request,), ven.ven_id)
+
     async def created(self, message: OadrCreatedReport, ven: Ven) -> OadrResponse:
-        """The VEN names the requests it follows."""
+        """The VEN names the requests it follows; with an error it refuses those it was sent."""
+        if message.response.response_code >= 300:
+            refused = await self._reports.refuse(ven.ven_id)
+            reason = f"{message.response.response_code} {message.response.response_description}"[:200]
+            _log.warning("report requests refused", ven_id=ven.ven_id, requests=refused, reason=reason)
         await self._reports.confirm(ven.ven_id, message.pending_report_request_ids)
+        await self._reports.confirm_metadata(ven.ven_id)
         return OadrResponse(EiResponse(request_id=message.response.request_id), ven.ven_id)
 
     async def canceled(self, message: OadrCanceledReport, ven: Ven) -> OadrResponse:
@@ -91,12 +116,44 @@ class Reporting:
             point.r_id: ReportDescription(point.r_id, point.report_type, point.reading_type, point.unit)
             for point in specifier.points
         }
-        readings = to_report(report, descriptions, request.granularity_s).readings
-        stored = await self._telemetry.store(ven.ven_id, readings)
-        if request.status != "running":
+        sorted_out = _sort(report, descriptions, request.granularity_s)
+        stored = await self._telemetry.store(ven.ven_id, sorted_out.readings)
+        await self._collected.store(ven.ven_id, sorted_out.values, sorted_out.states)
+        for interval in report.intervals:
+            for each in interval.green_button:
+                await self._collected.store_feed(ven.ven_id, request.report_request_id, each.feed)
+        if request.status == REQUESTED:
             await self._reports.confirm(ven.ven_id, [request.report_request_id])
+        if not request.report_back_s:
+            await self._reports.complete(ven.ven_id, request.report_request_id)
         if stored.corrected:
             _log.info("readings corrected", ven_id=ven.ven_id, corrected=stored.corrected)
+
+
+class _Sorted(msgspec.Struct, frozen=True):
+    """The payloads of a report by what they are."""
+
+    readings: list[Reading]
+    values: list[Measurement]
+    states: list[ResourceState]
+
+
+def _sort(report: OadrReport, descriptions: dict[str, ReportDescription], granularity_s: int) -> _Sorted:
+    """Raises InvalidReport 452 for an rID that was never described."""
+    found = _Sorted([], [], [])
+    for start_ms, duration_s, payload in placed(report, granularity_s):
+        description = descriptions.get(payload.r_id)
+        if description is not None and payload.status is not None:
+            status = payload.status
+            found.states.append(
+                ResourceState(payload.r_id, start_ms, status.online, status.manual_override, status.load_control)
+            )
+        elif description is None or (description.unit is not None and description.unit.kind == "energy_real"):
+            energy = energy_wh(payload, description)
+            found.readings.append(Reading(payload.r_id, start_ms, duration_s, energy, payload.quality))
+        elif payload.value is not None:
+            found.values.append(Measurement(payload.r_id, start_ms, duration_s, payload.value, payload.quality))
+    return found
 
 
 def _specifier(report: OadrReport) -> Specifier:
@@ -111,6 +168,7 @@ def _specifier(report: OadrReport) -> Specifier:
                 unit=each.unit,
                 period_s_min=0 if each.sampling_rate is None else each.sampling_rate.period_s_min,
                 period_s_max=0 if each.sampling_rate is None else each.sampling_rate.period_s_max,
+                resource=next((source.value for source in each.sources if source.kind == "resource"), None),
             )
             for each in report.descriptions
         ),
@@ -125,5 +183,5 @@ def _request(request: RequestedReport) -> ReportRequest:
         report_back_s=request.report_back_s,
         payloads=tuple(SpecifierPayload(r_id, reading_type) for r_id, reading_type in request.payloads),
         start_ms=request.start_ms,
-        duration_s=0 if request.start_ms is not None else None,
+        duration_s=None if request.start_ms is None else request.duration_s or 0,
     )
