@@ -5,6 +5,7 @@ from vtn.services.reports.requests import (
     CANCEL_MESSAGE,
     CREATE_MESSAGE,
     METADATA_MESSAGE,
+    REQUESTED,
     STATUS_METADATA,
     USAGE_METADATA,
     MeteringPoint,
@@ -15,7 +16,10 @@ from vtn.services.reports.requests import (
     vens_with_resources,
 )
 from vtn.services.reports.source import (
+    METADATA,
+    R_ID,
     REGISTER_MESSAGE,
+    SPECIFIERS,
     UPDATE_MESSAGE,
     ReportSource,
     SourceRequest,
@@ -25,8 +29,12 @@ from vtn.services.reports.source import (
 __all__ = [
     "CANCEL_MESSAGE",
     "CREATE_MESSAGE",
+    "METADATA",
     "METADATA_MESSAGE",
     "REGISTER_MESSAGE",
+    "REQUESTED",
+    "R_ID",
+    "SPECIFIERS",
     "STATUS_METADATA",
     "UPDATE_MESSAGE",
     "USAGE_METADATA",
