@@ -53,6 +53,9 @@ class LedgerSettings(ProcessSettings):
     )
     peer_certificate_key: Path | None = Field(None, description="PEM private key of it")
     peer_ca: Path | None = Field(None, description="PEM authorities for the certificates of members")
+    peer_seeds: str = Field(
+        "", description="NAME=URL of further members, comma-separated: for one that was away while all others changed"
+    )
     keys_dir: Path | None = Field(None, description="Folder of log.key and cosigner.key; by default the data folder")
 
     # ---- the order
@@ -106,6 +109,8 @@ class LedgerSettings(ProcessSettings):
             raise ValueError("certificate and certificate_key belong together")
         if self.client_ca is not None and self.certificate is None:
             raise ValueError("client_ca needs a certificate")
+        if not all(name and url.startswith("http") for name, url in self.known_peers().items()):
+            raise ValueError("peer_seeds is NAME=URL, several with commas between")
         given = (self.peer_certificate, self.peer_certificate_key, self.peer_ca)
         if any(given) and not all(given):
             raise ValueError("peer_certificate, peer_certificate_key and peer_ca belong together")
@@ -143,6 +148,11 @@ class LedgerSettings(ProcessSettings):
         if self.peer_certificate is None or self.peer_certificate_key is None:
             return None
         return Certificate(self.peer_certificate, self.peer_certificate_key)
+
+    def known_peers(self) -> dict[str, str]:
+        """The members of `peer_seeds`: URL by name."""
+        pairs = [each.strip().partition("=") for each in self.peer_seeds.split(",") if each.strip()]
+        return {name: url for name, _, url in pairs}
 
     def etcd(self, channel: str, member: str) -> EtcdSettings | None:
         """How to reach the order of a channel; None for a ledger of one member."""

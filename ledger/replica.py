@@ -21,8 +21,8 @@ from contracts.consortium import Roster
 from contracts.core.codec import digest
 from ledger import genesis
 from ledger.config import LedgerSettings
-from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
-from ledger.founding import Founded, policy_of
+from ledger.errors import CatchingUp, Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
+from ledger.founding import Founded
 from ledger.marker import FileMarker, Marker
 from ledger.ordering.following import AHEAD_MAX_MS, Following
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
@@ -33,8 +33,11 @@ from ledger.ordering.proposing import BACKOFF_S, Proposing
 from ledger.ordering.signatures import CheckpointSigner, Verdicts
 from ledger.replication.alarm import Alarms, in_folder
 from ledger.replication.attestation import Attestations, FinalCheckpoint
-from ledger.replication.exchange import Exchange, agree_on_time
+from ledger.replication.exchange import Exchange
 from ledger.replication.forwarding import Forwarding
+from ledger.replication.membership.rosters import Rosters
+from ledger.replication.membership.standing import Standing
+from ledger.replication.membership.succession import Successions
 from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
 from ledger.replication.peers import NoPeers, Peers
@@ -99,12 +102,20 @@ class Replica(Serving, ReplicaReception):
             attestations, self.peers, self._marker, store, offload, origin, progress.wake, lambda: len(self._pool) > 0
         )  # fmt: skip
         self._forwarding = Forwarding(self._pool, orderer, self.peers)
-        self._transfer = Transfer(progress, self.peers, lambda: attestations.policy)
+        self._rosters = Rosters(founded, progress, self.peers, attestations, self._alarms, self._exchange)
+        self._transfer = Transfer(
+            progress, self.peers, attestations, Successions(progress, store, self.peers), self._rosters,
+            founded.member, settings.known_peers(),
+        )  # fmt: skip
+        self._standing = Standing(
+            progress=progress, orderer=orderer, peers=self.peers, clock=clock, patiently=self._patiently,
+            limit_ms=AHEAD_MAX_MS * max(clock.speed, 1.0), is_member=lambda: founded.member in self.members(),
+        )  # fmt: skip
         self._trimming = Trimming(orderer, attestations, settings.order_margin_blocks, settings.order_window_blocks)
         self._proposing = Proposing(
             progress=progress, pool=self._pool, store=store, orderer=orderer, forwarding=self._forwarding,
             signer=self._signer, clock=clock, settings=settings,
-            may_propose=lambda: founded.member in self._following.machine.members,
+            may_propose=lambda: founded.member in self._following.machine.members and self._standing.steady,
         )  # fmt: skip
         self._following = Following(
             progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
@@ -116,7 +127,7 @@ class Replica(Serving, ReplicaReception):
             self, member=founded.member, progress=progress, pool=self._pool, ingress=self._ingress, orderer=orderer,
             store=store, clock=clock, attestations=attestations, exchange=self._exchange, refused=self._note_refusal,
         )  # fmt: skip
-        self.known_members = set(self.members())
+        self.known_members = self._rosters.known
         self._ordering: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: asyncio.Task[None] | None = None
@@ -144,9 +155,10 @@ class Replica(Serving, ReplicaReception):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._leaving] if self._leaving is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._pool.close()
         await self._orderer.stop()
         with contextlib.suppress(StoreUnavailable):
@@ -205,8 +217,8 @@ class Replica(Serving, ReplicaReception):
 
     def status(self) -> dict[str, Any]:
         """height, size, time_ms, final_height, final_size, members, replicas (one row a member: name, height, size, lag
-        in blocks, reachable), orderer, order, proposer, queue, alarms, and the state: serving, waiting, catching-up,
-        retired or diverged."""
+        in blocks, reachable), orderer, order, proposer, queue, alarms, withheld (why no signature leaves), and the
+        state: serving, waiting, catching-up, retired or diverged."""
         progress, head = self._progress, self.head
         state = "waiting" if progress.unavailable else "serving" if progress.target is None else "catching-up"
         state = "retired" if progress.retired else state
@@ -239,18 +251,23 @@ class Replica(Serving, ReplicaReception):
 
     async def check_log(self) -> None:
         """Return unless the replica halted or is behind the order it found. Raises Diverged, CatchingUp."""
-        self._progress.require_current()
+        try:
+            self._progress.require_current()
+        except CatchingUp as error:
+            if not self._transfer.trouble:
+                raise
+            raise CatchingUp(f"{error}: {self._transfer.trouble}") from None
 
     async def check_quorum(self) -> None:
         """Return if so many members answer that checkpoints become final, else raise PeerUnavailable."""
         answering = {self._founded.member, *self._exchange.answering()}
-        if not self._attestations.is_quorum(answering):
+        if not self._attestations.could_be_quorum(answering):
             away = ", ".join(sorted(set(self.members()) - answering))
             raise PeerUnavailable(f"nothing becomes final: no answer from {away}")
 
     def members(self) -> list[str]:
         """Names of those who order and cosign."""
-        return sorted(key.name for _, key in self._attestations.policy.witnesses)
+        return self._attestations.members()
 
     # ---- running
 
@@ -260,7 +277,7 @@ class Replica(Serving, ReplicaReception):
             await self._orderer.start(self.head.height)
             self._progress.aim(self.head.height)
         else:
-            ordering += [self._stand, self._forwarding.watch, self._trimming.run]
+            ordering += [self._standing.run, self._forwarding.watch, self._trimming.run]
         self._ordering = [asyncio.create_task(self._guard(job)) for job in ordering]
         others = [self._refusals.run, *self._exchange.jobs(), self._alarms.run]
         self._tasks = [*self._ordering, *(asyncio.create_task(self._guard(job)) for job in others)]
@@ -270,17 +287,6 @@ class Replica(Serving, ReplicaReception):
         if self._progress.target is not None:
             await self._patiently(self._find_tip)
         await self._following.run()
-
-    async def _stand(self) -> None:
-        """Runs for proposer once everything is executed that was ordered before this replica started, and it is a
-        member (one that joins later follows until then)."""
-        async with self.subscribe() as changed:
-            while self._progress.target is not None or self._founded.member not in self.members():
-                changed.clear()
-                await changed.wait()
-        await agree_on_time(self.peers, self._clock, AHEAD_MAX_MS * max(self._clock.speed, 1.0))
-        await self._patiently(lambda: self._orderer.start(self.head.height))
-        _log.info("replica is current", channel=self.channel, height=self.head.height)
 
     async def _find_tip(self) -> None:
         tip = await self._orderer.tip()
@@ -302,22 +308,14 @@ class Replica(Serving, ReplicaReception):
                 await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
 
     def _use_members(self, named: Roster, known: Collection[str]) -> None:
-        """Who orders and cosigns from the next block on, by the state. A ledger of one names nobody there."""
-        self.known_members.update(known)
-        own, names = self._founded.member, [each.name for each in named.members]
-        if not names or names == self.members():
+        """Who orders and cosigns from the next block on, by the state."""
+        changed = self._rosters.follow(named, known, self._transfer.further)
+        if changed is None:
             return
-        self.known_members -= {*self.members()} - {*names}  # who left is given nothing more, above all no bodies
-        self._policy = policy_of(named.members)
-        self._attestations.use(parse_policy(self._policy))
-        self._alarms.use(self._attestations.policy)
-        addresses = {each.name: each.peer_url for each in named.members if each.name != own}
-        self.peers.use(addresses)
-        for visit in self._exchange.use(addresses):
-            if self._tasks:
-                self._tasks.insert(0, asyncio.create_task(self._guard(visit)))
-        _log.info("the members are", channel=self.channel, height=self._progress.head.height, members=names)
-        if own not in names and self._tasks and self._leaving is None:
+        self._policy = changed.policy
+        for visit in changed.visits if self._tasks else ():
+            self._tasks.insert(0, asyncio.create_task(self._guard(visit)))
+        if changed.leaves and self._tasks and self._leaving is None:
             self._leaving = asyncio.create_task(self._retire(self._progress.head.height + 1))
 
     async def _retire(self, height: int) -> None:

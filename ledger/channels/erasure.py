@@ -7,7 +7,8 @@
     records             all: the present state is no history
 
 Without its salt a commitment says nothing about the body, and a receipt nothing about its facts. What is younger than
-the time in which a settlement may be disputed is never erased. Each member erases for itself; a block of which nobody
+the time in which a settlement may be disputed is never erased, nor are changes of the members: they name nobody's data,
+and a member that was away learns by them whom to believe. Each member erases for itself; a block of which nobody
 has the bodies any more cannot be executed again, only checked by its hashes.
 
 This deletes rows and has PostgreSQL forget them (VACUUM). The write-ahead log, replicas of the database and backups
@@ -35,10 +36,11 @@ _BY_TIME: Final = """
 SELECT b.log_index FROM bodies b
 JOIN transactions t ON t.channel = b.channel AND t.log_index = b.log_index
 JOIN blocks k ON k.channel = t.channel AND k.height = t.height
-WHERE b.channel = :channel AND k.time_ms < :before_ms"""
+WHERE b.channel = :channel AND k.time_ms < :before_ms
+AND t.command NOT IN ('ChangeMembership', 'ReportEquivocation')"""
 
 _BY_ID: Final = """
-SELECT t.log_index, t.id, k.time_ms FROM transactions t
+SELECT t.log_index, t.id, k.time_ms, t.command FROM transactions t
 JOIN blocks k ON k.channel = t.channel AND k.height = t.height
 WHERE t.channel = :channel AND t.registered AND t.id = ANY(:ids)"""
 
@@ -91,6 +93,8 @@ async def erase_transactions(
     if unknown:
         raise ErasureRefused(f"channel {channel} holds no transaction {unknown[0]}")
     for row in rows:
+        if row.command in ("ChangeMembership", "ReportEquivocation"):
+            raise ErasureRefused(f"transaction {row.id} changed the members: by it others learn whom to believe")
         _check_age(row.time_ms + 1, now_ms, dispute_days, f"transaction {row.id}")
     return await _erase(engine, channel, [row.log_index for row in rows], wall_ms)
 

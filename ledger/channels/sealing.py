@@ -55,8 +55,8 @@ class SealedOrderer:
     async def changed(self) -> None:
         await self._orderer.changed()
 
-    async def start(self, height: int) -> None:
-        await self._orderer.start(height)
+    async def start(self, height: int, *, runs: bool = True) -> None:
+        await self._orderer.start(height, runs=runs)
 
     async def stop(self) -> None:
         await self._orderer.stop()

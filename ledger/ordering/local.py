@@ -52,7 +52,7 @@ class LocalOrderer:
     async def changed(self) -> None:
         await asyncio.Event().wait()  # there is nobody else
 
-    async def start(self, height: int) -> None:
+    async def start(self, height: int, *, runs: bool = True) -> None:
         self._height = height
         await self.check()
 

@@ -77,8 +77,9 @@ class Orderer(Protocol):
     async def changed(self) -> None:
         """Returns when `proposer` or `leads` has changed after the call."""
 
-    async def start(self, height: int) -> None:
-        """Begin, for a replica that has applied `height`. Raises OrderingUnavailable, also where the order ends below
+    async def start(self, height: int, *, runs: bool = True) -> None:
+        """Begin, for a replica that has applied `height`; again, to run for proposer from now on or (`runs` False) to
+        give that up and only know who proposes. Raises OrderingUnavailable, also where the order ends below
         that height (rule 13: such an orderer is not ours)."""
 
     async def stop(self) -> None:

@@ -25,7 +25,6 @@ from ledger.replication.offload import Offload
 from ledger.replication.peers import Peers, PeerStatus
 from ledger.store.store import FinalRow, Store
 from ledger.verify import VerificationError
-from runtime.clock import Clock
 from runtime.logs import get_logger
 
 _log = get_logger("ledger.exchange")
@@ -282,34 +281,3 @@ class Exchange:
 def _reached(contact: Contact) -> dict[str, Any]:
     return {"reachable": contact.reachable, "error": contact.error}
 
-
-async def agree_on_time(peers: Peers, clock: Clock, limit_ms: float) -> None:
-    """Returns once this clock is no further ahead of most others than that, or where nobody answers for a while.
-
-    Block time never goes back. One block of a clock that is a day ahead would take the ledger's time there for good:
-    what is sent in the next day has expired, deadlines fall due early, and nobody cosigns until the others got there.
-    """
-    for wait_s in _BACKOFF_S:
-        while (ahead := await ahead_ms(peers, clock)) is not None and ahead > limit_ms:
-            _log.error("does not run for proposer: this clock is ahead of the others'", ahead_s=ahead / 1000)
-            await asyncio.sleep(_BACKOFF_S[-1])
-        if ahead is not None:
-            return
-        await asyncio.sleep(wait_s)
-
-
-async def ahead_ms(peers: Peers, clock: Clock) -> int | None:
-    """By how much, at least, this clock is ahead of more than half of the members that answer (domain milliseconds, 0
-    if it is not); None if nobody answers. One member that lies about its clock is not more than half of two."""
-
-    async def ahead_of(name: str) -> int | None:
-        before_ms = clock.now_ms()
-        said_ms = (await peers.status(name)).time_ms
-        return before_ms - said_ms if said_ms else None
-
-    answers = await asyncio.gather(*map(ahead_of, peers.names), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, ReplicaError):
-            raise answer
-    ahead = sorted(answer for answer in answers if isinstance(answer, int))
-    return max(0, ahead[(len(ahead) - 1) // 2]) if ahead else None

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.errors import StoreUnavailable
 from ledger.log.tiles import TileId
-from ledger.store.store import LeavesRow, OrderedRow, RecordRow, ResultRow, StoredFact
+from ledger.store.store import ChangeRow, LeavesRow, OrderedRow, RecordRow, ResultRow, StoredFact
 from ledger.store.tables import blocks, bodies, entries, fact_parties, facts, records, refusals, tiles, transactions
 from ledger.verify.state import bucket_of, key_hash
 
@@ -184,6 +184,11 @@ class Reads:
                     held[height].append((entry, None if salt is None else (salt, body)))
         return [OrderedRow(*row, transactions=tuple(held[row.height])) for row in rows]
 
+    async def changes(self, first: int, limit: int) -> list[ChangeRow]:
+        values = {"channel": self._channel, "first": first, "limit": limit}
+        async with reached(self._engine) as connection:
+            return [ChangeRow(*row) for row in (await connection.execute(_CHANGES, values)).all()]
+
     async def leaves(self, height: int) -> LeavesRow | None:
         of, at = blocks.c, transactions.c
         query = select(of.first_index, of.size).where(of.channel == self._channel, of.height == height)
@@ -224,6 +229,11 @@ _LEAVES: Final = text(
     "(SELECT string_agg(key_hash || value_hash, CAST('' AS bytea) ORDER BY key_hash) FROM records "
     "WHERE channel = :channel AND bucket = :bucket), "
     "(SELECT coalesce(max(height), 0) FROM blocks WHERE channel = :channel)"
+)
+_CHANGES: Final = text(
+    "SELECT t.height, e.data, b.salt, b.body FROM transactions AS t JOIN entries AS e USING (channel, log_index) "
+    "JOIN bodies AS b USING (channel, log_index) WHERE t.channel = :channel AND t.height >= :first AND t.code = 'ok' "
+    "AND t.command IN ('ChangeMembership', 'ReportEquivocation') ORDER BY t.log_index LIMIT :limit"
 )
 _ORDERED: Final = text(
     "SELECT t.height, e.data, b.salt, b.body FROM transactions AS t JOIN entries AS e USING (channel, log_index) "

@@ -82,6 +82,16 @@ class OrderedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A transaction that changed who the members are: its entry, salt and command."""
+
+    height: int
+    entry: bytes
+    salt: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LeavesRow:
     """All entries of a block, and the receipts of its transactions, in order."""
 
@@ -195,6 +205,9 @@ class Store(Protocol):
 
     async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
         """Committed blocks from the height `first` on, in order, at most `limit`, none that ends beyond `size`."""
+
+    async def changes(self, first: int, limit: int) -> list[ChangeRow]:
+        """Transactions that changed the members, from the block `first` on, in order, at most `limit`."""
 
     async def leaves(self, height: int) -> LeavesRow | None:
         """What a block put into the log, None where it is not committed."""

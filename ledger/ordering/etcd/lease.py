@@ -45,6 +45,7 @@ class Candidacy:
         self._seen = 0
         self._event = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def started(self) -> bool:
@@ -68,17 +69,28 @@ class Candidacy:
         """Returns at the next change of `fence` or `proposer`."""
         await self._event.wait()
 
-    async def start(self) -> None:
-        """Begin to run. A lease that an earlier process of this member left is ended first."""
-        if self._tasks:
-            return
-        self._loop = asyncio.get_running_loop()
-        await self._end_former()
-        self._tasks = [asyncio.create_task(self._observe()), asyncio.create_task(self._run())]
+    async def start(self, *, runs: bool = True) -> None:
+        """Begin to run, or (`runs` False) give that up and only watch who holds the key. A lease that an earlier process
+        of this member left is ended first."""
+        if not self._tasks:
+            self._loop = asyncio.get_running_loop()
+            await self._end_former()
+            self._tasks = [asyncio.create_task(self._observe())]
+        if runs and self._running is None:
+            self._running = asyncio.create_task(self._run())
+            self._tasks.append(self._running)
+        elif not runs and self._running is not None:
+            await self._end(self._running)
 
     async def stop(self) -> None:
         """Give the key back if it is held."""
         tasks, self._tasks = self._tasks, []
+        await self._end(*tasks)
+
+    async def _end(self, *tasks: asyncio.Task[None]) -> None:
+        """Ends these tasks, and gives the key back."""
+        self._running = None
+        self._tasks = [task for task in self._tasks if task not in tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

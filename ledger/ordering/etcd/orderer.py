@@ -72,7 +72,7 @@ class EtcdOrderer:
     async def changed(self) -> None:
         await self._candidacy.changed()
 
-    async def start(self, height: int) -> None:
+    async def start(self, height: int, *, runs: bool = True) -> None:
         tip = await self._window.tip()
         if tip < height:
             raise OrderBehind(
@@ -80,7 +80,7 @@ class EtcdOrderer:
                 f"correct the endpoints, or where etcd was lost for good, let the new one begin behind the highest "
                 "final block: dr-ledger begin-order"
             )
-        await self._candidacy.start()
+        await self._candidacy.start(runs=runs)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
 

@@ -18,8 +18,9 @@ from ledger.replication.network.framing import (
     frame_notes,
     frame_transactions,
     read_blocks,
+    read_changes,
 )
-from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus
+from ledger.replication.peers import BlockReceipts, GivenBlock, GivenChange, PeerStatus
 from runtime.errors import InsecureAddress
 from runtime.service import refuse_plain_http
 
@@ -72,6 +73,13 @@ class HttpPeers:
             return read_blocks(answer)[:limit]
         except FrameInvalid as error:
             raise PeerUnavailable(f"member {member} answered blocks without form: {error}") from None
+
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
+        answer = await self._ask(member, "GET", "changes", params={"from": str(from_height)}, timeout=_BLOCKS_TIMEOUT)
+        try:
+            return read_changes(answer)
+        except FrameInvalid as error:
+            raise PeerUnavailable(f"member {member} answered changes without form: {error}") from None
 
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:
         try:

@@ -3,6 +3,7 @@
 transactions   (uint32be length || canonical transaction)*
 blocks         (uint64be height || uint64be revision || uint32be length || ordered block
                 || uint8 hashes || hash[32]*)*                        the hashes prove consistency with `size`
+changes        (uint64be height || uint32be length || canonical transaction)*
 cosignatures   [{"note": text}, ...]
 """
 
@@ -13,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.replication.peers import GivenBlock
+from ledger.replication.peers import GivenBlock, GivenChange
 
 TRANSACTIONS_MAX: Final = 8_192
 NOTES_MAX: Final = 256
@@ -73,6 +74,28 @@ def read_blocks(data: bytes) -> list[GivenBlock]:
         proof = tuple(data[place : place + _HASH] for place in range(end + 1, after, _HASH))
         found.append(GivenBlock(height, revision, data[at + _HEADER : end], proof))
         at = after
+    return found
+
+
+def frame_changes(changes: Sequence[GivenChange]) -> bytes:
+    """The answer of GET changes."""
+    frames = [
+        (change.height.to_bytes(8, "big"), len(change.content).to_bytes(4, "big"), change.content) for change in changes
+    ]
+    return b"".join(part for frame in frames for part in frame)
+
+
+def read_changes(data: bytes) -> list[GivenChange]:
+    """Raises FrameInvalid."""
+    found: list[GivenChange] = []
+    at = 0
+    while at < len(data):
+        start = at + 12
+        end = start + int.from_bytes(data[at + 8 : start], "big")
+        if start >= end or end > len(data):
+            raise FrameInvalid("a change ends beyond the answer")
+        found.append(GivenChange(int.from_bytes(data[at : at + 8], "big"), data[start:end]))
+        at = end
     return found
 
 

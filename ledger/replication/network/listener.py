@@ -3,6 +3,7 @@
     POST transactions   to the proposer's queue: 202 {"taken": n}; 429 full; 503 not-proposer {"proposer": name}
     POST cosignatures   checkpoints that a member signed: 204
     GET  blocks?from=h&limit=n&size=s     committed blocks, each with its consistency proof to the tree of s leaves
+    GET  changes?from=h                   the transactions that changed the members since
     GET  blocks/{h}/receipts              what this member made of a block
     GET  status                           height, size, newest note and newest final checkpoint
 
@@ -23,7 +24,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ledger.errors import Diverged, NotProposer, OrderingUnavailable, QueueFull, StoreUnavailable
-from ledger.replication.network.framing import FrameInvalid, frame_blocks, read_notes, read_transactions
+from ledger.replication.network.framing import (
+    FrameInvalid,
+    frame_blocks,
+    frame_changes,
+    read_notes,
+    read_transactions,
+)
 from ledger.replication.network.reception import BLOCKS_MAX
 from ledger.replication.peers import Reception
 from runtime.service import ProblemError, problem_middleware
@@ -56,6 +63,7 @@ def peer_app(receptions: Receptions) -> web.Application:
     app.router.add_post(f"{base}/transactions", _transactions)
     app.router.add_post(f"{base}/cosignatures", _cosignatures)
     app.router.add_get(f"{base}/blocks", _blocks)
+    app.router.add_get(f"{base}/changes", _changes)
     app.router.add_get(f"{base}/blocks/{{height:[0-9]{{1,16}}}}/receipts", _receipts)
     app.router.add_get(f"{base}/status", _status)
     return app
@@ -78,6 +86,11 @@ async def _blocks(request: web.Request) -> web.Response:
         _number(request, "from"), min(_number(request, "limit"), BLOCKS_MAX), _number(request, "size")
     )
     return web.Response(body=frame_blocks(given), content_type="application/octet-stream")
+
+
+async def _changes(request: web.Request) -> web.Response:
+    given = await _reception(request).give_changes(_number(request, "from"))
+    return web.Response(body=frame_changes(given), content_type="application/octet-stream")
 
 
 async def _receipts(request: web.Request) -> web.Response:

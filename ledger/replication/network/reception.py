@@ -19,7 +19,8 @@ from ledger.ordering.progress import Progress
 from ledger.replication.alarm import own_receipts
 from ledger.replication.attestation import Attestations
 from ledger.replication.exchange import Exchange
-from ledger.replication.peers import REASON_MAX, BlockReceipts, GivenBlock, PeerStatus
+from ledger.replication.membership.succession import CHANGES_MAX
+from ledger.replication.peers import REASON_MAX, BlockReceipts, GivenBlock, GivenChange, PeerStatus
 from ledger.store.store import OrderedRow, Store
 from ledger.verify import canonical
 from runtime.clock import Clock
@@ -100,6 +101,20 @@ class ReplicaReception:
 
     async def give_receipts(self, height: int) -> BlockReceipts | None:
         return await own_receipts(self._store, height)
+
+    # ---- for external witnesses: ledger.witness.feeding.Fed
+
+    def agreed_note(self) -> bytes | None:
+        return None if self._progress.fault is not None else self._attestations.agreed_note()
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        ranges = merkle.consistency_ranges(old_size, new_size)
+        return list(merkle.prove(ranges, await self._store.tiles(merkle.range_tiles(ranges))))
+
+    def witnessed(self, note: bytes) -> None:
+        self._exchange.share(note)
+
+    # ---- for peers
 
     def peer_status(self) -> PeerStatus:
         head = self._progress.head

@@ -13,22 +13,32 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from contracts.core.codec import digest
 from contracts.core.parties import Role
+from ledger.cluster.proposal import Proposal
 from ledger.cluster.servers import EtcdServers
 from ledger.config import LedgerSettings
 from ledger.errors import OrderingUnavailable, PeerUnavailable
-from ledger.founding import Founded, consortium, contracts_root, create_member, found_consortium, join
+from ledger.founding import (
+    Founded,
+    consortium,
+    contracts_root,
+    create_member,
+    found_consortium,
+    join,
+    read_member,
+)
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.etcd.settings import EtcdSettings
 from ledger.ordering.pool import TransactionResult
 from ledger.replica import Replica
-from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus, Reception
+from ledger.replication.peers import BlockReceipts, GivenBlock, GivenChange, PeerStatus, Reception
 from ledger.store.postgres import PostgresStore
 from runtime.clock import Clock
 from runtime.database import create_engine
 from tests.builders import START_MS, a_clock
-from tests.ledger.replicas import execute
-from tests.ledger.running import AGGREGATOR, AUDITOR, UTILITY, an_enrolment
+from tests.ledger.replicas import execute, sealed, transfers
+from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, AUDITOR, UTILITY, an_enrolment
 
 ORIGIN = "ledger.example/main"
 _PREFIXES = count(1)
@@ -75,6 +85,9 @@ class DirectPeers:
 
     async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
         return await self._ways.reception(self._member, member).give_blocks(from_height, limit, size)
+
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
+        return await self._ways.reception(self._member, member).give_changes(from_height)
 
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:
         return await self._ways.reception(self._member, member).give_receipts(height)
@@ -164,7 +177,8 @@ class Consortium:
 
     @property
     def proposer(self) -> Member:
-        return next(member for member in self.running if member.orderer.leads)
+        """Who leads; where nobody does for a moment (a busy machine lets a lease lapse), one that will hand over."""
+        return next((member for member in self.running if member.orderer.leads), self.running[0])
 
     async def start(self, *numbers: int) -> None:
         await asyncio.gather(*(self.members[number].start() for number in numbers or self.members))
@@ -211,6 +225,43 @@ async def a_consortium(
         yield made
     finally:
         await asyncio.gather(*(member.stop() for member in made.running))
+
+
+def joining(members: Consortium, number: int, url: str, folder: Path, **settings: Any) -> Member:
+    """One more member, with keys of its own, that took the founders' files; it runs once it is started."""
+    first, own = members[1], LedgerSettings(data_dir=folder, **settings)
+    create_member(own, name=name_of(number), peer_url=f"http://127.0.0.1:{9000 + number}", origin=ORIGIN)
+    founded = join(own, genesis=first.settings.genesis_file, policy=first.settings.policy_file)
+    return Member(founded, own, url, first.etcd_of(founded.member), members.ways)
+
+
+def change(
+    members: Consortium, what: str, subject: Member, signers: Sequence[Member], *, height: int | None = None
+) -> bytes:
+    """The transaction that adds or removes a member, approved by these; a new one signs by itself."""
+    adds = what == "add"
+    proposal = Proposal(
+        ledger=digest(members[1].founded.genesis), channel="main", change="add" if adds else "remove",
+        name=subject.name, member=read_member(subject.settings.member_file) if adds else None,
+        effective_height=(members.running[0].replica.height if height is None else height) + 11,
+    )  # fmt: skip
+    signing = [*signers, subject] if adds else signers
+    return sealed(AGGREGATOR_ID, proposal.command([proposal.approve(e.name, e.founded.cosigner_key) for e in signing]))
+
+
+async def changed(members: Consortium, what: str, subject: Member, signers: Sequence[Member], first: int) -> None:
+    """Returns when the change holds and all that run are final behind it. first: number of transfers not used yet."""
+    here = [each for each in members.running if each is not subject or what == "add"]
+    (result,) = await here[0].submit(change(members, what, subject, signers))
+    assert result.code == "ok"
+    for number in range(first, first + 12):
+        (result,) = await here[0].submit(*transfers(1, first=number))
+        assert result.code == "ok"
+    names = {each.name for each in here} | set(here[0].replica.status()["members"])
+    wanted = names | {subject.name} if what == "add" else names - {subject.name}
+    await until(lambda: all({*each.replica.status()["members"]} == wanted for each in here))
+    (result,) = await here[0].submit(*transfers(1, first=first + 12))
+    await asyncio.gather(*(each.final(result.height or 0) for each in here))
 
 
 async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ledger.errors import PeerUnavailable
-from ledger.replication.exchange import ahead_ms
+from ledger.replication.membership.clocks import ahead_ms
 from ledger.replication.peers import NoPeers, PeerStatus
 from tests.builders import START_MS, a_clock
 from tests.ledger.replicas import an_issue

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from ledger.errors import NotProposer, PeerUnavailable, QueueFull, ReplicaError
-from ledger.replication.peers import BlockReceipts, GivenBlock, PeerStatus, Reception
+from ledger.replication.peers import BlockReceipts, GivenBlock, GivenChange, PeerStatus, Reception
 from tests.simulation.models.loop import Loop, Process
 
 T = TypeVar("T")
@@ -128,6 +128,9 @@ class MemoryPeers:
 
     async def blocks(self, member: str, from_height: int, limit: int, size: int) -> list[GivenBlock]:
         return await self._ask(member, lambda peer: peer.give_blocks(from_height, limit, size))
+
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
+        return await self._ask(member, lambda peer: peer.give_changes(from_height))
 
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:
         return await self._ask(member, lambda peer: peer.give_receipts(height))

@@ -39,6 +39,7 @@ class MemoryOrderer:
         self._attempted: tuple[int, bytes, set[int]] = (0, b"", set())
         self._changes: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def leads(self) -> bool:
@@ -53,19 +54,27 @@ class MemoryOrderer:
         self._changes.append(woken)
         await woken
 
-    async def start(self, height: int) -> None:
+    async def start(self, height: int, *, runs: bool = True) -> None:
         tip = await self.tip()
         if tip < height:
             raise OrderingUnavailable(f"the order ends at block {tip}, below our {height}: it is another one")
         if not self._tasks:
             self._heard(await self._call(self._end_former))
-            self._tasks = [asyncio.create_task(self._campaign()), asyncio.create_task(self._see_proposer())]
+            self._tasks = [asyncio.create_task(self._see_proposer())]
+        if runs and self._running is None:
+            self._running = asyncio.create_task(self._campaign())
+        elif not runs and self._running is not None:
+            await self._give_up(self._running)
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        await self._give_up(*tasks, *([self._running] if self._running is not None else []))
+
+    async def _give_up(self, *tasks: asyncio.Task[None]) -> None:
+        self._running = None
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
         lease, self._lease = self._lease, None
         self._set(None, 0)
         if lease is not None:

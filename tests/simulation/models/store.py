@@ -19,10 +19,12 @@ from ledger.errors import GenesisExists, GenesisInvalid, StoreUnavailable
 from ledger.log.statetree import buckets_from_records
 from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
+from ledger.replication.membership.succession import COMMANDS
 from ledger.store.memory import MemorySource
 from ledger.store.source import Source
 from ledger.store.store import (
     BlockRow,
+    ChangeRow,
     FinalRow,
     Founding,
     LeavesRow,
@@ -33,6 +35,7 @@ from ledger.store.store import (
     Stored,
     StoredFact,
 )
+from ledger.verify import canonical
 from ledger.verify.state import bucket_of, key_hash
 
 
@@ -249,6 +252,18 @@ class MemoryStore:
                 place = (block.height, block.order_revision, block.header, block.signature, block.size)
                 found.append(OrderedRow(*place, transactions))
         return found
+
+    async def changes(self, first: int, limit: int) -> list[ChangeRow]:
+        await self._reach()
+        disk, found = self.disk, list[ChangeRow]()
+        for block in disk.blocks[max(first, 1) - 1 :]:
+            for at in range(block.first_index, block.size):
+                if at not in disk.receipts or at not in disk.bodies:
+                    continue
+                command = canonical.decode_object(disk.entries[at])["header"]["command"]
+                if command in COMMANDS and canonical.decode_object(disk.receipts[at])["code"] == "ok":
+                    found.append(ChangeRow(block.height, disk.entries[at], *disk.bodies[at]))
+        return found[:limit]
 
     async def leaves(self, height: int) -> LeavesRow | None:
         await self._reach()

@@ -1,0 +1,157 @@
+"""A member that was away while the members changed believes those of today, because those before them signed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from contracts import rules
+from contracts.core.commands import Transfer
+from ledger.errors import CatchingUp
+from ledger.founding import Founded
+from ledger.ordering.signatures import CheckpointSigner
+from ledger.replication.membership.succession import SuccessionRefused, successors
+from ledger.replication.peers import GivenChange, PeerStatus
+from ledger.store.cache.bounded import Rows
+from tests.ledger.replicas import an_issue, sealed, transfers
+from tests.ledger.replication.consortium import (
+    Consortium,
+    Member,
+    a_consortium,
+    change,
+    changed,
+    joining,
+    name_of,
+    until,
+)
+from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID
+
+SEEDS = f"{name_of(4)}=http://127.0.0.1:9004, {name_of(5)}=http://127.0.0.1:9005"
+
+
+@pytest.fixture
+def urls(new_database):
+    return [new_database("ledger") for _ in range(5)]
+
+
+async def _while_the_third_is_away(members: Consortium, urls: Sequence[str], folder: Any) -> Member:
+    """Two new members came and two of the founders left; the order kept nothing but its end. The one that was away,
+    which knows nobody who still runs but by the seeds of its settings."""
+    one, two, away = (members[number] for number in (1, 2, 3))
+    await members.start()
+    await members.proposer.submit(an_issue())
+    await members.agreed()
+    await away.stop()
+    four, five = (joining(members, number, urls[number - 1], folder / str(number)) for number in (4, 5))
+    for new, signers, first in ((four, [one, two], 100), (five, [one, two, four], 200)):
+        members.members[int(new.name[-1])] = new
+        await new.start()
+        await changed(members, "add", new, signers, first)
+    await changed(members, "remove", one, [one, two, four], 300)
+    await one.stop()
+    await changed(members, "remove", two, [two, four, five], 400)
+    await two.stop()
+    await members.agreed()
+    await until(lambda: four.orderer.leads or five.orderer.leads)
+    await members.proposer.orderer.trim(members.proposer.replica.height)
+    away.settings = away.settings.model_copy(update={"peer_seeds": SEEDS})
+    return away
+
+
+class _Lying:
+    """A member that names false successors, and shows a checkpoint that they signed."""
+
+    def __init__(self, honest: Any, changes: list[GivenChange], note: bytes) -> None:
+        self._honest = honest
+        self._changes = changes
+        self._note = note
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._honest, name)
+
+    def peer_status(self) -> PeerStatus:
+        return msgspec.structs.replace(self._honest.peer_status(), final=self._note.decode())
+
+    async def give_changes(self, from_height: int) -> list[GivenChange]:
+        self.asked += 1
+        return [GivenChange(max(from_height, each.height), each.content) for each in self._changes]
+
+
+async def test_a_member_that_was_away_over_four_changes_believes_no_false_successors_and_catches_up(
+    urls, tmp_path, etcd_servers
+):
+    async with a_consortium(urls[:3], tmp_path, etcd_servers) as members:
+        away = await _while_the_third_is_away(members, urls, tmp_path)
+        liar, false = members[4], joining(members, 7, urls[0], tmp_path / "7")
+        forged = change(members, "add", false, [liar], height=20)
+        lying = _Lying(liar.replica, [GivenChange(0, forged)], _signer(false.founded).note(10_000, b"\1" * 32, 1))
+        members.ways.wrap[liar.name] = lambda honest: lying
+        members.ways.cut.add(name_of(5))
+        await away.start()
+        await until(lambda: lying.asked > 1)
+        with pytest.raises(CatchingUp, match="was not made by those before"):
+            await away.replica.check_log()
+        assert false.name not in away.replica.peers.names
+        members.ways.cut.clear()
+        await away.serving()
+        assert away.replica.status()["members"] == [name_of(number) for number in (3, 4, 5)]
+        assert away.replica.known_members == {name_of(number) for number in (3, 4, 5)}
+        assert list(away.replica.peers.names) == [name_of(4), name_of(5)]
+        members.ways.wrap.clear()
+        (paid,) = await away.submit(*transfers(1, first=900))
+        assert paid.code == "ok"
+        await until(lambda: all(each.replica.attested(paid.index or 0) == 3 for each in members.running))
+        await members.agreed()
+
+
+def _signer(founded: Founded) -> CheckpointSigner:
+    return CheckpointSigner(founded.genesis.origin, founded.log_key, founded.member, founded.cosigner_key)
+
+
+# ---- what is believed, without a network
+
+
+@pytest.fixture
+async def three(urls, tmp_path, etcd_servers):
+    async with a_consortium(urls[:3], tmp_path, etcd_servers) as members:
+        yield members
+
+
+def _founders(members: Consortium) -> dict[str, Rows]:
+    known: dict[str, Rows] = {}
+    for (kind, key), body in rules.genesis(members[1].founded.genesis).items():
+        known.setdefault(kind, Rows()).put(key, body)
+    return known
+
+
+async def test_successors_follow_from_changes_that_most_of_those_before_approved(three, urls, tmp_path):
+    one, two, third = (three[number] for number in (1, 2, 3))
+    four, five = (joining(three, number, urls[3], tmp_path / str(number)) for number in (4, 5))
+    changes = [
+        GivenChange(5, change(three, "add", four, [one, two], height=5)),
+        GivenChange(20, change(three, "add", five, [one, two, four], height=20)),
+        GivenChange(40, change(three, "remove", one, [one, two, four], height=40)),
+        GivenChange(60, change(three, "remove", two, [two, four, five], height=60)),
+    ]
+    found = [[each.name[-1] for each in members] for members in successors(_founders(three), changes, "main", 0)]
+    assert found == [list(each) for each in ("123", "1234", "12345", "2345", "345")]
+
+    def refused(changes: list[GivenChange], why: str, channel: str = "main", height: int = 0) -> None:
+        with pytest.raises(SuccessionRefused, match=why):
+            successors(_founders(three), changes, channel, height)
+
+    refused(changes[1:], "approvals_missing")  # those who approved were no members yet
+    refused([GivenChange(5, change(three, "add", four, [third], height=5))], "approvals_missing")
+    refused([GivenChange(5, change(three, "add", four, [one, one], height=5))], "approvals_missing")
+    refused([changes[0], GivenChange(4, changes[1].content)], "in block 4, after block 5")
+    refused([changes[0], GivenChange(6, changes[1].content)], "change_pending")
+    refused(changes, "another channel", channel="other")
+    refused(changes, "after block 5", height=5)
+    refused([GivenChange(5, changes[0].content[:-1])], "not made by those before")
+    refused([GivenChange(5, changes[0].content.replace(b"127.0.0.1:9004", b"127.0.0.1:9999"))], "not what was signed")
+    other = sealed(AGGREGATOR_ID, Transfer(to=UTILITY_ID, amount_minor=1, reference=""))
+    refused([GivenChange(5, other)], "no change of the members")
