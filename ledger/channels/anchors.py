@@ -3,9 +3,10 @@
     child ── AnchorCheckpoint ──▶ main     whenever the child did something       then BridgeRelease for each burn
     main  ── AnchorCheckpoint ──▶ child    when money was locked for the child    then BridgeMint for each lock
 
-The member whose replica proposes for the source does it; another goes on where it stopped. Nothing here is trusted: the
-contracts judge each command, and one that was brought before is refused and does no harm. Anchors of anchors are not
-news, so two idle channels stay idle.
+The member whose replica proposes for the child does it, both ways: it holds the child and its parent, which whoever
+proposes for the parent need not. Another goes on where it stopped. Nothing here is trusted: the contracts judge each
+command, and one that was brought before is refused and does no harm. Anchors of anchors are not news, so two idle
+channels stay idle.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Crossing:
     ) -> None:
         self._source = source
         self._target = target
+        self._child = target if downward else source
         self._key = key
         self._clock = clock
         self._cursor = cursor
@@ -97,7 +99,7 @@ class Crossing:
 
     async def step(self) -> int:
         """Anchors what is new and brings what waits; the number of commands that were executed. Raises ReplicaError."""
-        status = self._source.status()
+        status = self._child.status()
         if status["proposer"] != status["member"]:
             return 0
         known = await self._known()

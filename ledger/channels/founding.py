@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from contracts.consortium import quorum as quorum_of
 from contracts.core.codec import decode, digest
 from contracts.core.commands import ChannelMember, Enrolment, Member, OpenChannel
 from contracts.core.errors import CodecError
@@ -27,6 +26,7 @@ from ledger.errors import GenesisInvalid
 from ledger.founding import Founded
 from ledger.founding.folder import GENESIS_BYTES_MAX
 from ledger.founding.keys import own_member
+from ledger.log.policy import parties_of
 from ledger.verify.policy import parse_policy
 from runtime.keys import PrivateKey
 
@@ -90,6 +90,17 @@ def join_child(settings: LedgerSettings, folder: Path) -> Founded:
     return founded
 
 
+def leave_child(settings: LedgerSettings, name: str) -> Path:
+    """Sets the folder of a channel aside, so that it is hosted no more; where it is then. Raises GenesisInvalid."""
+    folder, aside = settings.of_channel(name).data_dir, settings.data_dir / "left-channels" / name
+    if not (folder / "genesis.json").exists():
+        raise GenesisInvalid(f"there is no channel {name} in {settings.data_dir}")
+    if aside.exists():
+        raise GenesisInvalid(f"{aside} is there already: channel {name} was left before; move it away")
+    aside.parent.mkdir(exist_ok=True)
+    return folder.rename(aside)
+
+
 def opening(agreed: Genesis, policy: bytes) -> OpenChannel:
     """The command that registers the channel on its parent."""
     return OpenChannel(
@@ -103,8 +114,8 @@ def opening(agreed: Genesis, policy: bytes) -> OpenChannel:
 
 def parent_of(main: Founded) -> ParentChannel:
     """Main as a child founded now must know it: by the policy that its clients hold."""
-    witnesses = [key for _, key in parse_policy(main.policy).witnesses]
-    named = [ChannelMember(name=key.name, key=f"ed25519:{key.public.hex()}") for key in witnesses]
+    members = parties_of(parse_policy(main.policy)).members
+    named = [ChannelMember(name=key.name, key=f"ed25519:{key.public.hex()}") for key in members]
     return ParentChannel(
         channel=main.genesis.channel,
         origin=main.genesis.origin,
@@ -119,9 +130,7 @@ def cosigners(agreed: Genesis) -> dict[str, str]:
 
 
 def _threshold(policy: bytes) -> int:
-    parsed = parse_policy(policy)
-    groups = {group.name: group.threshold for group in parsed.groups}
-    return groups.get(parsed.quorum, quorum_of(max(1, len(parsed.witnesses))))
+    return parties_of(parse_policy(policy)).quorum
 
 
 def _own_url(settings: LedgerSettings, main: Founded) -> str:

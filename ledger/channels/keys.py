@@ -105,16 +105,17 @@ class ChannelKeys:
         loaded._path, loaded._stamp = path, stamp
         return loaded
 
-    def refresh(self) -> None:
-        """Reads the file again if it was replaced: a further epoch needs no restart. Raises ChannelKeyInvalid where it
-        takes back what was there."""
+    def refresh(self) -> bool:
+        """Reads the file again if it was replaced (then True): a further epoch needs no restart. Raises
+        ChannelKeyInvalid where it takes back what was there."""
         if self._path is None or not self._path.exists() or self._path.stat().st_mtime_ns == self._stamp:
-            return
+            return False
         newer = ChannelKeys.load(self._path, self.file.channel, self._key)
         known = [(epoch.from_height, epoch.key_id) for epoch in self.file.epochs]
         if [(epoch.from_height, epoch.key_id) for epoch in newer.file.epochs][: len(known)] != known:
             raise ChannelKeyInvalid(f"{self._path} does not continue the keys of channel {self.file.channel}")
         self.file, self._stamp = newer.file, newer._stamp
+        return True
 
     def save(self, path: Path) -> None:
         """Replaces the file at once."""
@@ -140,6 +141,10 @@ class ChannelKeys:
         new = _epoch(channel, from_height, members, secrets.token_bytes(KEY_BYTES))
         return ChannelKeys(msgspec.structs.replace(self.file, epochs=(*earlier, new)), self._key)
 
+    def members(self) -> dict[str, str]:
+        """Name -> cosigning key of those who have the newest key."""
+        return {each.member: each.key for each in self.file.epochs[-1].wrapped}
+
     def at(self, height: int) -> Epoch:
         """The epoch of a block to be sealed."""
         return [epoch for epoch in self.file.epochs if epoch.from_height <= height][-1]
@@ -151,7 +156,8 @@ class ChannelKeys:
                 return epoch
         raise ChannelKeyMissing(
             f"channel {self.file.channel} is sealed with the key {key_id}, which the file of channel keys does not "
-            "hold: take the newest file from another member"
+            "hold: take the newest file from another member, or, where this one was removed from the channel, run "
+            f"`dr-ledger channels leave {self.file.channel}` and start it again"
         )
 
     def secret(self, epoch: Epoch) -> bytes:

@@ -1,15 +1,16 @@
-"""`dr-ledger channels`: child channels with their own members, found, join, register, list, and change their keys."""
+"""`dr-ledger channels`: child channels with their own members, found, join, register, list, fund, change their keys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contracts.channels.registry import ChannelRecord
 from contracts.core.codec import decode, digest
-from contracts.core.commands import Enrolment, OpenChannel
+from contracts.core.commands import BridgeBurn, BridgeLock, Enrolment, OpenChannel
 from contracts.core.parties import Role
 from contracts.rules import Genesis
 from ledger.cli.keys import read_public
@@ -28,10 +29,15 @@ from ledger.cli.options import (
     reading,
     signing,
 )
-from ledger.cli.output import show, show_rows
+from ledger.cli.output import UsageError, show, show_rows
+from ledger.cli.sending import Amount
 from ledger.client import LedgerClient, Result, party_id
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
+from runtime.clock import clock_from_file
+
+if TYPE_CHECKING:
+    from ledger.channels.keys import ChannelKeys
 
 app = typer.Typer(no_args_is_help=True, help="Channels with their own members, below the main one.")
 
@@ -104,6 +110,21 @@ def join(
     typer.echo("Joined. The replica hosts it from its next start on.", err=True)
 
 
+@app.command()
+def leave(
+    name: Name,
+    data_dir: DataDir = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Stop hosting a channel whose members have removed this one. Its folder is set aside, its tables stay."""
+    from ledger.channels.founding import leave_child
+
+    settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir})
+    show({"channel": name, "folder": str(leave_child(settings, name))}, as_json=json)
+    typer.echo("Left. The replica hosts it until it is started again.", err=True)
+
+
 @app.command("open")
 def open_(
     name: Name,
@@ -153,27 +174,31 @@ def list_(
 @app.command("key")
 def key_(
     name: Name,
+    change: Annotated[
+        Path | None,
+        typer.Option("--change", help="The approved change of its members, as `members propose --channel` wrote it."),
+    ] = None,
     from_height: Annotated[
-        int, typer.Option("--from-height", min=1, help="First block under the new key: where the members change.")
-    ],
-    member_file: Annotated[list[Path], typer.Option("--member-file", help="member.json of each member from then on.")],
+        int | None,
+        typer.Option("--from-height", min=1, help="First block under the new key, where there is no change."),
+    ] = None,
+    member_file: Annotated[
+        list[Path] | None, typer.Option("--member-file", help="With --from-height: member.json of each member.")
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Give a restricted channel a new key for the members it will have; hand the file to all of them before."""
-    from contracts.core.proofs import cosigner_key
     from ledger.app import KEYS_FILE
     from ledger.channels.keys import ChannelKeys
-    from ledger.founding import read_member
     from runtime.keys import PrivateKey
 
     settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir}).of_channel(name)
     path = settings.data_dir / KEYS_FILE
-    members = [read_member(each) for each in member_file]
-    keys = ChannelKeys.load(path, name, PrivateKey.load(settings.cosigner_key_file)).rotated(
-        from_height, {each.name: cosigner_key(each.cosigner_vkey, each.name) for each in members}
-    )
+    known = ChannelKeys.load(path, name, PrivateKey.load(settings.cosigner_key_file))
+    first, members = _next_epoch(known, name, change, from_height, member_file or [])
+    keys = known.rotated(first, members)
     keys.save(path)
     epochs = [
         {
@@ -185,8 +210,80 @@ def key_(
     ]
     show({"file": str(path), "epochs": epochs}, as_json=json)
     typer.echo(
-        f"Hand {path} to the channel's members, and restart their replicas before block {from_height}.", err=True
+        f"Hand {path} to the channel's members, each into its own folder of the channel; their replicas find it there. "
+        f"Without it a replica waits from block {first} on.",
+        err=True,
     )
+
+
+@app.command()
+def fund(
+    name: Name,
+    key: KeyFile,
+    to: Annotated[str, typer.Option("--to", help="Party of the child channel that receives the money.")],
+    amount_minor: Amount,
+    hours: Annotated[
+        int, typer.Option("--hours", min=1, help="Where the party is not there within these hours, it comes back.")
+    ] = 24,
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    ca: Ca = None,
+    clock_file: ClockFile = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
+) -> None:
+    """Move money of the key's party into a child channel: locked here; who brings proofs across has it minted there."""
+    mint_by_ms = clock_from_file(clock_file).now_ms() + hours * 3_600_000
+    command = BridgeLock(channel=name, recipient=to, amount_minor=amount_minor, mint_by_ms=mint_by_ms)
+    show(signing(url, channel, ca, wait, clock_file, key, lambda client: client.submit(command)), as_json=json)
+
+
+@app.command()
+def withdraw(
+    name: Name,
+    key: KeyFile,
+    amount_minor: Amount,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Party of the parent channel that receives it; by default the key's own.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    ca: Ca = None,
+    clock_file: ClockFile = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
+) -> None:
+    """Move money of the key's party back to the parent channel: burnt in the child, released there by its anchor."""
+
+    async def work(client: LedgerClient) -> Result:
+        return await client.submit(BridgeBurn(recipient=to or client.party or "", amount_minor=amount_minor))
+
+    show(signing(url, name, ca, wait, clock_file, key, work), as_json=json)
+
+
+def _next_epoch(
+    known: ChannelKeys, name: str, change: Path | None, from_height: int | None, member_files: Sequence[Path]
+) -> tuple[int, dict[str, str]]:
+    """First height of the next epoch, and its members: name -> cosigning key."""
+    from contracts.core.proofs import cosigner_key
+    from ledger.cluster.proposal import read_proposal
+    from ledger.founding import read_member
+
+    if change is None:
+        if from_height is None or not member_files:
+            raise UsageError("give --change FILE, or --from-height with --member-file of each member")
+        found = [read_member(each) for each in member_files]
+        return from_height, {each.name: cosigner_key(each.cosigner_vkey, each.name) for each in found}
+    if from_height is not None or member_files:
+        raise UsageError("--change says the height and the members: leave out --from-height and --member-file")
+    proposal = read_proposal(change)
+    if proposal.channel != name:
+        raise UsageError(f"{change} is a change of channel {proposal.channel}, not of {name}")
+    members = known.members()
+    if proposal.member is not None:
+        members[proposal.name] = cosigner_key(proposal.member.cosigner_vkey, proposal.name)
+    elif members.pop(proposal.name, None) is None:
+        raise UsageError(f"{proposal.name} has no key of channel {name}: nothing has to change")
+    return proposal.effective_height, members
 
 
 def _opening(settings: LedgerSettings, name: str) -> OpenChannel:

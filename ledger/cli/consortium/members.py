@@ -29,6 +29,7 @@ from ledger.cli.options import (
 from ledger.cli.output import NotThere, UsageError, show, show_rows
 from ledger.client import LedgerClient
 from ledger.cluster.proposal import Proposal, read_approvals, read_member, read_proposal, write
+from ledger.founding.keys import renamed
 from runtime.keys import PrivateKey
 
 app = typer.Typer(no_args_is_help=True, help="Members of the consortium: list them, add one, remove one.")
@@ -83,7 +84,7 @@ def propose(
             channel=ledger.channel,
             change="remove" if member is None else "add",
             name=remove or (member.name if member else ""),
-            member=member,
+            member=member and renamed(member, ledger.origin),  # in a child channel the same key has another id
             effective_height=height + in_blocks,
         )
 
