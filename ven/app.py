@@ -52,7 +52,7 @@ async def run_home(settings: VenSettings) -> None:
             raise SettingsError(f"the device cannot be used: {error}") from error
         clock = settings.clock()
         async with surroundings(settings, clock, 1) as around, ledger_of(identity, around) as ledger:
-            wallet = Wallet.open(folder) if identity.ledger_url else None
+            wallet = Wallet.open(folder, identity.channel) if identity.ledger_url else None
             truth = truth_writer(folder, device, settings.interval_s)
             agent = HomeAgent(
                 settings, folder, store, identity, device, around, wallet=wallet, ledger=ledger, closed=truth
@@ -116,7 +116,8 @@ async def ledger_of(identity: Identity, around: Surroundings) -> AsyncIterator[L
     if not identity.ledger_url:
         yield None
         return
-    async with LedgerClient(identity.ledger_url, clock=around.clock, session=around.session) as ledger:
+    client = LedgerClient(identity.ledger_url, channel=identity.channel, clock=around.clock, session=around.session)
+    async with client as ledger:
         yield ledger
 
 

@@ -34,6 +34,9 @@ _ENROL_PAUSE_S = 1.0
 _ENROL_AT_ONCE = 8
 _RESTART_S = 5.0
 
+_Place = tuple[str, str]
+"""A replica's address, and the channel."""
+
 _log = get_logger("ven.simulator")
 
 
@@ -89,14 +92,14 @@ class _Simulation:
             async with asyncio.TaskGroup() as tasks:
                 for home, store in pairs:
                     tasks.create_task(self._enrol(home, store))
-            ledgers: dict[str, LedgerClient | None] = {}
-            followers: dict[str, Follower] = {}
+            ledgers: dict[_Place, LedgerClient | None] = {}
+            followers: dict[_Place, Follower] = {}
             for identity in self._identities.values():
-                if identity.ledger_url not in ledgers:
-                    ledgers[identity.ledger_url] = await stack.enter_async_context(ledger_of(identity, self._around))
+                if _place(identity) not in ledgers:
+                    ledgers[_place(identity)] = await stack.enter_async_context(ledger_of(identity, self._around))
             agents = []
             for home, store in pairs:
-                agent = self._agent(home, store, ledgers[self._identities[home.home_id].ledger_url])
+                agent = self._agent(home, store, ledgers[_place(self._identities[home.home_id])])
                 self._follow(followers, ledgers, home, agent)
                 agents.append(agent)
             print(f"dr-ven ready: {len(agents)} homes", flush=True)
@@ -124,7 +127,7 @@ class _Simulation:
     def _agent(self, home: SimulatedHome, store: Store, ledger: LedgerClient | None) -> HomeAgent:
         device = self._device(home, store)
         identity = self._identities[home.home_id]
-        wallet = Wallet.open(home.folder) if identity.ledger_url else None
+        wallet = Wallet.open(home.folder, identity.channel) if identity.ledger_url else None
         return HomeAgent(
             self._settings,
             home.folder,
@@ -139,18 +142,18 @@ class _Simulation:
 
     def _follow(
         self,
-        followers: dict[str, Follower],
-        ledgers: dict[str, LedgerClient | None],
+        followers: dict[_Place, Follower],
+        ledgers: dict[_Place, LedgerClient | None],
         home: SimulatedHome,
         agent: HomeAgent,
     ) -> None:
-        url = self._identities[home.home_id].ledger_url
-        ledger = ledgers[url]
+        place = _place(self._identities[home.home_id])
+        ledger = ledgers[place]
         if ledger is None or agent.desk is None:
             return
-        if url not in followers:
-            followers[url] = Follower(ledger, backoff_max_s=self._settings.backoff_max_s)
-        followers[url].add(agent.desk, agent.wake)
+        if place not in followers:
+            followers[place] = Follower(ledger, backoff_max_s=self._settings.backoff_max_s)
+        followers[place].add(agent.desk, agent.wake)
 
     def _device(self, home: SimulatedHome, store: Store) -> Household:
         try:
@@ -170,6 +173,10 @@ class _Simulation:
             except (GridpactError, OSError, ExceptionGroup) as error:
                 _log.exception("home failed", home=agent.home, error=repr(error))
             await asyncio.sleep(_RESTART_S)
+
+
+def _place(identity: Identity) -> _Place:
+    return identity.ledger_url, identity.channel
 
 
 def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:

@@ -13,7 +13,7 @@ import msgspec
 from runtime.clock import write_clock
 from runtime.logs import get_logger
 from ven.account.identity import Identity, is_enrolled, read_identity, write_identity
-from ven.account.wallet import Wallet
+from ven.account.wallet import MAIN, Wallet
 from ven.config import CLOCK_FILE
 from ven.errors import EnrolmentRefused, VtnUnreachable
 from ven.home.store import Store
@@ -24,7 +24,8 @@ _log = get_logger("ven.account.enrolment")
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
-    """The file a VTN's operator hands to a home (`dr-vtn vens invite`). `code` is good for one key."""
+    """The file a VTN's operator hands to a home (`dr-vtn vens invite`). `code` is good for one key; the contracts of
+    the home will live in `channel` of the ledger."""
 
     vtn_url: str
     openadr2_url: str
@@ -33,6 +34,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     ven_name: str
     area: str
     sponsor: str
+    channel: str = MAIN
     site_zone: str = "UTC"
     program: str = ""
     holidays: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ async def enrol(
         vtn_url=invitation.vtn_url,
         openadr2_url=answer.openadr2_url or invitation.openadr2_url,
         ledger_url=answer.ledger_url or invitation.ledger_url,
+        channel=invitation.channel,
         party=wallet.party,
         sponsor=invitation.sponsor,
         area=invitation.area,

@@ -7,6 +7,7 @@ from datetime import date
 import msgspec
 
 from forecasting.calendar import SiteCalendar
+from ven.account.wallet import MAIN
 from ven.errors import NotEnrolled
 from ven.home.store import Notes
 
@@ -15,14 +16,15 @@ _POLICY_NOTE = "policy"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """An enrolment. `ledger_url` and `party` are empty at a VTN without contracts; `site_zone` is the IANA zone of the
-    site; `holidays` are ISO dates."""
+    """An enrolment. `ledger_url` and `party` are empty at a VTN without contracts; `channel` is where its contracts
+    live; `site_zone` is the IANA zone of the site; `holidays` are ISO dates."""
 
     ven_name: str
     ven_id: str | None
     openadr2_url: str
     vtn_url: str = ""
     ledger_url: str = ""
+    channel: str = MAIN
     party: str = ""
     sponsor: str = ""
     area: str = ""

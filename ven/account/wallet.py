@@ -12,21 +12,22 @@ from ledger.client import party_id
 from runtime.keys import PrivateKey
 
 KEY_FILE = "ven.key"
-CHANNEL = "main"
+MAIN = "main"
 
 
 class Wallet:
-    """Signs for one device. `party` is its pseudonym on the ledger, derived from the public key."""
+    """Signs for one device in one channel. `party` is its pseudonym on the ledger, derived from the public key."""
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: PrivateKey, channel: str = MAIN) -> None:
         self._key = key
+        self._channel = channel
         self.public = key.public
         self.party = party_id(Role.DEVICE, key.public)
 
     @classmethod
-    def open(cls, folder: Path) -> Wallet:
+    def open(cls, folder: Path, channel: str = MAIN) -> Wallet:
         """The wallet of an enrolled home. Raises KeyFileError."""
-        return cls(PrivateKey.load(folder / KEY_FILE))
+        return cls(PrivateKey.load(folder / KEY_FILE), channel)
 
     @classmethod
     def open_or_create(cls, folder: Path) -> Wallet:
@@ -43,7 +44,7 @@ class Wallet:
         """The signed transaction of a command, to be stored before it is sent. Raises CodecError."""
         return seal(
             command,
-            channel=CHANNEL,
+            channel=self._channel,
             contract=CONTRACT_OF[type(command)],
             sender=self.party,
             nonce=secrets.token_hex(16),
