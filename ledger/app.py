@@ -31,6 +31,7 @@ from ledger.replication.network.client import HttpPeers
 from ledger.replication.network.listener import peer_app
 from ledger.replication.peers import NoPeers, Peers, Reception
 from ledger.store.postgres import PostgresStore
+from ledger.witness.hosting import witnessed
 from runtime.clock import Clock
 from runtime.connections import HEAD_S, BoundedSite
 from runtime.database import check_schema, create_engine
@@ -169,6 +170,7 @@ async def _running(
         app[METRICS] = Metrics(app[REGISTRY], statuses, lambda: app[STREAMS].open)
         await stack.enter_async_context(watched(app, engine, settings, clock, lambda: list(_replicas(app).values())))
         await stack.enter_async_context(crossings(settings, _replicas(app), clock))
+        await stack.enter_async_context(witnessed(app, settings, _replicas(app)))
         yield
 
 

@@ -73,6 +73,17 @@ class LedgerSettings(ProcessSettings):
     etcd_lease_s: int = Field(3, ge=1, le=60, description="Seconds a dead proposer keeps the others from proposing")
     etcd_deadline_s: float = Field(0.25, gt=0, le=5, description="Seconds for an attempt at one endpoint")
 
+    # ---- external witnesses
+    witness_file: Path | None = Field(
+        None, description="Lines `witness NAME VKEY URL` (tlog-policy): who is asked to cosign this log's checkpoints"
+    )
+    witness_ca: Path | None = Field(
+        None, description="PEM authorities for certificates of witnesses; by default the system's"
+    )
+    witness_interval_s: float = Field(
+        1.0, gt=0, le=3_600, description="Seconds between two checkpoints for one witness, at least"
+    )
+
     # ---- between channels
     crossing_key: Path | None = Field(
         None, description="Private key file of the party that brings checkpoints and money between hosted channels"

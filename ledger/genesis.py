@@ -21,6 +21,7 @@ from ledger.founding import Founded, contracts_root, policy_of
 from ledger.founding.keys import verifier_keys
 from ledger.log import merkle
 from ledger.log.checkpoint import checkpoint_text
+from ledger.log.policy import parties_of
 from ledger.machine import Head
 from ledger.marker import Marker
 from ledger.ordering.signatures import CheckpointSigner
@@ -47,7 +48,7 @@ class Loaded(NamedTuple):
 
 def members(policy: bytes) -> dict[str, str]:
     """Name -> public key text of the members that cosign by this policy."""
-    return {key.name: f"ed25519:{key.public.hex()}" for _, key in parse_policy(policy).witnesses}
+    return {key.name: f"ed25519:{key.public.hex()}" for key in parties_of(parse_policy(policy)).members}
 
 
 async def create(
@@ -155,7 +156,7 @@ def _checked_final(stored: Stored, head: Head, named: _Members, present: Roster)
     if final is None or final.size > head.size:
         return None
     rosters = (roster(named, final.height), roster(named, final.height + 1), present)
-    policies = [stored.policy, *(policy_of(each.members) for each in rosters if each.members)]
+    policies = [stored.policy, *(policy_of(each.members, like=stored.policy) for each in rosters if each.members)]
     for policy in dict.fromkeys(policies):
         try:
             checkpoint = verify_checkpoint(final.note, parse_policy(policy)).checkpoint

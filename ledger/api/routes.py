@@ -19,6 +19,7 @@ def add_routes(app: web.Application) -> None:
     """Adds the interface of the channels in `app[REPLICAS]`; every other channel is not found."""
     app.middlewares.append(_explain)
     app.on_response_prepare.append(_tell_heights)
+    app.on_response_prepare.append(tiles.publish)
     prefix = "/v1/channels/{channel}"
     app.router.add_post(f"{prefix}/transactions", transactions.submit)
     app.router.add_get(f"{prefix}/transactions/{_TRANSACTION}", transactions.show)

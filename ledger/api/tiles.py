@@ -1,13 +1,27 @@
-"""The log for every C2SP client: c2sp.org/tlog-tiles, below the prefix of the channel."""
+"""The log for every C2SP client: c2sp.org/tlog-tiles, below the prefix of the channel.
+
+Checkpoint, tiles, bundles and policy are for everybody, browsers on other sites among them: they are the same for all,
+no credentials lead to more, and nothing in them is secret. Bundles are compressed for who takes gzip; hashes do not
+compress.
+"""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 from aiohttp import web
 
 from ledger.api.context import known_parameters, not_found, replica_of
 from ledger.log.tiles import ENTRIES, TileId, parse_tile_path, tile_width
 
-_IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+PUBLIC: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Ledger-Height, Ledger-Final-Height, Retry-After",
+}
+_IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_COMPRESSED_FROM_BYTES: Final = 1024
+_NO_WEIGHT = re.compile(r"q=0(\.0{0,3})?", re.ASCII)
 
 
 async def checkpoint(request: web.Request) -> web.Response:
@@ -35,4 +49,26 @@ async def tile(request: web.Request) -> web.Response:
         body = await replica.tile(level, position, width)
     if body is None:
         raise not_found("The log has not grown to this tile yet.")
-    return web.Response(body=body, content_type="application/octet-stream", headers=_IMMUTABLE)
+    response = web.Response(body=body, content_type="application/octet-stream", headers=_IMMUTABLE)
+    if level == ENTRIES:
+        response.headers["Vary"] = "Accept-Encoding"
+        if len(body) >= _COMPRESSED_FROM_BYTES and _takes_gzip(request):
+            response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def publish(request: web.Request, response: web.StreamResponse) -> None:
+    """Lets scripts of other sites read what is public: checkpoint, tiles, bundles and policy, and why one is not
+    there."""
+    resource = request.match_info.route.resource
+    if resource is not None and resource.canonical.endswith(("/checkpoint", "/tile/{path}", "/policy")):
+        response.headers.update(PUBLIC)
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    """Does Accept-Encoding name gzip, or everything, with a weight above 0?"""
+    weights = {}
+    for part in ",".join(request.headers.getall("Accept-Encoding", [])).lower().split(","):
+        name, _, rest = part.partition(";")
+        weights[name.strip()] = _NO_WEIGHT.fullmatch(rest.replace(" ", "")) is None
+    return weights.get("gzip", weights.get("*", False))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from contracts.core.errors import CodecError
-from ledger.cli import evidence, keys, operations, proving, reading, replica, sending
+from ledger.cli import evidence, keys, operations, proving, reading, replica, sending, witness
 from ledger.cli.channels import hosting, privacy
 from ledger.cli.consortium import cluster, etcd, founding, members, order
 from ledger.verify import VerificationError
@@ -62,6 +62,7 @@ app.add_typer(privacy.disclosures, name="disclosure")
 app.add_typer(privacy.pseudonyms, name="pseudonyms")
 app.add_typer(keys.app, name="keys")
 app.add_typer(reading.app, name="show")
+app.add_typer(witness.app, name="witness")
 
 
 def main() -> None:

@@ -45,6 +45,13 @@ def init(
     founded_ms: Annotated[
         int | None, typer.Option("--founded-ms", min=0, help="Domain time of the genesis; by default now.")
     ] = None,
+    witness_file: Annotated[
+        Path | None,
+        typer.Option("--witness-file", help="External witnesses the policy names: `witness NAME VKEY URL`."),
+    ] = None,
+    witness_quorum: Annotated[
+        int, typer.Option("--witness-quorum", min=0, help="How many of them finality waits for.")
+    ] = 0,
     data_dir: DataDir = None,
     clock_file: ClockFlag = None,
     config: Config = None,
@@ -54,6 +61,7 @@ def init(
 
     With --member-file the genesis is of all these members: hand the three files it writes to each of them."""
     from ledger import founding  # SQL drivers are loaded by the commands that need them
+    from ledger.witness.trust import read_witnesses
 
     settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir, "clock_file": clock_file})
     given = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor or []}
@@ -63,6 +71,8 @@ def init(
         "origin": origin or f"gridpact.local/{channel}",
         "contracts_root": founding.contracts_root(),
         "created_ms": settings.clock().now_ms() if founded_ms is None else founded_ms,
+        "witnesses": [] if witness_file is None else [each.key for each in read_witnesses(witness_file)],
+        "required": witness_quorum,
     }
     if member_file:
         members = [founding.read_member(path) for path in member_file]

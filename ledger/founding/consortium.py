@@ -21,9 +21,10 @@ from ledger.config import LedgerSettings
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.founding.folder import GENESIS_BYTES_MAX, Founded, check, load, refuse_existing, write
 from ledger.founding.keys import own_member, renamed, verifier_keys
-from ledger.log.policy import write_policy
+from ledger.log.policy import Parties, parties_of, write_policy
 from ledger.verify import VerificationError
 from ledger.verify.note import VerifierKey
+from ledger.verify.policy import parse_policy
 from runtime.keys import PrivateKey
 
 
@@ -69,25 +70,31 @@ def consortium(
     created_ms: int,
     parent: ParentChannel | None = None,
     quorum: int | None = None,
+    witnesses: Sequence[VerifierKey] = (),
+    required: int = 0,
 ) -> tuple[Genesis, bytes]:
-    """The genesis of these members and their policy: the same for the same input, in whatever order. Raises
-    GenesisInvalid."""
+    """The genesis of these members and their policy: the same for the same input, in whatever order. The policy also
+    names external `witnesses`, and needs `required` of them. Raises GenesisInvalid."""
     named = sorted((renamed(member, origin) for member in members), key=lambda member: member.name)
     agreed = Genesis(
         channel=channel, origin=origin, created_ms=created_ms, contracts_root=contracts_root, parties=tuple(parties),
         members=tuple(named), parent=parent,
     )  # fmt: skip
     check(agreed)
-    return agreed, policy_of(named, quorum)
+    return agreed, policy_of(named, quorum, Parties((), 0, tuple(witnesses), required))
 
 
-def policy_of(members: Sequence[Named], quorum: int | None = None) -> bytes:
-    """The policy file that names these members. Raises GenesisInvalid."""
+def policy_of(members: Sequence[Named], quorum: int | None = None, like: Parties | bytes | None = None) -> bytes:
+    """The policy file that names these members, and the external witnesses of `like`, parties or a policy file. Raises
+    GenesisInvalid."""
+    beside = parties_of(parse_policy(like)) if isinstance(like, bytes) else like or Parties((), 0)
     try:
         return write_policy(
             [VerifierKey.parse(member.log_vkey) for member in members],
             [VerifierKey.parse(member.cosigner_vkey) for member in members],
             quorum,
+            witnesses=beside.witnesses,
+            required=beside.required,
         )
     except VerificationError as error:
         raise GenesisInvalid(f"these members make no consortium: {error}") from None

@@ -10,6 +10,7 @@ from ledger.config import LedgerSettings
 from ledger.founding.folder import Founded, check, refuse_existing, write
 from ledger.founding.keys import verifier_keys
 from ledger.log.policy import write_policy
+from ledger.verify.note import VerifierKey
 from runtime.keys import PrivateKey
 
 
@@ -22,8 +23,11 @@ def found(
     member: str,
     contracts_root: str,
     created_ms: int,
+    witnesses: Sequence[VerifierKey] = (),
+    required: int = 0,
 ) -> Founded:
-    """Makes keys, policy and genesis in the data folder. Raises GenesisExists, GenesisInvalid."""
+    """Makes keys, policy and genesis in the data folder; the policy also names external `witnesses`, and needs
+    `required` of them. Raises GenesisExists, GenesisInvalid."""
     refuse_existing(settings)
     agreed = Genesis(
         channel=channel, origin=origin, created_ms=created_ms, contracts_root=contracts_root, parties=tuple(parties)
@@ -32,6 +36,6 @@ def found(
     verifier_keys(origin, member, PrivateKey.generate(), PrivateKey.generate())  # names that no note can use
     log, cosigner = PrivateKey.create(settings.log_key_file), PrivateKey.create(settings.cosigner_key_file)
     log_vkey, cosigner_vkey = verifier_keys(origin, member, log, cosigner)
-    policy = write_policy([log_vkey], [cosigner_vkey])
+    policy = write_policy([log_vkey], [cosigner_vkey], witnesses=witnesses, required=required)
     write(settings, agreed, policy)
     return Founded(agreed, log, cosigner, member, policy)

@@ -53,10 +53,15 @@ def cosign_checkpoint(text: str, key: VerifierKey, sign: Sign, time_s: int) -> N
 
 def render_note(text: str, signatures: Iterable[NoteSignature]) -> bytes:
     """The signed note with its lines in the order given; at least one is needed."""
-    lines = [f"— {line.name} {encode_base64(line.key_id + line.signature)}\n" for line in signatures]
+    lines = [render_line(line) for line in signatures]
     if not lines:
         raise ValueError("a note needs a signature")
     return f"{text}\n{''.join(lines)}".encode()
+
+
+def render_line(line: NoteSignature) -> str:
+    """One signature line, with its LF: what a witness answers."""
+    return f"— {line.name} {encode_base64(line.key_id + line.signature)}\n"
 
 
 def add_signatures(note: bytes, signatures: Iterable[NoteSignature]) -> bytes:

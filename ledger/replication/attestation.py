@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ledger.log.checkpoint import add_signatures, checkpoint_text, render_note
+from ledger.log.policy import parties_of
 from ledger.verify import VerificationError
 from ledger.verify.note import NoteSignature, parse_checkpoint
 from ledger.verify.policy import Policy
@@ -75,8 +77,9 @@ class _Tree:
 class Attestations:
     """One channel's. `contradicted` is told of each other tree that a member signed, once for each size.
 
-    reached: the newest checkpoint with a quorum. final: the newest that is shown; with `hold` it is shown by `show`,
-    once it is kept: what was final before a crash is final after it."""
+    agreed: the largest size that a quorum of the members cosigned, whatever external witnesses the policy's quorum
+    needs besides. reached: the newest checkpoint with a quorum. final: the newest that is shown; with `hold` it is
+    shown by `show`, once it is kept: what was final before a crash is final after it."""
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Attestations:
         self._cosigned: dict[str, tuple[int, int]] = {}
         self._stopped: set[str] = set()
         self.final = self.reached = FinalCheckpoint(0, 0, b"")
+        self.agreed = 0
         self.hold = False
         self.use(policy)
 
@@ -102,6 +106,12 @@ class Attestations:
         self._witnesses = {(key.name, key.key_id): key for _, key in policy.witnesses}
         self._names = {key.name: name for name, key in policy.witnesses}
         self._logs = {(key.name, key.key_id): key for key in policy.logs}
+        self._parties = parties_of(policy)
+        self._members = frozenset(key.name for key in self._parties.members)
+
+    def members(self) -> list[str]:
+        """Names of those who order and cosign, without external witnesses."""
+        return sorted(self._members)
 
     def executed(self, size: int, height: int, root: bytes) -> None:
         """A tree of ours, before our own signature is released."""
@@ -120,9 +130,9 @@ class Attestations:
             self.final = self.reached = final
 
     def show(self, final: FinalCheckpoint) -> None:
-        """It is kept: everybody may know it."""
+        """It is kept: everybody may know it, with the lines that came meanwhile."""
         if final.size > self.final.size:
-            self.final = final
+            self.final = self.reached if self.reached.size == final.size else final
 
     def take(self, note: bytes) -> bool:
         """Count the lines of a note: of our own, once released, or of a peer. Returns whether one is counted or kept.
@@ -163,7 +173,7 @@ class Attestations:
 
     def attested(self, index: int) -> int:
         """How many members cosigned a tree that holds this leaf."""
-        return sum(size > index for size, _ in self._cosigned.values())
+        return sum(size > index for name, (size, _) in self._cosigned.items() if name in self._members)
 
     def cosigned(self) -> dict[str, tuple[int, int]]:
         """By member: the largest (size, height) of ours that it cosigned."""
@@ -176,6 +186,15 @@ class Attestations:
     def alone(self) -> bool:
         """Is our own line a quorum?"""
         return self.is_quorum([self._member])
+
+    def agreed_note(self) -> bytes | None:
+        """A checkpoint that a quorum of the members cosigned, with all lines at hand: the newest, or one a little older
+        if every log signed that. Some witnesses know the log by one member's key, whichever that is."""
+        for size in islice(reversed(self._trees), AHEAD_MAX):
+            tree = self._trees[size]
+            if size <= self.agreed and len(tree.log_lines) == len(self._logs) and self._is_agreed(tree):
+                return self.note(size)
+        return self.note(self.agreed)
 
     def note(self, size: int) -> bytes | None:
         """All lines for a recent size of ours, None where there is none."""
@@ -230,6 +249,8 @@ class Attestations:
         self._contradicted(Contradiction(name, signed.size, tree.height, ours, theirs, outvoted))
 
     def _judge(self, size: int, tree: _Tree) -> None:
+        if self._is_agreed(tree):
+            self.agreed = max(self.agreed, size)
         if size < self.reached.size or not tree.log_lines or not self.is_quorum(tree.lines):
             return
         if size == self.reached.size and self.reached.note:
@@ -241,6 +262,13 @@ class Attestations:
         self.reached = FinalCheckpoint(size, tree.height, note)
         if not self.hold or size == self.final.size:
             self.final = self.reached
+
+    def _is_agreed(self, tree: _Tree) -> bool:
+        return bool(tree.log_lines) and len(self._members & tree.lines.keys()) >= self._parties.quorum
+
+    def could_be_quorum(self, members: Iterable[str]) -> bool:
+        """Would these members' cosignatures do, if every external witness cosigned?"""
+        return self.is_quorum({*members, *(key.name for key in self._parties.witnesses)})
 
     def is_quorum(self, members: Iterable[str]) -> bool:
         """Do these members' cosignatures make a checkpoint final?"""

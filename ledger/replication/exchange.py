@@ -25,6 +25,7 @@ from ledger.replication.offload import Offload
 from ledger.replication.peers import Peers, PeerStatus
 from ledger.store.store import FinalRow, Store
 from ledger.verify import VerificationError
+from ledger.verify.note import parse_checkpoint
 from runtime.logs import get_logger
 
 _log = get_logger("ledger.exchange")
@@ -158,6 +159,13 @@ class Exchange:
                 _log.warning("a note was dropped", code=error.code, error=str(error)[:200])
         self._settle()
         return used
+
+    def share(self, note: bytes) -> None:
+        """Count the lines of a note of ours that somebody else gave us, and tell the peers of all lines at its size."""
+        if self.hear([note]):
+            size = parse_checkpoint(note).size
+            for contact in self.contacts.values():
+                contact.put(size, self._attestations.note(size) or note)
 
     def jobs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs for as long as the replica does: releases, keeps what became final, visits each peer."""

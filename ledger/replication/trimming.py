@@ -45,7 +45,7 @@ class Trimming:
     async def once(self) -> int:
         """Trim now, if it is worth it; the line below which nothing is kept. Raises OrderingUnavailable."""
         heights = {name: height for name, (_, height) in self._attestations.cosigned().items()}
-        members = [key.name for _, key in self._attestations.policy.witnesses]
+        members = self._attestations.members()
         line = trim_line(heights, members, self._attestations.final.height, self._margin, self._window)
         if line >= self.below + _STEP:
             await self._orderer.trim(line)

@@ -51,7 +51,8 @@ def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old
     if not 0 <= old_size <= new_size:
         raise VerificationError("merkle_proof", f"a tree of {old_size} leaves is no prefix of one of {new_size}")
     if old_size == 0 or old_size == new_size:
-        if proof or old_root != (new_root if old_size else EMPTY_ROOT):
+        empty = old_root == EMPTY_ROOT and (new_size > 0 or new_root == EMPTY_ROOT)
+        if proof or not (old_root == new_root if old_size else empty):
             raise VerificationError("merkle_proof", "the roots are not consistent")
         return
     path = list(proof)

@@ -488,7 +488,9 @@ export async function verifyConsistency(oldSize, newSize, proof, oldRoot, newRoo
   const [small, large] = [BigInt(oldSize), BigInt(newSize)];
   if (small < 0n || small > large) wrongTree(`a tree of ${small} leaves is no prefix of one of ${large}`);
   if (small === 0n || small === large) {
-    if (proof.length || !equal(oldRoot, small ? newRoot : await sha256())) wrongTree("the roots are not consistent");
+    const empty = await sha256();
+    const fit = small ? equal(oldRoot, newRoot) : equal(oldRoot, empty) && (large > 0n || equal(newRoot, empty));
+    if (proof.length || !fit) wrongTree("the roots are not consistent");
     return;
   }
   const path = small & (small - 1n) ? [...proof] : [oldRoot, ...proof];
