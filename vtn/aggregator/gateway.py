@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 
 from openadr.model import DrEvent
 from vtn.aggregator.ports import Member
+from vtn.errors import NotFound
 from vtn.services.deliveries import OPTED_IN, OPTED_OUT
 from vtn.services.dr_events import DrEvents
+from vtn.services.opts import Opts
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import ENROLLED, Vens
 
@@ -16,11 +19,12 @@ _ALL_TIME_MS = 2**53 - 1
 
 
 class EnrolledMembers:
-    """`Members` of one program on its VENs and their telemetry."""
+    """`Members` of one program on its VENs, their telemetry and their opt schedules."""
 
-    def __init__(self, vens: Vens, telemetry: Telemetry, program: str) -> None:
+    def __init__(self, vens: Vens, telemetry: Telemetry, opts: Opts, program: str) -> None:
         self._vens = vens
         self._telemetry = telemetry
+        self._opts = opts
         self._program = program
 
     async def of_group(self, group: str) -> list[Member]:
@@ -42,6 +46,10 @@ class EnrolledMembers:
         """See ports.Members."""
         return await self._telemetry.histories(list(ven_ids), from_ms, min(to_ms, _ALL_TIME_MS))
 
+    async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
+        """See ports.Members."""
+        return await self._opts.unavailable(list(ven_ids), from_ms, to_ms)
+
 
 class ProgramEvents:
     """`Events` of one program."""
@@ -57,6 +65,16 @@ class ProgramEvents:
     async def publish(self, event_id: str, ven_ids: Collection[str]) -> None:
         """See ports.Events."""
         await self._dr_events.publish(event_id, list(ven_ids))
+
+    async def withdraw(self, event_id: str, ven_ids: Collection[str]) -> None:
+        """See ports.Events."""
+        with contextlib.suppress(NotFound):
+            await self._dr_events.withdraw(event_id, list(ven_ids))
+
+    async def cancel(self, event_id: str) -> None:
+        """See ports.Events."""
+        with contextlib.suppress(NotFound):
+            await self._dr_events.cancel(event_id)
 
     async def opts(self, event_id: str) -> Mapping[str, str]:
         """See ports.Events."""

@@ -53,6 +53,9 @@ class Members(Protocol):
     async def readings(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, dict[int, int]]:
         """Telemetry of each: interval start (ms) -> Wh, from_ms <= start < to_ms."""
 
+    async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
+        """Why some of them do not want to be called between from_ms and to_ms: ven_id -> reason."""
+
 
 class Events(Protocol):
     """DR events on their way to VENs."""
@@ -62,6 +65,12 @@ class Events(Protocol):
 
     async def publish(self, event_id: str, ven_ids: Collection[str]) -> None:
         """Queues the event for these VENs; again for the same VEN changes nothing."""
+
+    async def withdraw(self, event_id: str, ven_ids: Collection[str]) -> None:
+        """Cancels the event for these VENs alone; again, or for one that was not called, changes nothing."""
+
+    async def cancel(self, event_id: str) -> None:
+        """Cancels the event for everybody; again, or one that was never stored, changes nothing."""
 
     async def opts(self, event_id: str) -> Mapping[str, str]:
         """ven_id -> "optIn" or "optOut" of those who answered."""

@@ -1,17 +1,27 @@
-"""Opt messages (EiOpt): a VEN changes its mind about an event, or opts in or out for a schedule."""
+"""Opt messages (EiOpt): a VEN changes its mind about an event, or opts in or out for a schedule.
+
+optOut   |--------------------|                a later one wins over an earlier one, where they overlap;
+optIn           |------|                       one for resources wins over those resources alone
+away     |------|      |------|
+"""
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Sequence
+
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import RowMapping, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.model import Target
 from runtime.clock import Clock
 from vtn.errors import Conflict, NotFound
 from vtn.records.database import Database
-from vtn.records.tables import event_deliveries, opts
+from vtn.records.tables import event_deliveries, opts, report_specifiers, vens
 from vtn.services.deliveries import record_opt
+from vtn.services.reports import MeteringPoint
 
 
 class OptSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +45,47 @@ class Opt(msgspec.Struct, frozen=True, kw_only=True):
     schedule: OptSchedule = OptSchedule()
     created_ms: int = 0
     cancelled_ms: int | None = None
+
+
+class Away(msgspec.Struct, frozen=True):
+    """A half-open stretch in which a VEN does not want to be called; `end_ms` None: for ever; `resources` empty: not at
+    all, otherwise with none of these."""
+
+    start_ms: int
+    end_ms: int | None
+    resources: frozenset[str]
+    reason: str
+
+
+def away(opts: Sequence[Opt]) -> list[Away]:
+    """What the schedules of one VEN, oldest first, add up to; cancelled ones and those for an event do not count.
+
+    An opt without availability counts from the moment it was made on, a stretch without length for ever.
+    """
+    found: list[Away] = []
+    for opt in opts:
+        if opt.event_id is not None or opt.cancelled_ms is not None:
+            continue
+        resources = frozenset(each.value for each in opt.schedule.targets if each.kind == "resource")
+        for start_ms, length_s in opt.schedule.availability or ((opt.created_ms, 0),):
+            end_ms = start_ms + 1000 * length_s if length_s else None
+            found = [rest for each in found for rest in _without(each, start_ms, end_ms, resources)]
+            if opt.opt_type == "optOut":
+                found.append(Away(start_ms, end_ms, resources, opt.opt_reason))
+    return found
+
+
+def _without(each: Away, start_ms: int, end_ms: int | None, resources: frozenset[str]) -> list[Away]:
+    """What is left of a stretch when another opt of the same or more resources covers part of it."""
+    if resources and not (each.resources and each.resources <= resources):
+        return [each]
+    rest = []
+    if each.start_ms < start_ms:
+        until_ms = start_ms if each.end_ms is None else min(each.end_ms, start_ms)
+        rest.append(msgspec.structs.replace(each, end_ms=until_ms))
+    if end_ms is not None and (each.end_ms is None or each.end_ms > end_ms):
+        rest.append(msgspec.structs.replace(each, start_ms=max(each.start_ms, end_ms)))
+    return rest
 
 
 class Opts:
@@ -82,9 +133,52 @@ class Opts:
                 .values(opt_id=None)
             )
 
-    async def list(self, ven_id: str) -> list[Opt]:
+    async def unavailable(self, ven_ids: Sequence[str], from_ms: int, to_ms: int) -> dict[str, str]:
+        """VENs that are not to be called at some time between from_ms and to_ms: venID -> reason.
+
+        An opt for resources counts if the VEN's meter belongs to one of them, or says nothing about its resource.
+        """
+        query = select(opts).where(opts.c.ven_id.in_(ven_ids), opts.c.event_id.is_(None))
+        query = query.where(opts.c.cancelled_ms.is_(None)).order_by(opts.c.ven_id, opts.c.created_ms, opts.c.opt_id)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            of_ven: dict[str, builtins.list[Opt]] = {}
+            for row in rows:
+                of_ven.setdefault(row["ven_id"], []).append(_opt(row))
+            found = {}
+            for ven_id, theirs in of_ven.items():
+                overlapping = [
+                    each
+                    for each in away(theirs)
+                    if each.start_ms < to_ms and (each.end_ms is None or each.end_ms > from_ms)
+                ]
+                if any(each.resources for each in overlapping):
+                    metered = await _metered_resource(connection, ven_id)
+                    overlapping = [
+                        each for each in overlapping
+                        if not each.resources or metered is None or metered in each.resources
+                    ]  # fmt: skip
+                if overlapping:
+                    found[ven_id] = f"opted out of this time: {overlapping[0].reason}"
+        return found
+
+    async def list(self, ven_id: str) -> builtins.list[Opt]:
         """Opts of a VEN, oldest first."""
         async with self._database.reading() as connection:
             query = select(opts).where(opts.c.ven_id == ven_id).order_by(opts.c.created_ms, opts.c.opt_id)
-            rows = (await connection.execute(query)).mappings().all()
-        return [Opt(**{**row, "schedule": msgspec.json.decode(row["schedule"], type=OptSchedule)}) for row in rows]
+            return [_opt(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _metered_resource(connection: AsyncConnection, ven_id: str) -> str | None:
+    """The resource whose energy the VEN's meter measures, where it said so."""
+    meter = await connection.scalar(select(vens.c.meter_r_id).where(vens.c.ven_id == ven_id))
+    s = report_specifiers.c
+    for descriptions in await connection.scalars(select(s.descriptions).where(s.ven_id == ven_id)):
+        for point in msgspec.json.decode(descriptions, type=builtins.list[MeteringPoint]):
+            if point.r_id == meter and point.resource is not None:
+                return point.resource
+    return None
+
+
+def _opt(row: RowMapping) -> Opt:
+    return Opt(**{**row, "schedule": msgspec.json.decode(row["schedule"], type=OptSchedule)})

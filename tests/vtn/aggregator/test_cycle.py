@@ -262,6 +262,9 @@ async def test_a_home_that_is_asked_for_one_need_is_not_offered_to_another(
         async def readings(self, ven_ids: Sequence[str], *_: int) -> dict[str, dict[int, int]]:
             return {ven_id: {} for ven_id in ven_ids}
 
+        async def unavailable(self, *_: object) -> dict[str, str]:
+            return {}
+
     monkeypatch.setattr("vtn.aggregator.virtual_nodes.agent.evaluate", evaluate)
     node = VirtualNode(
         "vn-F1", "F1", "vn", a_key(), cast("Any", ledger), replace(around, members=cast("Any", OneHome()))

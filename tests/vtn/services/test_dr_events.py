@@ -6,12 +6,13 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from openadr.model import Target, digest
+from openadr.model import Target, Unit, digest
 from tests.builders import START_MS, a_dr_event, a_signal
 from tests.vtn.opened import PROGRAM
 from vtn.errors import Conflict, InvalidInput, NotFound
 from vtn.records.messages import open_messages
 from vtn.records.tables import dr_event_versions
+from vtn.services.reports import USAGE_METADATA, MeteringPoint, Specifier
 
 CONTEXT = f"urn:gridpact:program:{PROGRAM}"
 LATER_MS = START_MS + 7_200_000
@@ -172,3 +173,58 @@ async def test_answers_about_another_event_or_modification_are_refused(opened_vt
     assert refused.value.code == "modification_out_of_sequence"
     with pytest.raises(NotFound):
         await vtn.dr_events.record_opt(second, "evt-1", 0, "optIn")
+
+
+async def test_an_event_withdrawn_from_one_ven_is_cancelled_for_it_alone(opened_vtn):
+    vtn = opened_vtn.vtn
+    first, second = await two_vens(vtn)
+    record = await vtn.dr_events.create(an_event(), PROGRAM)
+    await vtn.dr_events.publish("evt-1", [first, second])
+    assert await vtn.dr_events.withdraw("evt-1", [first]) == [first]
+    assert await vtn.dr_events.withdraw("evt-1", [first]) == []
+    [theirs] = await vtn.dr_events.applicable(first)
+    assert (theirs.cancelled, theirs.modification_number) == (True, 1)
+    [other] = await vtn.dr_events.applicable(second)
+    assert digest(other) == record.digest
+    confirmed = await vtn.dr_events.record_opt(first, "evt-1", 1, "optIn")
+    assert (confirmed.state, confirmed.withdrawn) == ("acknowledged", True)
+    assert await vtn.dr_events.applicable(first) == []
+    await vtn.dr_events.modify(an_event(priority=3))
+    assert await _open(vtn, first) == []
+    assert await vtn.dr_events.publish("evt-1", [first]) == []
+
+
+async def test_who_opted_out_is_not_told_that_an_event_is_withdrawn(opened_vtn):
+    vtn = opened_vtn.vtn
+    first, _ = await two_vens(vtn)
+    await vtn.dr_events.create(an_event(), PROGRAM)
+    await vtn.dr_events.publish("evt-1", [first])
+    await vtn.dr_events.record_opt(first, "evt-1", 0, "optOut")
+    assert await vtn.dr_events.withdraw("evt-1", [first]) == []
+
+
+async def test_an_event_that_was_not_answered_before_its_start_is_shown_as_late(opened_vtn, clock):
+    vtn = opened_vtn.vtn
+    first, _ = await two_vens(vtn)
+    await vtn.dr_events.create(an_event(), PROGRAM)
+    await vtn.dr_events.publish("evt-1", [first])
+    assert [each.late for each in await vtn.dr_events.deliveries("evt-1")] == [False]
+    clock.advance(LATER_MS - START_MS)
+    assert [(each.state, each.late) for each in await vtn.dr_events.deliveries("evt-1")] == [("queued", True)]
+
+
+async def test_an_event_that_is_over_is_not_modified(opened_vtn, clock):
+    vtn = opened_vtn.vtn
+    await vtn.dr_events.create(an_event(), PROGRAM)
+    clock.advance(LATER_MS + 3_600_000 - START_MS)
+    with pytest.raises(Conflict, match="over"):
+        await vtn.dr_events.modify(an_event(priority=3))
+
+
+async def test_a_resource_is_that_of_the_ven_that_named_it_as_a_source(opened_vtn):
+    vtn = opened_vtn.vtn
+    first, _ = await two_vens(vtn)
+    point = MeteringPoint("meter", "usage", "Net", Unit("energy_real", "Wh"), resource="heater-7")
+    await vtn.reports.register(first, [Specifier("usage", USAGE_METADATA, (point,))])
+    await vtn.dr_events.create(an_event(targets=(Target("resource", "heater-7"),)), PROGRAM)
+    assert await vtn.dr_events.publish("evt-1") == [first]

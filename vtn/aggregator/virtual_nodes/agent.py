@@ -37,6 +37,7 @@ from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate
 from vtn.aggregator.virtual_nodes.monitoring import Watched
 from vtn.aggregator.virtual_nodes.view import View
+from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
 from vtn.services.programs import Program
 
 FIRST_ROUND = "first dispatch"
@@ -72,6 +73,7 @@ class VirtualNode:
         self._around = around
         self._assessed: dict[str, tuple[int, dict[str, str], int]] = {}
         self._refused: set[str] = set()
+        self._withdrawals = Withdrawals(around.events)
 
     # ---- what its aggregator asks
 
@@ -133,6 +135,9 @@ class VirtualNode:
             case Status.ACCEPTED | Status.ACTIVE:
                 await self._call_members(contract)
                 await self._propose_missing(contract)
+            case Status.REJECTED | Status.EXPIRED:
+                plans = await self._around.records.device_plans(contract.contract_id)
+                await self._withdrawals.of_contract(contract, plans)
             case _:
                 pass
 
@@ -230,6 +235,7 @@ class VirtualNode:
         now_ms = self._around.clock.now_ms()
         plans = await self._around.records.device_plans(contract.contract_id)
         known = await self._contracts_below(contract)
+        await self._withdrawals.of_members(plans, known, self._refused)
         missing = [
             plan
             for plan in plans
@@ -358,7 +364,9 @@ class VirtualNode:
         members = await around.members.of_group(self.name)
         preset = PRESETS[around.program.terms.baseline_preset]
         from_ms = max(0, request.start_ms - (preset.lookback_days + 2) * 86_400_000)
-        readings = await around.members.readings([member.ven_id for member in members], from_ms, now_ms)
+        ven_ids = [member.ven_id for member in members]
+        readings = await around.members.readings(ven_ids, from_ms, now_ms)
+        unavailable = await around.members.unavailable(ven_ids, start_ms, end_ms)
         # Off the event loop: homes go on polling while a large group is evaluated.
         return await asyncio.to_thread(
             lambda: [
@@ -373,6 +381,7 @@ class VirtualNode:
                     count=count,
                     now_ms=now_ms,
                     engaged=member.party in exclude or member.party in engaged,
+                    unavailable=unavailable.get(member.ven_id, ""),
                 )
                 for member in members
             ]

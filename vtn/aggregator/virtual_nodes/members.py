@@ -91,6 +91,7 @@ def evaluate(
     count: int,
     now_ms: int,
     engaged: bool,
+    unavailable: str = "",
 ) -> Evaluation:
     """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?"""
     calendar = site_calendar(program)
@@ -113,6 +114,8 @@ def evaluate(
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
     if engaged:
         excluded = "under contract in this time already"
+    elif unavailable:
+        excluded = unavailable
     elif track.declined(member.party, need_id):
         excluded = "declined this need already"
     elif not excluded and max(readings_wh, default=0) < silent_from_ms:

@@ -1,0 +1,81 @@
+"""What opt schedules add up to, and who is therefore not called."""
+
+from __future__ import annotations
+
+import pytest
+
+from openadr.model import Target, Unit
+from tests.vtn.opened import PROGRAM
+from vtn.services.opts import Away, Opt, OptSchedule, away
+from vtn.services.reports import USAGE_METADATA, MeteringPoint, Specifier
+
+HOUR_MS = 3_600_000
+
+
+def an_opt(opt_id, opt_type, *availability, created_ms=0, resources=(), **given):
+    """Hours from midnight as (start, length)."""
+    stretches = tuple((start * HOUR_MS, hours * 3600) for start, hours in availability)
+    targets = tuple(Target("resource", each) for each in resources)
+    schedule = OptSchedule(availability=stretches, targets=targets)
+    return Opt(ven_id="ven-1", opt_id=opt_id, opt_type=opt_type, opt_reason=opt_id, schedule=schedule,
+               created_ms=created_ms, **given)  # fmt: skip
+
+
+def hours(opts):
+    return [(each.start_ms / HOUR_MS, None if each.end_ms is None else each.end_ms / HOUR_MS) for each in away(opts)]
+
+
+@pytest.mark.parametrize(
+    ("opts", "expected"),
+    [
+        ([an_opt("a", "optOut", (2, 4))], [(2, 6)]),
+        ([an_opt("a", "optOut", (2, 4)), an_opt("b", "optIn", (3, 1))], [(2, 3), (4, 6)]),
+        ([an_opt("b", "optIn", (3, 1)), an_opt("a", "optOut", (2, 4))], [(2, 6)]),
+        ([an_opt("a", "optOut", (2, 4)), an_opt("b", "optIn", (0, 24))], []),
+        ([an_opt("a", "optOut", (2, 0))], [(2, None)]),
+        ([an_opt("a", "optOut", (2, 0)), an_opt("b", "optIn", (5, 1))], [(2, 5), (6, None)]),
+        ([an_opt("a", "optOut", (2, 0)), an_opt("b", "optIn", (5, 0))], [(2, 5)]),
+        ([an_opt("a", "optOut", created_ms=HOUR_MS)], [(1, None)]),
+        ([an_opt("a", "optOut", (2, 4), cancelled_ms=1)], []),
+        ([an_opt("a", "optOut", (2, 4), event_id="evt-1")], []),
+        ([an_opt("a", "optIn", (2, 4))], []),
+    ],
+)
+def test_the_later_opt_wins_where_two_overlap(opts, expected):
+    assert hours(opts) == expected
+
+
+def test_an_opt_for_a_resource_wins_over_that_resource_alone():
+    whole = an_opt("a", "optOut", (2, 4))
+    part = an_opt("b", "optOut", (2, 4), resources=["heater"])
+    back = an_opt("c", "optIn", (2, 4), resources=["heater", "car"])
+    assert [each.resources for each in away([whole, part, back])] == [frozenset()]
+    assert away([part]) == [Away(2 * HOUR_MS, 6 * HOUR_MS, frozenset({"heater"}), "b")]
+
+
+async def test_who_opted_out_of_a_time_is_not_called_then(opened_vtn):
+    vtn = opened_vtn.vtn
+    first, second = [(await vtn.vens.add(name, "F1", PROGRAM)).ven_id for name in ("home-1", "home-2")]
+    schedule = OptSchedule(availability=((10 * HOUR_MS, 3600),))
+    await vtn.opts.create(
+        Opt(ven_id=first, opt_id="o-1", opt_type="optOut", opt_reason="notParticipating", schedule=schedule)
+    )
+    both = [first, second]
+    assert await vtn.opts.unavailable(both, 9 * HOUR_MS, 10 * HOUR_MS) == {}
+    found = await vtn.opts.unavailable(both, 9 * HOUR_MS, 10 * HOUR_MS + 1)
+    assert found == {first: "opted out of this time: notParticipating"}
+    await vtn.opts.cancel(first, "o-1")
+    assert await vtn.opts.unavailable(both, 0, 24 * HOUR_MS) == {}
+
+
+async def test_an_opt_for_a_resource_counts_if_the_meter_belongs_to_it(opened_vtn):
+    vtn = opened_vtn.vtn
+    ven_id = (await vtn.vens.add("home-1", "F1", PROGRAM)).ven_id
+    point = MeteringPoint("meter", "usage", "Net", Unit("energy_real", "Wh"), resource="house")
+    await vtn.reports.register(ven_id, [Specifier("usage", USAGE_METADATA, (point,))])
+    for resource, expected in (("pool", []), ("house", [ven_id])):
+        schedule = OptSchedule(targets=(Target("resource", resource),))
+        await vtn.opts.create(
+            Opt(ven_id=ven_id, opt_id=resource, opt_type="optOut", opt_reason="economic", schedule=schedule)
+        )
+        assert list(await vtn.opts.unavailable([ven_id], 0, 2**52)) == expected
