@@ -19,8 +19,9 @@ from runtime import service
 from runtime.errors import GridpactError
 from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
-from runtime.tls import Certificate, client_context
+from runtime.tls import client_context
 from vtn.aggregator import start as aggregator
+from vtn.auth.gate import Gate, Signer
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
 from vtn.faces.enrolment import EnrolmentFace
@@ -50,6 +51,15 @@ def build_app(
     settings = vtn.settings
     app = new_app(client_max_size=settings.request_bytes_max)
     metrics = VtnMetrics(app[REGISTRY])
+    gate = Gate(
+        vtn.database,
+        vtn.clock,
+        Signer(settings.signing_certificates(), vtn.clock),
+        skew_s=settings.signature_skew_s,
+        require_certificate=tls is not None or bool(settings.trusted_proxies),
+        proxies=settings.proxies(),
+        require_signatures=settings.require_signatures,
+    )
     face = Openadr2Face(
         vtn.database,
         vtn.database_url,
@@ -66,8 +76,8 @@ def build_app(
         poll_interval_s=settings.poll_interval_s,
         redeliver_s=settings.redeliver_s,
         lenient=settings.lenient,
-        require_certificate=tls is not None,
-        push_tls=_push_tls(settings) if tls is not None else None,
+        gate=gate,
+        push_tls=_push_tls(settings) if gate.require_certificate else None,
         request_bytes_max=settings.request_bytes_max,
     )
     face.add_to(app)
@@ -79,6 +89,7 @@ def build_app(
     async def tasks(_: web.Application) -> AsyncIterator[None]:
         running = [
             asyncio.create_task(face.directory.wakeups.run()),
+            asyncio.create_task(gate.watch()),
             asyncio.create_task(face.pushing.run()),
             asyncio.create_task(_reports_due(vtn)),
             asyncio.create_task(_outbox(vtn, metrics)),
@@ -103,9 +114,10 @@ async def _listening(face: Openadr2Face) -> None:
 
 def _push_tls(settings: VtnSettings) -> ssl_module.SSLContext | None:
     """As what the VTN shows itself to VENs it posts to. Their certificates name no host: the fingerprint is checked."""
-    if settings.certificate is None or settings.certificate_key is None or settings.client_ca is None:
+    certificates, authorities = settings.signing_certificates(), settings.device_authorities()
+    if not certificates or not authorities:
         return None
-    context = client_context(settings.client_ca, Certificate(settings.certificate, settings.certificate_key))
+    context = client_context(authorities, certificates[0])
     context.check_hostname = False
     return context
 

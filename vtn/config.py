@@ -14,6 +14,8 @@ from pydantic_settings import SettingsConfigDict
 from runtime.clock import Clock, clock_from_file
 from runtime.settings import ProcessSettings
 from runtime.tls import Certificate, server_context
+from vtn.auth.fingerprints import Proxies
+from vtn.auth.pki import Pki
 
 _CLOCK_VARIABLE = "GRIDPACT_CLOCK"
 
@@ -41,7 +43,18 @@ class VtnSettings(ProcessSettings):
     public_url: str | None = Field(
         None, description="Address under which VENs reach the VTN; without it that of host and port"
     )
-    certificate: Path | None = Field(None, description="PEM chain of the server's certificate")
+    enrolment_port: int = Field(
+        8451,
+        ge=0,
+        le=65_535,
+        description="Port of enrolment under TLS: a device that joins has no certificate yet; 0 takes a free one",
+    )
+    public_enrolment_url: str | None = Field(
+        None, description="Address under which VENs reach enrolment; without it that of host and port"
+    )
+    certificate: Path | None = Field(
+        None, description="PEM chain of the server's certificate; without it those of `dr-vtn pki init`, if it was run"
+    )
     certificate_key: Path | None = Field(None, description="PEM private key of the certificate")
     second_certificate: Path | None = Field(
         None, description="PEM chain of a second certificate: 2.0b wants an RSA and an ECC one at once"
@@ -49,7 +62,23 @@ class VtnSettings(ProcessSettings):
     second_certificate_key: Path | None = Field(None, description="PEM private key of the second certificate")
     client_ca: Path | None = Field(
         None,
-        description="PEM authorities of VENs' certificates; TLS needs it: a certificate is a VEN's identity",
+        description="PEM authorities of VENs' certificates besides our own; with `certificate` one of both is needed",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks of proxies that end TLS for the VTN; together with proxy_header"
+    )
+    proxy_header: str | None = Field(
+        None,
+        description="Header in which a trusted proxy names the client's certificate: URL-encoded PEM, or RFC 9440",
+    )
+
+    # ---- who may join and act
+    pki_dir: Path | None = Field(None, description="Authorities of `dr-vtn pki init`; without it `pki` in data_dir")
+    certificate_days: int = Field(365, ge=1, le=3650, description="Validity of certificates issued to devices in days")
+    enrolment_approval: bool = Field(False, description="The operator approves each VEN: `dr-vtn vens approve`")
+    require_signatures: bool = Field(False, description="Every VEN signs its messages and gets signed answers")
+    signature_skew_s: int = Field(
+        120, ge=5, le=3600, description="How far the time of a signature may be off, in wall seconds, both ways"
     )
 
     # ---- the ledger
@@ -95,10 +124,18 @@ class VtnSettings(ProcessSettings):
             raise ValueError("certificate and certificate_key belong together")
         if (self.second_certificate is None) != (self.second_certificate_key is None):
             raise ValueError("second_certificate and second_certificate_key belong together")
-        if self.certificate is None and (self.second_certificate or self.client_ca):
-            raise ValueError("second_certificate and client_ca need a certificate")
-        if self.certificate is not None and self.client_ca is None:
-            raise ValueError("with TLS client_ca is required: VENs are known by their certificates")
+        if self.certificate is None and self.second_certificate is not None:
+            raise ValueError("second_certificate needs a certificate")
+        if bool(self.trusted_proxies) != (self.proxy_header is not None):
+            raise ValueError("trusted_proxies and proxy_header belong together: one alone identifies nobody")
+        self.proxies()
+        if self.certificate is not None and self.client_ca is None and not self.trusted_proxies and not self.pki.exists:
+            raise ValueError("with TLS client_ca is required, or `dr-vtn pki init`: VENs are known by certificates")
+        if self.public_url is not None and self.public_url.startswith("https:") and not self.identifies:
+            raise ValueError(
+                "public_url is https, but there is neither a certificate nor a proxy: set trusted_proxies and "
+                "proxy_header, or nobody who asks is identified"
+            )
         return self
 
     @classmethod
@@ -117,13 +154,52 @@ class VtnSettings(ProcessSettings):
         return clock_from_file(self.clock_file)
 
     def tls(self) -> ssl.SSLContext | None:
-        """The server's TLS context; None: plain HTTP, on loopback only. Raises SettingsError."""
-        if self.certificate is None or self.certificate_key is None:
+        """The server's TLS context, with which a client shows its certificate; None: plain HTTP, on loopback only.
+
+        Raises SettingsError."""
+        certificates = self.server_certificates()
+        if not certificates:
             return None
+        if self.trusted_proxies:
+            return server_context(certificates)
+        return server_context(certificates, self.device_authorities())
+
+    def enrolment_tls(self) -> ssl.SSLContext | None:
+        """The context of the port where devices join; None: there is one port for all. Raises SettingsError."""
+        certificates = [] if self.trusted_proxies else self.server_certificates()
+        return server_context(certificates) if certificates else None
+
+    def server_certificates(self) -> list[Certificate]:
+        """The server's certificates: those named, else those of our own authorities unless a proxy ends TLS."""
+        if self.certificate is None or self.certificate_key is None:
+            return self.pki.servers() if self.pki.exists and not self.trusted_proxies else []
         certificates = [Certificate(self.certificate, self.certificate_key)]
         if self.second_certificate is not None and self.second_certificate_key is not None:
             certificates.append(Certificate(self.second_certificate, self.second_certificate_key))
-        return server_context(certificates, self.client_ca)
+        return certificates
+
+    def device_authorities(self) -> list[Path]:
+        """Whom certificates of devices are accepted from: our own authorities and those of `client_ca`."""
+        own = [self.pki.authorities] if self.pki.exists else []
+        return own if self.client_ca is None else [*own, self.client_ca]
+
+    def signing_certificates(self) -> list[Certificate]:
+        """What answers are signed with: the server's certificates, behind a proxy those of our own authorities."""
+        return self.server_certificates() or (self.pki.servers() if self.pki.exists else [])
+
+    def proxies(self) -> Proxies | None:
+        """The proxies that are believed. Raises ValueError for what is no address."""
+        return Proxies(self.trusted_proxies, self.proxy_header) if self.proxy_header is not None else None
+
+    @property
+    def identifies(self) -> bool:
+        """Is everybody who asks known by a certificate?"""
+        return bool(self.trusted_proxies or self.server_certificates())
+
+    @property
+    def pki(self) -> Pki:
+        """Our own authorities, which may not have been made."""
+        return Pki(self.pki_dir or self.data_dir / "pki")
 
     @property
     def aggregator_key_file(self) -> Path:
@@ -135,10 +211,22 @@ class VtnSettings(ProcessSettings):
         """Address under which VENs reach the VTN (with port 0 only `public_url` is right)."""
         if self.public_url is not None:
             return self.public_url.rstrip("/")
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.certificate else 'http'}://{shown}:{self.port}"
+        return self._local_url(self.port)
+
+    @property
+    def enrolment_url(self) -> str:
+        """Address under which devices join."""
+        if self.public_enrolment_url is not None:
+            return self.public_enrolment_url.rstrip("/")
+        if self.trusted_proxies or not self.server_certificates():
+            return self.url
+        return self._local_url(self.enrolment_port)
 
     @property
     def openadr2_url(self) -> str:
         """Address of the 2.0b face; service names are appended to it."""
         return f"{self.url}/OpenADR2/Simple/2.0b"
+
+    def _local_url(self, port: int) -> str:
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.server_certificates() else 'http'}://{shown}:{port}"

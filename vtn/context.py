@@ -12,6 +12,11 @@ from runtime.clock import Clock
 from runtime.database import check_schema, create_engine, upgrade
 from runtime.keys import PrivateKey
 from runtime.postgres import postgres
+from vtn.auth.audit import Audit
+from vtn.auth.certificates import Certificates
+from vtn.auth.consent import Consents
+from vtn.auth.gate import Signing
+from vtn.auth.series import Series
 from vtn.config import VtnSettings
 from vtn.errors import NotFound
 from vtn.records.database import Database
@@ -41,6 +46,11 @@ class Vtn:
     ledger: LedgerClient
     ledger_outbox: LedgerOutbox
     programs: Programs
+    audit: Audit
+    certificates: Certificates
+    consents: Consents
+    signing: Signing
+    series: Series
     vens: Vens
     enrolments: Enrolments
     registrations: Registrations
@@ -62,13 +72,14 @@ class Vtn:
         terms = (await self.programs.get(program)).terms
         code, expires_ms = await self.enrolments.invite(ven_name, area, program, virtual_node=virtual_node)
         return Invitation(
-            vtn_url=self.settings.url,
+            vtn_url=self.settings.enrolment_url,
             openadr2_url=self.settings.openadr2_url,
             ledger_url=self.settings.ledger_url,
             code=code,
             ven_name=ven_name,
             area=area,
             sponsor=self.party,
+            channel=self.settings.channel,
             site_zone=terms.zone,
             program=program,
             holidays=terms.holidays,
@@ -101,30 +112,45 @@ def build(
 ) -> Vtn:
     """The services over what is open already."""
     outbox = LedgerOutbox(database, clock)
+    party = party_id(Role.AGGREGATOR, key.public)
+    certificates = Certificates(
+        database, clock, settings.pki, organisation=settings.vtn_id, days=settings.certificate_days
+    )
+    vens = Vens(database, clock, certificates, poll_interval_s=settings.poll_interval_s)
+    consents = Consents(database, clock, sponsor=party)
+    telemetry = Telemetry(database, clock)
     return Vtn(
         settings=settings,
         clock=clock,
         database_url=database_url,
         database=database,
         key=key,
-        party=party_id(Role.AGGREGATOR, key.public),
+        party=party,
         ledger=ledger,
         ledger_outbox=outbox,
         programs=Programs(database, clock),
-        vens=Vens(database, clock, poll_interval_s=settings.poll_interval_s),
+        audit=Audit(database),
+        certificates=certificates,
+        consents=consents,
+        signing=Signing(database),
+        series=Series(vens, telemetry, consents),
+        vens=vens,
         enrolments=Enrolments(
             database,
             clock,
             outbox,
             ledger,
+            certificates,
+            consents,
+            approval=settings.enrolment_approval,
             credit_minor=settings.enrolment_credit_minor,
             poll_interval_s=settings.poll_interval_s,
         ),
-        registrations=Registrations(database, clock, require_certificate=settings.certificate is not None),
+        registrations=Registrations(database, clock, require_certificate=settings.identifies),
         dr_events=DrEvents(database, clock),
         opts=Opts(database, clock),
         reports=Reports(database, clock),
-        telemetry=Telemetry(database, clock),
+        telemetry=telemetry,
         collected=Collected(database, clock),
         report_source=ReportSource(database, clock),
     )

@@ -46,8 +46,10 @@ def server_context(
     return context
 
 
-def client_context(server_ca: Path | None = None, certificate: Certificate | None = None) -> ssl.SSLContext:
-    """A client's context that checks the server's name against `server_ca` (PEM; None is the system's trust).
+def client_context(
+    server_ca: Path | Sequence[Path] | None = None, certificate: Certificate | None = None
+) -> ssl.SSLContext:
+    """A client's context that checks the server's name against `server_ca` (PEM files; None is the system's trust).
 
     Raises SettingsError for a file that cannot be used.
     """
@@ -56,7 +58,8 @@ def client_context(server_ca: Path | None = None, certificate: Certificate | Non
     if server_ca is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        _trust(context, server_ca)
+        for path in [server_ca] if isinstance(server_ca, Path) else server_ca:
+            _trust(context, path)
     if certificate is not None:
         _load(context, certificate)
     return context

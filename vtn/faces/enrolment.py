@@ -1,63 +1,102 @@
-"""POST /enrolment: a VEN with an invitation joins with its own key."""
+"""POST /enrolment: a VEN with an invitation joins with its own key. Later the same key gets it a new certificate
+(/enrolment/certificate) and says who may see its readings (/enrolment/consents).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from ledger.client import LedgerError
-from openadr.v2 import fingerprint
 from runtime.clock import DomainClock
-from runtime.logs import get_logger
 from runtime.service import ProblemError
+from vtn.auth.audit import acting
+from vtn.auth.certificates import Handed
+from vtn.auth.consent import SignedText
+from vtn.auth.fingerprints import presented
 from vtn.context import Vtn
 from vtn.errors import VtnError
 from vtn.metrics import VtnMetrics
-from vtn.services.enrolment import DomainTime, Enrolled, EnrolmentRequest
+from vtn.services.enrolment import DomainTime, Enrolled, EnrolmentRequest, RenewalRequest
+from vtn.services.vens import WAITING, Ven
 
 PATH = "/enrolment"
 _TRY_AGAIN_S = 2
-_log = get_logger("vtn.enrolment")
+_APPROVAL_S = 30
+
+T = TypeVar("T")
+
+
+class ConsentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A consent given or taken back, signed by the VEN's ledger key."""
+
+    ven_id: str
+    grant: SignedText | None = None
+    revocation: SignedText | None = None
 
 
 class EnrolmentFace:
-    """The route on the VTN's enrolments. The same request again gets the same answer."""
+    """The routes on the VTN's enrolments. The same request again gets the same answer."""
 
     def __init__(self, vtn: Vtn, metrics: VtnMetrics) -> None:
         self._vtn = vtn
         self._metrics = metrics
+        self._proxies = vtn.settings.proxies()
 
     def add_to(self, app: web.Application) -> None:
-        """Add the route."""
-        app.router.add_post(PATH, self.handle)
+        """Add the routes."""
+        app.router.add_post(PATH, self.enrol)
+        app.router.add_post(f"{PATH}/certificate", self.renew)
+        app.router.add_post(f"{PATH}/consents", self.consent)
 
-    async def handle(self, request: web.Request) -> web.Response:
-        """Enrol; with mutual TLS the caller's certificate is bound to the VEN."""
-        try:
-            asked = msgspec.json.decode(await request.read(), type=EnrolmentRequest)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            raise ProblemError("request-invalid", "The request is not an enrolment", 400, str(error)) from None
-        try:
-            answer = await self._enrol(asked, _certificate(request))
-        except VtnError as error:
-            self._metrics.enrolments.labels(error.code).inc()
-            raise ProblemError(
-                error.code.replace("_", "-"), "The VEN was not enrolled", error.status, str(error)
-            ) from error
-        except LedgerError as error:
-            self._metrics.enrolments.labels("ledger_unavailable").inc()
-            raise ProblemError(
-                "ledger-unavailable", "The ledger gave no answer: repeat the request", 503, str(error), _TRY_AGAIN_S
-            ) from error
+    async def enrol(self, request: web.Request) -> web.Response:
+        """Enrol; a certificate is issued if one is asked for, and one the caller shows is bound to the VEN.
+
+        202 while the operator has not approved: the same request later goes on.
+        """
+        asked = await _read(request, EnrolmentRequest)
+        with acting(f"ven:{asked.ven_name}"):
+            ven = await self._done(lambda: self._vtn.enrolments.enrol(asked))
+            if ven.status == WAITING:
+                self._metrics.enrolments.labels("waiting").inc()
+                body = msgspec.json.encode({"status": WAITING, "ven_id": ven.ven_id})
+                return _json(body, status=202, headers={"Retry-After": str(_APPROVAL_S)})
+            answer = await self._done(lambda: self._enrolled(request, asked, ven))
         self._metrics.enrolments.labels("enrolled").inc()
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        return _json(msgspec.json.encode(answer))
 
-    async def _enrol(self, asked: EnrolmentRequest, certificate: bytes | None) -> Enrolled:
+    async def renew(self, request: web.Request) -> web.Response:
+        """A new certificate on the word of the ledger key; also where the old one is over."""
+        asked = await _read(request, RenewalRequest)
+        with acting(f"ven:{asked.ven_id}"):
+            handed = await self._done(lambda: self._vtn.enrolments.renew(asked))
+        return _json(msgspec.json.encode(handed))
+
+    async def consent(self, request: web.Request) -> web.Response:
+        """Keep a consent, or the end of one."""
+        asked = await _read(request, ConsentRequest)
+        with acting(f"ven:{asked.ven_id}"):
+            if asked.grant is not None:
+                grant = asked.grant
+                await self._done(lambda: self._vtn.consents.grant(asked.ven_id, grant))
+            if asked.revocation is not None:
+                revocation = asked.revocation
+                await self._done(lambda: self._vtn.consents.revoke_signed(asked.ven_id, revocation))
+        return _json(b"{}")
+
+    async def _enrolled(self, request: web.Request, asked: EnrolmentRequest, ven: Ven) -> Enrolled:
         vtn = self._vtn
         policy = await vtn.policy()
-        ven = await vtn.enrolments.enrol(asked)
-        if certificate is not None and ven.fingerprint is None:
-            ven = await vtn.vens.bind_fingerprint(ven.ven_id, fingerprint(certificate))
+        handed: Handed | None = None
+        if asked.certificate_request is not None:
+            handed = await vtn.certificates.issue(ven.ven_id, asked.certificate_request.encode())
+        else:
+            printed = presented(request, self._proxies)
+            if printed is not None and ven.fingerprint is None:
+                ven = await vtn.vens.bind_fingerprint(ven.ven_id, printed)
         terms = (await vtn.programs.get(ven.program)).terms
         assert ven.party is not None
         return Enrolled(
@@ -74,7 +113,34 @@ class EnrolmentFace:
             policy=policy,
             ledger_url=vtn.settings.ledger_url,
             openadr2_url=vtn.settings.openadr2_url,
+            certificate=handed,
         )
+
+    async def _done(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives; its errors become problems."""
+        try:
+            return await work()
+        except VtnError as error:
+            self._metrics.enrolments.labels(error.code).inc()
+            raise ProblemError(
+                error.code.replace("_", "-"), "The request was not carried out", error.status, str(error)
+            ) from error
+        except LedgerError as error:
+            self._metrics.enrolments.labels("ledger_unavailable").inc()
+            raise ProblemError(
+                "ledger-unavailable", "The ledger gave no answer: repeat the request", 503, str(error), _TRY_AGAIN_S
+            ) from error
+
+
+async def _read(request: web.Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ProblemError("request-invalid", "The request is not what is read here", 400, str(error)) from None
+
+
+def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 def _domain_time(vtn: Vtn) -> DomainTime | None:
@@ -82,8 +148,3 @@ def _domain_time(vtn: Vtn) -> DomainTime | None:
     if vtn.settings.clock_file is None or not isinstance(clock, DomainClock):
         return None
     return DomainTime(epoch_wall_ms=clock.epoch_wall_ms, epoch_domain_ms=clock.epoch_domain_ms, speed=clock.speed)
-
-
-def _certificate(request: web.Request) -> bytes | None:
-    tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-    return None if tls is None else tls.getpeercert(binary_form=True)

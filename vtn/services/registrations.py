@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.clock import Clock
+from vtn.auth.certificates import ven_of_certificate
 from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from vtn.records.database import Database
 from vtn.records.messages import acknowledge, close_all, queue
@@ -132,8 +133,8 @@ class Registrations:
         found = set()
         for name, value in given.items():
             found.add(await connection.scalar(select(vens.c.ven_id).where(vens.c[name] == value)))
-        if self._require_certificate:
-            bound = await connection.scalar(select(vens.c.ven_id).where(vens.c.fingerprint == request.fingerprint))
+        if self._require_certificate or request.fingerprint is not None:
+            bound = await ven_of_certificate(connection, request.fingerprint)
             if bound is None:
                 raise NotAllowed("certificate_unknown", "no enrolment is bound to this certificate")
             found.add(bound)

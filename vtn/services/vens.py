@@ -6,16 +6,20 @@ import secrets
 from typing import Any
 
 import msgspec
+from cryptography import x509
 from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.clock import Clock
-from vtn.errors import Conflict, NotFound
+from vtn.auth import audit
+from vtn.auth.certificates import Certificates, ven_of_certificate
+from vtn.errors import Conflict, NotAllowed, NotFound
 from vtn.records.database import Database, wake
 from vtn.records.tables import programs, vens
 
-ENROLLING, ENROLLED, REFUSED, REMOVED = "enrolling", "enrolled", "refused", "removed"
+WAITING, APPROVED, ENROLLING, ENROLLED = "waiting", "approved", "enrolling", "enrolled"
+REFUSED, REVOKED, REMOVED = "refused", "revoked", "removed"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +40,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Ven(msgspec.Struct, frozen=True):
     """An enrolled VEN. `party` and `public_key` are its ledger identity, `virtual_node` the id of its group (groupID on
     the wire), `registration_id` its 2.0b party registration (None while not registered), `meter_r_id` the rID whose
-    readings are its energy. `status`: enrolling, enrolled, refused (by the ledger), removed."""
+    readings are its energy. `fingerprint` is that of its newest certificate. `status`: waiting
+    (for approval), approved, enrolling, enrolled, refused (by the ledger), revoked, removed."""
 
     ven_id: str
     ven_name: str
@@ -63,9 +68,12 @@ class Ven(msgspec.Struct, frozen=True):
 class Vens:
     """VENs in PostgreSQL."""
 
-    def __init__(self, database: Database, clock: Clock, *, poll_interval_s: int = 60) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, certificates: Certificates, *, poll_interval_s: int = 60
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._certificates = certificates
         self._poll_interval_s = poll_interval_s
 
     async def add(
@@ -76,10 +84,13 @@ class Vens:
         *,
         virtual_node: str | None = None,
         resource: Resource | None = None,
+        fingerprint: str | None = None,
+        certificate: x509.Certificate | None = None,
     ) -> Ven:
         """Enrol a VEN without a ledger key: it gets events and reports telemetry, but cannot be a party to contracts.
+        A certified device is known by the fingerprint of the certificate it brings.
 
-        Raises Conflict for a name that is taken, NotFound for the program.
+        Raises Conflict for a name or certificate that is taken, NotFound for the program.
         """
         ven = Ven(
             ven_id=new_ven_id(), ven_name=ven_name, party=None, public_key=None, area=area, program=program,
@@ -92,14 +103,14 @@ class Vens:
             if not await connection.scalar(select(programs.c.name).where(programs.c.name == program)):
                 raise NotFound("program_unknown", f"there is no program {program}")
             await insert_ven(connection, ven)
-        return ven
+            await audit.record(connection, "ven_added", ven.ven_id, ven_name=ven_name, area=area)
+            if fingerprint is not None:
+                await self._certificates.bind_within(connection, ven.ven_id, fingerprint, certificate)
+        return ven if fingerprint is None else await self.get(ven.ven_id)
 
     async def get(self, ven_id: str) -> Ven:
         """Raises NotFound."""
-        found = await self.find(ven_id)
-        if found is None:
-            raise NotFound("ven_unknown", f"there is no VEN {ven_id}: `dr-vtn vens list` shows those there are")
-        return found
+        return _found(await self.find(ven_id), ven_id)
 
     async def find(self, ven_id: str) -> Ven | None:
         """The VEN with this venID."""
@@ -114,8 +125,10 @@ class Vens:
         return await self._one(vens.c.party == party)
 
     async def find_by_fingerprint(self, fingerprint: str) -> Ven | None:
-        """The VEN a TLS client certificate is bound to."""
-        return await self._one(vens.c.fingerprint == fingerprint)
+        """The VEN an active certificate is bound to."""
+        async with self._database.reading() as connection:
+            ven_id = await ven_of_certificate(connection, fingerprint)
+        return None if ven_id is None else await self.find(ven_id)
 
     async def list(
         self, *, virtual_node: str | None = None, area: str | None = None, status: str | None = None
@@ -132,13 +145,37 @@ class Vens:
         """Put a VEN into the group of a virtual node, or take it out of every group. Raises NotFound."""
         return await self._change(ven_id, virtual_node=virtual_node)
 
-    async def bind_fingerprint(self, ven_id: str, fingerprint: str | None) -> Ven:
-        """Bind a VEN to a TLS client certificate, or loose it. Raises NotFound, Conflict if another VEN has it."""
-        return await self._change(ven_id, fingerprint=fingerprint)
+    async def bind_fingerprint(self, ven_id: str, fingerprint: str, certificate: x509.Certificate | None = None) -> Ven:
+        """Bind a VEN to a certificate it brings. Raises NotFound, Conflict if another VEN has it, InvalidInput."""
+        await self._certificates.bind(ven_id, fingerprint, certificate)
+        return await self.get(ven_id)
+
+    async def revoke(self, ven_id: str, reason: str) -> Ven:
+        """Shut a VEN out: no certificate of it counts any more. `reinstate` lets it in again. Raises NotFound."""
+        return await self._shut_out(ven_id, REVOKED, "ven_revoked", reason)
+
+    async def reinstate(self, ven_id: str) -> Ven:
+        """Let a revoked VEN in again; it needs a new certificate. Raises NotFound, NotAllowed if it is not revoked."""
+        async with self._database.transaction() as connection:
+            ven = await locked_ven(connection, ven_id)
+            if ven is not None and ven.status != REVOKED:
+                raise NotAllowed("ven_not_revoked", f"{ven_id} is {ven.status}, not revoked")
+            changed = await change_ven(connection, ven_id, status=ENROLLED)
+            await audit.record(connection, "ven_reinstated", ven_id)
+        return _found(changed, ven_id)
 
     async def remove(self, ven_id: str) -> Ven:
         """Take a VEN out of service: it is no longer answered; its history stays. Raises NotFound."""
-        return await self._change(ven_id, status=REMOVED, virtual_node=None, registration_id=None, fingerprint=None)
+        return await self._shut_out(ven_id, REMOVED, "ven_removed", "taken out of service")
+
+    async def _shut_out(self, ven_id: str, status: str, act: str, reason: str) -> Ven:
+        values = {"registration_id": None} | ({"virtual_node": None} if status == REMOVED else {})
+        async with self._database.transaction() as connection:
+            changed = await change_ven(connection, ven_id, status=status, **values)
+            _found(changed, ven_id)
+            await self._certificates.revoke_within(connection, ven_id, reason)
+            await audit.record(connection, act, ven_id, reason=reason)
+        return await self.get(ven_id)
 
     async def _change(self, ven_id: str, **values: Any) -> Ven:
         try:
@@ -146,9 +183,7 @@ class Vens:
                 changed = await change_ven(connection, ven_id, **values)
         except IntegrityError as error:
             raise Conflict("already_in_use", f"another VEN has the same {', '.join(values)}") from error
-        if changed is None:
-            raise NotFound("ven_unknown", f"there is no VEN {ven_id}: `dr-vtn vens list` shows those there are")
-        return changed
+        return _found(changed, ven_id)
 
     async def _one(self, condition: ColumnElement[bool]) -> Ven | None:
         async with self._database.reading() as connection:
@@ -190,3 +225,9 @@ async def locked_ven(connection: AsyncConnection, ven_id: str) -> Ven | None:
 def to_ven(row: RowMapping) -> Ven:
     """A row of the table as data."""
     return Ven(**{**row, "resource": msgspec.json.decode(row["resource"], type=Resource)})
+
+
+def _found(ven: Ven | None, ven_id: str) -> Ven:
+    if ven is None:
+        raise NotFound("ven_unknown", f"there is no VEN {ven_id}: `dr-vtn vens list` shows those there are")
+    return ven

@@ -83,7 +83,8 @@ Algorithm = Literal["rsa", "p256"]
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What a signature proves. `root` is an oadrPayload with the signed object alone, and the rest names the signer."""
+    """What a signature proves. `root` is an oadrPayload with the signed object alone, and the rest names the signer,
+    whose certificate ends at `not_after_ms`."""
 
     root: Any
     fingerprint: str
@@ -91,6 +92,7 @@ class Verified(msgspec.Struct, frozen=True):
     nonce: str
     timestamp_ms: int
     algorithm: Algorithm
+    not_after_ms: int
 
 
 def sign(payload_xml: bytes, key: bytes | PrivateKey, cert: bytes, nonce: str, timestamp_ms: int) -> bytes:
@@ -148,7 +150,8 @@ def verify_tree(root: Any) -> Verified:
     payload.append(signed)
     der = certificate.public_bytes(Encoding.DER)
     algorithm: Algorithm = "rsa" if isinstance(certificate.public_key(), rsa.RSAPublicKey) else "p256"
-    return Verified(payload, fingerprint(der), der, nonce, timestamp_ms, algorithm)
+    ends_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
+    return Verified(payload, fingerprint(der), der, nonce, timestamp_ms, algorithm, ends_ms)
 
 
 def _check_form(root: Any) -> None:

@@ -24,11 +24,15 @@ def authority(tmp_path):
 @pytest.fixture
 async def secured(vtn_url, clock, tmp_path, authority):
     """An open VTN behind mutual TLS, and its address."""
-    paths = {"certificate": tmp_path / "vtn.pem", "certificate_key": tmp_path / "vtn.key", "client_ca": authority.path}
+    tls = authority.server()
+    names = {"certificate": "vtn-ecc", "second_certificate": "vtn-rsa"}
+    paths = {setting: tmp_path / f"{name}.pem" for setting, name in names.items()}
+    paths |= {f"{setting}_key": tmp_path / f"{name}.key" for setting, name in names.items()}
+    paths["client_ca"] = authority.path
     async with opened(vtn_url, clock, tmp_path, **paths) as found:
-        app = build_app(found.vtn, tls=authority.server())
+        app = build_app(found.vtn, tls=tls)
         server = TestServer(app, scheme="https")
-        await server.start_server(ssl=authority.server())
+        await server.start_server(ssl=tls)
         await heard(app)
         yield found.vtn, str(server.make_url("/")).rstrip("/")
         await server.close()

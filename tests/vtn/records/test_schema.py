@@ -7,11 +7,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from vtn.aggregator import records
+from vtn.auth import audit, certificates, consent, gate, replay
 from vtn.records.tables import metadata
 
 
 def test_migrations_and_tables_agree(vtn_url):
-    assert records.metadata is metadata, "the aggregator's tables belong to the same schema"
+    for module in (records, audit, certificates, consent, gate, replay):
+        assert module.metadata is metadata, "all tables belong to one schema"
     engine = sa.create_engine(vtn_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(

@@ -1,6 +1,6 @@
 """The 2.0b face: one handler for all services, which turns bytes into a message, finds the VEN and renders the answer.
 
-POST <prefix>/<service> ── size ── parse ── who asks ── service ── answer       always oadrPayload XML, never a 500
+POST <prefix>/<service> ── size ── parse ── gate ── service ── answer, signed if need be       always oadrPayload XML
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from aiohttp import web
 
 from openadr import v2
 from openadr.errors import MessageError, OpenAdrError, ResponseCode
-from openadr.v2 import EiResponse, Message, OadrPoll, OadrResponse
+from openadr.v2 import EiResponse, Message, OadrPoll, OadrResponse, Verified
 from runtime.clock import Clock
 from runtime.logs import get_logger
+from vtn.auth.gate import Caller, Gate
 from vtn.errors import NotAllowed, NotFound, VtnError
 from vtn.faces.openadr2.answers import EmptyAnswers, refusal
 from vtn.faces.openadr2.directory import Directory
@@ -41,15 +42,16 @@ _XML_TYPES = ("application/xml", "text/xml")
 
 _POLL_BYTES_MAX = 2048
 _POLLS_MAX = 20_000
+_TOO_LARGE = 413
 
 Handler = Callable[[Any, Ven], Awaitable[Message]]
 _log = get_logger("vtn.openadr2")
 
 
 class Openadr2Face:
-    """Mount it with `add_to`, run `directory.wakeups.run()` and `pushing.run()` as tasks beside it.
+    """Mount it with `add_to`, run `directory.wakeups.run()`, `pushing.run()` and `gate.watch()` as tasks beside it.
 
-    `require_certificate`: the TLS client certificate says who asks; without it (plain HTTP on loopback) the venID does.
+    The gate says who asks, by certificate and signature; without both (plain HTTP on loopback) the venID does.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class Openadr2Face:
         collected: Collected,
         source: ReportSource,
         metrics: VtnMetrics,
+        gate: Gate,
         vtn_id: str = "GRIDPACT",
         poll_interval_s: int = 60,
         redeliver_s: int = 30,
         lenient: bool = True,
-        require_certificate: bool = False,
         push_tls: ssl.SSLContext | None = None,
         request_bytes_max: int = 1024 * 1024,
     ) -> None:
@@ -78,10 +80,11 @@ class Openadr2Face:
         self._vens = vens
         self._metrics = metrics
         self._lenient = lenient
-        self._require_certificate = require_certificate
+        self._gate = gate
+        gate.listen(self.directory.wakeups)
         self._request_bytes_max = request_bytes_max
         self._registration = RegisterParty(
-            registrations, vens, vtn_id=vtn_id, poll_interval_s=poll_interval_s, secure=require_certificate
+            registrations, vens, vtn_id=vtn_id, poll_interval_s=poll_interval_s, secure=gate.require_certificate
         )
         events = Events(database, clock, vtn_id=vtn_id)
         reporting = Reporting(reports, telemetry, collected)
@@ -109,7 +112,7 @@ class Openadr2Face:
         }
         self.pushing = Pushing(
             database, clock, vens, self._outgoing, self._handlers, metrics,
-            secure=require_certificate, tls=push_tls, lenient=lenient,
+            gate=gate, tls=push_tls, lenient=lenient,
         )  # fmt: skip
         self.directory.on_message = self.pushing.stirred.set
 
@@ -124,73 +127,90 @@ class Openadr2Face:
             error = MessageError(f"there is no service {service[:40]}", ResponseCode.NOT_RECOGNIZED)
             return _xml(_render_refusal(refusal(error)), status=404)
         with self._metrics.openadr2_seconds.labels(service).time():
-            body, code = await self._answer(request, service)
+            body, code, status = await self._answer(request, service)
         self._metrics.openadr2_answers.labels(service, str(code)).inc()
-        return _xml(body)
+        response = _xml(body, status)
+        if code == ResponseCode.NOT_REGISTERED_OR_AUTHORIZED:
+            response.force_close()  # a revoked certificate keeps no connection
+        return response
 
-    async def _answer(self, request: web.Request, service: str) -> tuple[bytes, int]:
+    async def _answer(self, request: web.Request, service: str) -> tuple[bytes, int, int]:
+        """The body, its response code and the HTTP status."""
         message: Message | None = None
+        caller: Caller | None = None
+        status = 200
         try:
-            message = self._parse(await self._read(request), request.content_type)
-            answer = await self._dispatch(message, service, _fingerprint(request))
+            message, verified = self._parse(await self._read(request), request.content_type)
+            caller = await self._gate.authenticate(request, verified)
+            answer = await self._dispatch(message, service, caller)
             if isinstance(answer, bytes):
-                return answer, 200
-            return v2.render(answer), _response_code(answer)
+                return await self._gate.seal(answer, caller), 200, status
+            return await self._gate.seal(v2.render(answer), caller), _response_code(answer), status
         except (OpenAdrError, VtnError) as error:
             plain = refusal(error, _request_id(message), getattr(message, "ven_id", None))
+            status = _TOO_LARGE if isinstance(error, _BodyTooLarge) else status
             _log.info("message refused", service=service, code=plain.response.response_code, reason=str(error))
         except Exception:
             reference = secrets.token_hex(8)
             _log.exception("message failed", service=service, reference=reference)
             code = int(ResponseCode.DEPLOYMENT_ERROR_OR_OTHER_ERROR)
             plain = OadrResponse(EiResponse(code, f"internal error {reference}", _request_id(message)))
-        return _render_refusal(plain), plain.response.response_code
+        return await self._seal_refusal(_render_refusal(plain), caller), plain.response.response_code, status
+
+    async def _seal_refusal(self, body: bytes, caller: Caller | None) -> bytes:
+        try:
+            return await self._gate.seal(body, caller)
+        except Exception:
+            _log.exception("an answer could not be signed")
+            return body
 
     async def _read(self, request: web.Request) -> bytes:
         if (request.content_length or 0) > self._request_bytes_max:
-            raise MessageError(f"a body has at most {self._request_bytes_max} bytes")
+            raise _BodyTooLarge(f"a body has at most {self._request_bytes_max} bytes")
         body = bytearray()
         try:
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > self._request_bytes_max:
-                    raise MessageError(f"a body has at most {self._request_bytes_max} bytes")
+                    raise _BodyTooLarge(f"a body has at most {self._request_bytes_max} bytes")
         except web.RequestPayloadError:
             raise MessageError("the body is not whole, or not in the Content-Encoding it names") from None
         return bytes(body)
 
-    def _parse(self, body: bytes, content_type: str) -> Message:
+    def _parse(self, body: bytes, content_type: str) -> tuple[Message, Verified | None]:
         if not self._lenient and content_type not in _XML_TYPES:
             raise MessageError(f"the content type is {content_type}, not application/xml")
         if (poll := self._polls.get(body)) is not None:
-            return poll
+            return poll, None
         leniencies: list[v2.Leniency] = []
-        message = v2.parse(body, lenient=self._lenient, leniencies=leniencies)
+        message, verified = self._gate.read(body, lenient=self._lenient, leniencies=leniencies)
         for each in leniencies:
             self._metrics.openadr2_leniencies.labels(each.kind).inc()
             _log.debug("read leniently", kind=each.kind, detail=each.detail)
-        if isinstance(message, OadrPoll) and len(body) <= _POLL_BYTES_MAX:
+        if isinstance(message, OadrPoll) and verified is None and len(body) <= _POLL_BYTES_MAX:
             if len(self._polls) >= _POLLS_MAX:
                 self._polls.clear()
             self._polls[body] = message
-        return message
+        return message, verified
 
-    async def _dispatch(self, message: Message, service: str, fingerprint: str | None) -> Message | bytes:
+    async def _dispatch(self, message: Message, service: str, caller: Caller) -> Message | bytes:
         if isinstance(message, OadrPoll):
             self._belongs(message, service, "OadrPoll")
-            ven = await self._registered(message.ven_id, fingerprint)
+            ven = await self._registered(message.ven_id, caller)
             return await self._outgoing.poll(ven) or self._empty.to(ven.ven_id)
         match message:
             case v2.OadrQueryRegistration():
                 self._belongs(message, service, "EiRegisterParty")
-                return await self._registration.query(message, fingerprint)
+                await self._may_register(None, None, caller)
+                return await self._registration.query(message, caller.fingerprint)
             case v2.OadrCreatePartyRegistration():
                 self._belongs(message, service, "EiRegisterParty")
-                return await self._registration.create(message, fingerprint)
+                await self._may_register(message.ven_id, message.ven_name, caller)
+                return await self._registration.create(message, caller.fingerprint)
             case v2.OadrCancelPartyRegistration():
                 self._belongs(message, service, "EiRegisterParty")
-                caller = await self._certified(fingerprint) if self._require_certificate else None
-                return await self._registration.cancel(message, caller)
+                await self._may_register(message.ven_id, None, caller)
+                return await self._registration.cancel(message, await self._certified(caller))
             case v2.OadrResponse():
                 # the answer to what a poll brought; it says nothing that is not known by what follows it
                 return OadrResponse(EiResponse(request_id=message.response.request_id), message.ven_id)
@@ -199,7 +219,7 @@ class Openadr2Face:
             raise MessageError(f"{name} is not sent by a VEN", ResponseCode.NOT_RECOGNIZED)
         wanted, handler = self._handlers[type(message)]
         self._belongs(message, service, wanted)
-        ven = await self._registered(getattr(message, "ven_id", None), fingerprint)
+        ven = await self._registered(getattr(message, "ven_id", None), caller)
         return await handler(message, ven)
 
     def _belongs(self, message: Message, service: str, wanted: str) -> None:
@@ -207,34 +227,42 @@ class Openadr2Face:
             detail = f"{v2.wire_name(message)} belongs to {wanted}, not to {service}"
             raise MessageError(detail, ResponseCode.NOT_RECOGNIZED)
 
-    async def _registered(self, ven_id: str | None, fingerprint: str | None) -> Ven:
+    async def _registered(self, ven_id: str | None, caller: Caller) -> Ven:
         """The VEN that asks. Raises NotFound for a venID nobody has, NotAllowed for one that is not its own."""
-        if self._require_certificate and not ven_id:
-            ven: Ven | None = await self._certified(fingerprint)
-        elif not ven_id:
-            raise NotFound("ven_unknown", "the message has no venID")
+        if not ven_id:
+            ven = await self._certified(caller)
+            if ven is None:
+                raise NotFound("ven_unknown", "the message has no venID")
         else:
-            ven = await self.directory.ven(ven_id)
-        if ven is None:
-            raise NotFound("ven_unknown", f"there is no VEN {ven_id}")
-        if self._require_certificate and (fingerprint is None or ven.fingerprint != fingerprint):
-            raise NotAllowed("certificate_unknown", "this certificate is not that of the VEN")
+            found = await self.directory.ven(ven_id)
+            if found is None:
+                raise NotFound("ven_unknown", f"there is no VEN {ven_id}")
+            ven = found
+        await self._gate.check(caller, ven.ven_id)
         if ven.registration_id is None:
             raise NotAllowed("ven_not_registered", f"{ven.ven_id} is not registered: register first")
         return ven
 
-    async def _certified(self, fingerprint: str | None) -> Ven:
-        ven = await self._vens.find_by_fingerprint(fingerprint) if fingerprint else None
-        if ven is None:
-            raise NotAllowed("certificate_unknown", "no enrolment is bound to this certificate")
-        return ven
+    async def _certified(self, caller: Caller) -> Ven | None:
+        """The VEN of the caller's certificate, None where none is needed. Raises NotAllowed."""
+        if caller.ven_id is None:
+            if self._gate.require_certificate:
+                raise NotAllowed("certificate_unknown", "no enrolment is bound to this certificate")
+            return None
+        return await self._vens.get(caller.ven_id)
+
+    async def _may_register(self, ven_id: str | None, ven_name: str | None, caller: Caller) -> None:
+        """Raises NotAllowed where the VEN that is meant has to sign, and did not."""
+        claimed = caller.ven_id or ven_id
+        if claimed is None and ven_name:
+            named = await self._vens.find_by_name(ven_name)
+            claimed = None if named is None else named.ven_id
+        if claimed is not None:
+            await self._gate.demand_signature(caller, claimed)
 
 
-def _fingerprint(request: web.Request) -> str | None:
-    """OpenADR fingerprint of the caller's certificate, None without TLS or certificate."""
-    tls = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-    certificate = None if tls is None else tls.getpeercert(binary_form=True)
-    return v2.fingerprint(certificate) if certificate else None
+class _BodyTooLarge(MessageError):
+    """More bytes than are read."""
 
 
 def _request_id(message: Message | None) -> str:

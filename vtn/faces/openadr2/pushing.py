@@ -25,6 +25,7 @@ from openadr.errors import OpenAdrError
 from openadr.v2 import Message
 from runtime.clock import Clock, happened
 from runtime.logs import get_logger
+from vtn.auth.gate import Gate
 from vtn.errors import InvalidInput, VtnError
 from vtn.faces.openadr2.outgoing import SERVICES, Handed, Outgoing
 from vtn.metrics import VtnMetrics
@@ -46,7 +47,8 @@ _log = get_logger("vtn.openadr2.pushing")
 
 
 class Pushing:
-    """`run` it as a task. `handlers`: what a VEN's answer of a kind is given to; `secure`: TLS only, with `tls`."""
+    """`run` it as a task. `handlers`: what a VEN's answer of a kind is given to; where the
+    gate wants certificates, only TLS is used, with `tls`."""
 
     def __init__(
         self,
@@ -57,12 +59,13 @@ class Pushing:
         handlers: dict[type[Any], tuple[str, Answered]],
         metrics: VtnMetrics,
         *,
-        secure: bool,
+        gate: Gate,
         tls: ssl.SSLContext | None,
         lenient: bool,
         interval_s: float = 1.0,
     ) -> None:
-        self._secure = secure
+        self._gate = gate
+        self._secure = gate.require_certificate
         self.stirred = asyncio.Event()
         self._database = database
         self._clock = clock
@@ -121,7 +124,7 @@ class Pushing:
     async def _push(self, handed: Handed, ven: Ven) -> bool:
         try:
             url = service_url(ven.transport_address or "", SERVICES[handed.kind], secure=self._secure)
-            answer = await self._post(url, v2.render(handed.message), ven)
+            answer = await self._post(url, await self._gate.seal_to(ven.ven_id, v2.render(handed.message)), ven)
             code = _code(answer)
             if code >= 300:
                 raise InvalidInput("push_refused", f"the VEN answered {code}")
@@ -169,7 +172,7 @@ class Pushing:
             answer = await response.content.read(ANSWER_BYTES_MAX + 1)
             while len(answer) <= ANSWER_BYTES_MAX and (more := await response.content.read(ANSWER_BYTES_MAX)):
                 answer += more
-        return v2.parse(answer, lenient=self._lenient)
+        return await self._gate.read_answer(answer, ven.ven_id, lenient=self._lenient)
 
 
 class BoundFingerprint(aiohttp.Fingerprint):

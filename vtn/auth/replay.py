@@ -1,0 +1,117 @@
+"""ReplayProtect: a signed message counts once, whichever worker it reaches.
+
+    timestamp within the skew of our clock, both ways ──▶ nonce new in PostgreSQL ──▶ the message counts
+
+A nonce is kept until its timestamp alone would refuse the message. While one transaction stores nonces, those that
+arrive meanwhile wait and go together into the next: one commit serves as many messages as came during the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, delete, func, select, text
+
+from runtime.clock import Clock
+from vtn.errors import NotAllowed
+from vtn.records.database import Database
+from vtn.records.tables import metadata
+
+SIGNER_MESSAGES_MAX = 600
+"""Signed messages one certificate may send one worker in a minute: more would be an attempt to fill the store."""
+
+_BATCH = 500
+_CLOCKS_DIFFER_MS = 60_000
+"""Workers' clocks: a nonce is kept longer than any of them would accept its message."""
+_MINUTE_MS = 60_000
+
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True, comment="16 bytes of SHA-256 over signer and nonce"),
+    Column("expires_ms", BigInteger, nullable=False, comment="wall clock"),
+    Index("nonces_by_expiry", "expires_ms"),
+)
+
+_STORE = text(
+    "INSERT INTO nonces (digest, expires_ms) "
+    "SELECT * FROM unnest(CAST(:digests AS bytea[]), CAST(:expiries AS bigint[])) "
+    "ON CONFLICT DO NOTHING RETURNING digest"
+)
+
+
+class Replay:
+    """Nonces in PostgreSQL. `skew_s`: how far a timestamp may be off, in wall seconds."""
+
+    def __init__(self, database: Database, clock: Clock, *, skew_s: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._skew_ms = int(1000 * skew_s)
+        self._waiting: dict[bytes, tuple[int, asyncio.Future[bool]]] = {}
+        self._storing: asyncio.Task[None] | None = None
+        self._minute = 0
+        self._sent: dict[str, int] = {}
+
+    async def admit(self, signer: str, nonce: str, timestamp_ms: int) -> None:
+        """Let a message pass once. `signer` is the fingerprint of a certificate that is known.
+
+        Raises NotAllowed: replayed, timestamp_off, too_many_messages.
+        """
+        now_ms = self._clock.wall_ms()
+        off_ms = timestamp_ms - now_ms
+        if abs(off_ms) > self._skew_ms:
+            side = "ahead of" if off_ms > 0 else "behind"
+            raise NotAllowed("timestamp_off", f"the signature's time is {abs(off_ms) // 1000} s {side} the VTN's clock")
+        self._count(signer, now_ms)
+        digest = hashlib.sha256(f"{signer}\0{nonce}".encode()).digest()[:16]
+        if digest in self._waiting:
+            raise NotAllowed("replayed", "a message with this nonce was received before")
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[digest] = (timestamp_ms + self._skew_ms + _CLOCKS_DIFFER_MS, future)
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store())
+        if not await future:
+            raise NotAllowed("replayed", "a message with this nonce was received before")
+
+    async def remove_expired(self) -> int:
+        """Remove nonces whose timestamp alone would refuse the message; how many there were."""
+        async with self._database.transaction() as connection:
+            done = await connection.execute(delete(nonces).where(nonces.c.expires_ms < self._clock.wall_ms()))
+        return done.rowcount
+
+    async def count(self) -> int:
+        """How many are kept."""
+        async with self._database.reading() as connection:
+            return int(await connection.scalar(select(func.count()).select_from(nonces)) or 0)
+
+    def _count(self, signer: str, now_ms: int) -> None:
+        minute = now_ms // _MINUTE_MS
+        if minute != self._minute:
+            self._minute = minute
+            self._sent.clear()
+        sent = self._sent[signer] = self._sent.get(signer, 0) + 1
+        if sent > SIGNER_MESSAGES_MAX:
+            raise NotAllowed("too_many_messages", f"more than {SIGNER_MESSAGES_MAX} signed messages in a minute")
+
+    async def _store(self) -> None:
+        while self._waiting:
+            batch = dict(sorted(list(self._waiting.items())[:_BATCH]))  # one order in all workers: no deadlock
+            try:
+                async with self._database.transaction() as connection:
+                    values = {"digests": list(batch), "expiries": [expires for expires, _ in batch.values()]}
+                    new = {bytes(digest) for digest in (await connection.execute(_STORE, values)).scalars()}
+            except Exception as error:
+                self._answer(batch, error)
+                continue
+            self._answer(batch, new)
+
+    def _answer(self, batch: dict[bytes, tuple[int, asyncio.Future[bool]]], result: set[bytes] | Exception) -> None:
+        for digest, (_, future) in batch.items():
+            self._waiting.pop(digest, None)
+            if future.done():  # its request was given up
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(digest in result)
