@@ -11,7 +11,7 @@ import sys
 import typer
 
 from runtime.errors import GridpactError
-from vtn.cli import events, needs, programs, service, vens
+from vtn.cli import events, needs, programs, registrations, reports, service, vens
 
 app = typer.Typer(
     name="dr-vtn",
@@ -24,7 +24,9 @@ for command in (service.init, service.migrate, service.serve, service.check):
     app.command()(command)
 app.add_typer(programs.app, name="programs")
 app.add_typer(vens.app, name="vens")
+app.add_typer(registrations.app, name="registrations")
 app.add_typer(events.app, name="events")
+app.add_typer(reports.app, name="reports")
 app.add_typer(needs.app, name="needs")
 app.command()(needs.statements)
 
