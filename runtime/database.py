@@ -40,6 +40,7 @@ def create_engine(url: str, *, application_name: str = "gridpact", pool_size: in
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_timeout=10,
         pool_pre_ping=True,
         connect_args={
             "application_name": application_name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any, Final
@@ -24,6 +25,7 @@ STORE_ERRORS: Final = (
 )  # fmt: skip
 """What PostgreSQL's absence looks like; any other error of it is a fault of ours or of the data."""
 
+ANSWER_S: Final = 10.0
 _STREAM_ROWS: Final = 2_000
 
 
@@ -40,6 +42,16 @@ def first_line(error: BaseException) -> str:
     """Why, once: without the statement, the links and the list of all tries that drivers add."""
     original = getattr(error, "orig", None) or error
     return (str(original).strip() or type(original).__name__).partition("\n")[0][:300]
+
+
+@contextlib.asynccontextmanager
+async def answered(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """As `reached`, for a question somebody waits for: a server that was stopped says nothing and breaks nothing off."""
+    try:
+        async with asyncio.timeout(ANSWER_S), reached(engine) as connection:
+            yield connection
+    except TimeoutError:
+        raise StoreUnavailable(f"PostgreSQL does not answer: nothing in {ANSWER_S:g} s") from None
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +88,7 @@ class Reads:
         query = select(of.id, of.height, of.log_index, of.code, of.receipt, gathered).where(
             of.channel == self._channel, of.id == func.any(literal(list(ids))), of.registered
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         return {row[0]: ResultRow(*row[:5], facts=tuple(row[5])) for row in rows}
 
@@ -85,14 +97,14 @@ class Reads:
         body = select(records.c.body).where(
             records.c.channel == self._channel, records.c.kind == kind, records.c.key == key
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             row = (await connection.execute(select(body.scalar_subquery(), height.scalar_subquery()))).one()
         return row[0], int(row[1])
 
     async def record_leaves(self, kind: str, key: str) -> tuple[bytes | None, bytes, int]:
         bucket = bucket_of(key_hash(kind, key))
         values = {"channel": self._channel, "kind": kind, "key": key, "bucket": bucket}
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             row = (await connection.execute(_LEAVES, values)).one()
         return row[0], row[1] or b"", int(row[2])
 
@@ -107,7 +119,7 @@ class Reads:
         )
         if prefix:
             query = query.where(of.key < prefix + "\U0010ffff")  # bounds the scan; starts_with decides
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             return [(row[0], row[1]) for row in (await connection.execute(query)).all()]
 
     async def facts(
@@ -136,7 +148,7 @@ class Reads:
             .order_by(place.height, place.log_index, place.ordinal)
             .limit(limit)
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         return [StoredFact(*row[:6], parties=tuple(row[6]), body=row[7]) for row in rows]
 
@@ -144,7 +156,7 @@ class Reads:
         query = select(bodies.c.salt, bodies.c.body).where(
             bodies.c.channel == self._channel, bodies.c.log_index == log_index
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else (row[0], row[1])
 
@@ -155,7 +167,7 @@ class Reads:
         query = select(tiles.c.level, tiles.c.number, tiles.c.data).where(
             tiles.c.channel == self._channel, tuple_(tiles.c.level, tiles.c.number).in_(pairs)
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             return {TileId(row[0], row[1]): row[2] for row in (await connection.execute(query)).all()}
 
     async def entries(self, first: int, count: int) -> list[bytes]:
@@ -165,7 +177,7 @@ class Reads:
             .where(of.channel == self._channel, of.log_index >= first, of.log_index < first + count)
             .order_by(of.log_index)
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             return list((await connection.scalars(query)).all())
 
     async def ordered(self, first: int, limit: int, size: int) -> list[OrderedRow]:
@@ -175,7 +187,7 @@ class Reads:
             .where(of.channel == self._channel, of.height >= first, of.height < first + limit, of.size <= size)
             .order_by(of.height)
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             rows = (await connection.execute(query)).all()
             held: dict[int, list[Any]] = {row.height: [] for row in rows}
             if rows:
@@ -186,14 +198,14 @@ class Reads:
 
     async def changes(self, first: int, limit: int) -> list[ChangeRow]:
         values = {"channel": self._channel, "first": first, "limit": limit}
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             return [ChangeRow(*row) for row in (await connection.execute(_CHANGES, values)).all()]
 
     async def leaves(self, height: int) -> LeavesRow | None:
         of, at = blocks.c, transactions.c
         query = select(of.first_index, of.size).where(of.channel == self._channel, of.height == height)
         receipts = select(at.receipt).where(at.channel == self._channel, at.height == height).order_by(at.log_index)
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
@@ -208,7 +220,7 @@ class Reads:
             .order_by(of.number.desc())
             .limit(limit)
         )
-        async with reached(self._engine) as connection:
+        async with answered(self._engine) as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def stream_records(self) -> AsyncGenerator[RecordRow, None]:
