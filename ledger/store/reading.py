@@ -46,7 +46,7 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def answered(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """As `reached`, for a question somebody waits for: a server that was stopped says nothing and breaks nothing off."""
+    """As `reached`, for a question somebody waits for: a stopped server says nothing and breaks nothing off."""
     try:
         async with asyncio.timeout(ANSWER_S), reached(engine) as connection:
             yield connection
