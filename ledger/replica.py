@@ -21,7 +21,7 @@ from contracts.consortium import Roster
 from contracts.core.codec import digest
 from ledger import genesis
 from ledger.config import LedgerSettings
-from ledger.errors import CatchingUp, Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
+from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
 from ledger.founding import Founded
 from ledger.marker import FileMarker, Marker
 from ledger.ordering.following import AHEAD_MAX_MS, Following
@@ -96,7 +96,8 @@ class Replica(Serving, ReplicaReception):
         self._signer = CheckpointSigner(origin, founded.log_key, founded.member, founded.cosigner_key)
         verdicts = Verdicts()
         self._pool = Pool(settings.queue_max)
-        self._ingress = Ingress(channel, verdicts, self._party, offload)
+        settled = None if orderer.name == "local" else self.current
+        self._ingress = Ingress(channel, verdicts, self._party, offload, settled)
         self._refusals = Refusals(store)
         self._exchange = Exchange(
             attestations, self.peers, self._marker, store, offload, origin, progress.wake, lambda: len(self._pool) > 0
@@ -181,6 +182,7 @@ class Replica(Serving, ReplicaReception):
         if accepted:
             await self._proposing.confirm(_CONFIRMED_S)
         self._progress.require_writable()
+        self._standing.require_somebody()
         answers = dict(zip(accepted, self._pool.add(accepted), strict=True)) if accepted else {}
         if answers:
             await self._answered(list(answers.values()))
@@ -193,7 +195,8 @@ class Replica(Serving, ReplicaReception):
             elif answer.done() and not answer.cancelled():
                 results.append(answer.result())
             else:
-                results.append(TransactionResult(each.parsed.id if each.parsed else None, "unknown", "unknown"))
+                key, why = each.parsed.id if each.parsed else None, self._standing.why_unknown()
+                results.append(TransactionResult(key, "unknown", "unknown", detail=why))
         return results
 
     async def current(self) -> None:
@@ -219,7 +222,7 @@ class Replica(Serving, ReplicaReception):
         """height, size, time_ms, final_height, final_size, members, replicas (one row a member: name, height, size, lag
         in blocks, reachable), orderer, order, proposer, queue, alarms, withheld (why no signature leaves), and the
         state: serving, waiting, catching-up, retired or diverged."""
-        progress, head = self._progress, self.head
+        progress, head, late = self._progress, self.head, self._following.uncosigned
         state = "waiting" if progress.unavailable else "serving" if progress.target is None else "catching-up"
         state = "retired" if progress.retired else state
         return {
@@ -239,6 +242,8 @@ class Replica(Serving, ReplicaReception):
             "forwarded": self._forwarding.sent,
             "next_due_ms": head.next_due_ms,
             "alarms": self._alarms.as_rows(),
+            "held_back": self._standing.held or None,
+            "uncosigned": late and late._asdict(),
             "withheld": self._exchange.withheld,
             "state": "diverged" if progress.fault else state,
         }
@@ -251,12 +256,7 @@ class Replica(Serving, ReplicaReception):
 
     async def check_log(self) -> None:
         """Return unless the replica halted or is behind the order it found. Raises Diverged, CatchingUp."""
-        try:
-            self._progress.require_current()
-        except CatchingUp as error:
-            if not self._transfer.trouble:
-                raise
-            raise CatchingUp(f"{error}: {self._transfer.trouble}") from None
+        self._progress.require_current()
 
     async def check_quorum(self) -> None:
         """Return if so many members answer that checkpoints become final, else raise PeerUnavailable."""

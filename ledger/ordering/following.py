@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from contracts.consortium import Roster
 from ledger import genesis
@@ -45,6 +45,14 @@ interpreter's lock after each one."""
 
 Against = Callable[[Head], None]
 """Raises BlockRefused where a block leads to another tree than it should."""
+
+
+class Uncosigned(NamedTuple):
+    """The first block that was too far ahead of this clock; what follows it is as well, until the clock gets there."""
+
+    height: int
+    proposer: str
+    ahead_s: float
 
 
 class Following:
@@ -87,6 +95,7 @@ class Following:
         self._final_due = final_due
         self._catch_up = catch_up
         self._renamed = renamed
+        self.uncosigned: Uncosigned | None = None
         self.machine: Machine
 
     async def load(self) -> genesis.Loaded:
@@ -175,14 +184,14 @@ class Following:
             executed = self.machine.execute(block, revision, transactions, source)
             if against is not None:
                 against(executed.head)
-            notes.append(self._note(executed.head))
+            notes.append(self._note(executed.head, block.header.proposer))
             return executed, notes[-1]
 
         final = self._final_due()
         executed = await self._store.apply(work, final)
         return executed, notes[-1], final
 
-    def _note(self, head: Head) -> bytes:
+    def _note(self, head: Head, proposer: str) -> bytes:
         """Our checkpoint. A tree below the largest we ever signed is not signed at all; one that is ahead of our clock
         is signed as the log's but not vouched for. Raises Diverged where the log passes that size with another tree."""
         if self._progress.head.size < self._marker.size <= head.size and not self._is_marked(head):
@@ -195,6 +204,11 @@ class Following:
             return checkpoint_text(self._signer.origin, head.size, head.root).encode()
         ahead_ms = head.time_ms - self._clock.now_ms()
         vouched = ahead_ms <= AHEAD_MAX_MS * max(self._clock.speed, 1.0)
+        if vouched:
+            self.uncosigned = None
+        elif self.uncosigned is None:
+            self.uncosigned = Uncosigned(head.height, proposer, ahead_ms / 1000)
+            _log.error("a block is too far ahead of this clock and not cosigned", **self.uncosigned._asdict())
         return self._signer.note(head.size, head.root, self._clock.wall_ms() // 1000, cosigned=vouched)
 
     def _is_marked(self, head: Head) -> bool:

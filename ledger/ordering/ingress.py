@@ -52,13 +52,22 @@ class Judged:
 
 
 class Ingress:
-    """The checks of one channel. `find_party` gives the canonical record of a party as last committed."""
+    """The checks of one channel. `find_party` gives the canonical record of a party as committed. `settled` returns
+    when all is committed here that was ordered before: no party is called unknown by a replica that is behind."""
 
-    def __init__(self, channel: str, verdicts: Verdicts, find_party: FindParty, offload: Offload = in_thread) -> None:
+    def __init__(
+        self,
+        channel: str,
+        verdicts: Verdicts,
+        find_party: FindParty,
+        offload: Offload = in_thread,
+        settled: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._channel = channel
         self._verdicts = verdicts
         self._find_party = find_party
         self._offload = offload
+        self._settled = settled
 
     async def judge(self, contents: Sequence[bytes], block_ms: int) -> list[Judged]:
         """One verdict each, in order; nothing that is sent raises. block_ms: time of the newest committed block.
@@ -66,20 +75,24 @@ class Ingress:
         Not the clock's: what is over by the clock may stand in a block that was cut in time and is not here yet. Told
         "expired" on the clock's word, its sender would send the same command anew, and both would be executed."""
         judged = [self._form(content) for content in contents]
-        parties: dict[str, Party | None] = {}
+        parties = {sender: await self._party(sender) for sender in _senders(judged)}
+        unknown = [sender for sender, party in parties.items() if party is None]
+        if unknown and self._settled is not None:
+            await self._settled()
+            parties |= {sender: await self._party(sender) for sender in unknown}
         triples = []
         for each in judged:
             if each.parsed is None or each.code:
                 continue
-            sender = each.parsed.header.sender
-            if sender not in parties:
-                body = await self._find_party(sender)
-                parties[sender] = None if body is None else read(body, Party)
-            if (party := parties[sender]) is not None:
+            if (party := parties[each.parsed.header.sender]) is not None:
                 triples.append((party.key, each.parsed.signed, each.parsed.signature))
         if len(triples) >= _IN_THREAD_MIN:
             await self._offload(self._verdicts.ahead, triples)
         return [self._sender(each, parties, block_ms) for each in judged]
+
+    async def _party(self, party: str) -> Party | None:
+        body = await self._find_party(party)
+        return None if body is None else read(body, Party)
 
     def _form(self, content: bytes) -> Judged:
         try:
@@ -112,3 +125,8 @@ class Ingress:
         if block_ms > header.not_after_ms:
             return Judged(parsed, "transaction_expired", str(header.not_after_ms))
         return judged
+
+
+def _senders(judged: Sequence[Judged]) -> dict[str, None]:
+    """Of those with a form, each once, in order."""
+    return dict.fromkeys(each.parsed.header.sender for each in judged if each.parsed is not None and not each.code)

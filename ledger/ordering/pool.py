@@ -22,7 +22,7 @@ from ledger.ordering.transactions import Parsed
 class TransactionResult:
     """status: committed (executed), refused (code says why; height None if it was never ordered) or unknown (send the
     same transaction again, or ask for its id). index: its leaf in the log. facts: tagged objects. id None: the bytes
-    are not a transaction."""
+    are not a transaction. detail: why it is unknown."""
 
     id: str | None
     status: str
@@ -30,6 +30,7 @@ class TransactionResult:
     height: int | None = None
     index: int | None = None
     facts: Sequence[Any] = ()
+    detail: str = ""
 
 
 Answer = asyncio.Future[TransactionResult]

@@ -16,14 +16,16 @@ from ledger.machine import Head
 class Progress:
     """One for each replica; not for several event loops.
 
-    target: the height to be reached before the replica serves writes, 0 while it is not known, None once it has been.
-    stopped: set while nothing can be ordered. retired: why this replica takes nothing any more, for good."""
+    target: the height to be reached before the replica serves writes, 0 while it is not known, None once it has been;
+    trouble: why it gets no closer to it. stopped: set while nothing can be ordered. retired: why this replica takes
+    nothing any more, for good."""
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.head: Head
         self.fault: Diverged | None = None
         self.target: int | None = 0
+        self.trouble = ""
         self.stopped = asyncio.Event()
         self.retired: str | None = None
         self._unavailable: str | None = None
@@ -98,7 +100,8 @@ class Progress:
         self.require_sound()
         if self.target is not None:
             of = f"of {self.target}" if self.target else "while the order does not answer"
-            raise CatchingUp(f"catching up with the order: at block {self.head.height} {of}")
+            why = f": {self.trouble}" if self.trouble else ""
+            raise CatchingUp(f"catching up with the order: at block {self.head.height} {of}{why}")
 
     def require_writable(self) -> None:
         """Raises OrderingUnavailable, CatchingUp or Diverged while nothing can be ordered."""

@@ -44,7 +44,7 @@ class Apply(Protocol):
 
 
 class Transfer:
-    """One replica's. trouble: why it does not get further at the moment, for readiness. further: URLs by name of those
+    """One replica's; what keeps it from getting further is told to its progress. further: URLs by name of those
     that are asked while it catches up, beside the members it knows."""
 
     def __init__(
@@ -65,7 +65,6 @@ class Transfer:
         self._seeds = {name: url for name, url in seeds.items() if name != member}
         self._rosters = rosters
         self.further: Mapping[str, str] = {}
-        self.trouble = ""
         self.taken = 0
 
     async def catch_up(self, height: int, apply: Apply) -> None:
@@ -89,13 +88,15 @@ class Transfer:
                 try:
                     await self._take(member, target, apply)
                 except (PeerUnavailable, BlockRefused) as error:
-                    self.trouble = f"member {member} does not help: {error}"
+                    self._progress.trouble = f"member {member} does not help: {error}"
                     _log.warning("a member does not help to catch up", member=member, error=str(error))
             failures = 0 if self._progress.head.height > before else failures + 1
             if failures:
-                self.trouble = self.trouble or f"no member shows a final checkpoint that covers block {before + 1}"
+                self._progress.trouble = (
+                    self._progress.trouble or f"no member shows a final checkpoint that covers block {before + 1}"
+                )
                 await asyncio.sleep(_BACKOFF_S[min(failures - 1, len(_BACKOFF_S) - 1)])
-        self.trouble = ""
+        self._progress.trouble = ""
         seconds = asyncio.get_running_loop().time() - started_s
         _log.info("caught up from members", first=first + 1, height=self._progress.head.height, seconds=seconds)
 
@@ -128,12 +129,12 @@ class Transfer:
         try:
             members = await self._successions.shown_by(member)
         except (PeerUnavailable, StoreUnavailable) as error:
-            self.trouble = f"member {member} shows no members that follow those known here: {error}"
+            self._progress.trouble = f"member {member} shows no members that follow those known here: {error}"
             _log.warning("a member shows no succession", member=member, error=str(error))
             return None
         found = _by_quorum(note, map(self._rosters.policy_of, reversed(members)))
         if found is None:
-            self.trouble = f"member {member} shows a checkpoint that no quorum of the members signed"
+            self._progress.trouble = f"member {member} shows a checkpoint that no quorum of the members signed"
         else:
             self._know(_addresses(members))
         return found

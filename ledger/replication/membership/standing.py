@@ -84,6 +84,12 @@ class Standing:
         if self.held and self._orderer.proposer is None:
             raise OrderingUnavailable(f"nobody orders blocks at the moment, and {self.held}")
 
+    def why_unknown(self) -> str:
+        """What a client is told of a transaction that has no outcome yet: why, and what to do."""
+        who = f"{self._orderer.proposer or 'nobody known here'} orders blocks"
+        why = self._progress.unavailable or "; ".join(filter(None, (who, self.held)))
+        return f"not executed here yet ({why}): ask for the id, or send the same transaction again: it is executed once"
+
     async def _asked(self) -> int | None:
         """By how much this clock is ahead; None where nobody answers for a while: then it must do by itself."""
         for wait_s in _BACKOFF_S if self._peers.names else ():

@@ -8,10 +8,13 @@ import time
 
 import pytest
 
+from contracts.core import commands as c
+from contracts.core.parties import Role
 from ledger.errors import NotFinalYet, OrderingUnavailable
 from ledger.verify import parse_policy, verify_checkpoint, verify_proof
-from tests.ledger.replicas import a_transfer, an_issue, transfers
+from tests.ledger.replicas import DEVICE, a_transfer, an_enrolment, an_issue, readings, sealed, transfers
 from tests.ledger.replication.consortium import a_consortium, until
+from tests.ledger.running import UTILITY_ID
 
 
 @pytest.fixture
@@ -75,6 +78,33 @@ async def test_a_killed_proposer_costs_nothing_that_was_acknowledged_and_nothing
         await members.agreed()
         (again,) = await dead.submit(a_transfer("0 0"))
         assert (again.height, again.index) == acknowledged[again.id or ""]
+
+
+async def test_a_member_that_lags_calls_nobody_unknown_who_was_enrolled_elsewhere_a_moment_ago(three):
+    """Its client would take the refusal for the outcome, although the order had the party already."""
+    async with three() as members:
+        await members.start()
+        lagging = next(each for each in members.running if not each.orderer.leads)
+        leader = members.proposer
+        applied, slow = lagging.replica._following.apply, asyncio.Event()
+
+        async def late(*given, **named):
+            await slow.wait()
+            await applied(*given, **named)
+
+        lagging.replica._following.apply = late
+        (enrolled,) = await leader.submit(an_enrolment(Role.DEVICE, DEVICE))
+        assert enrolled.code == "ok"
+        asked = asyncio.create_task(lagging.submit(readings(100, 200)))
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        slow.set()
+        (result,) = await asked
+        assert (result.status, result.code) == ("committed", "ok")
+        (refused,) = await lagging.submit(sealed("stranger", c.Transfer(to=UTILITY_ID, amount_minor=1, reference="")))
+        assert (refused.status, refused.code, refused.height) == ("refused", "party_unknown", None), (
+            "by the tip's state"
+        )
 
 
 async def test_with_one_of_three_away_payments_still_become_final(three):
