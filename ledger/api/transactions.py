@@ -78,4 +78,5 @@ def _answer(result: TransactionResult, replica: Backend) -> dict[str, Any]:
         "facts": result.facts,
         "attested": 0 if index is None else replica.attested(index),
         "final": index is not None and index < replica.final_size,
+        **({"detail": result.detail} if result.detail else {}),
     }

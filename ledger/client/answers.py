@@ -28,7 +28,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     status: "committed" (executed), "refused" (by a rule: with height and index; or before it was ordered: without) or
     "unknown" (perhaps still to come: send the same transaction again). code: "ok", or why it was refused. height: its
     block; index: its leaf in the log. facts: what it recorded. attested: how many members cosigned a checkpoint that
-    covers it; final: they are the quorum of the policy, so that it can be proved and counts."""
+    covers it; final: they are the quorum of the policy, so that it can be proved and counts. detail: why it is
+    unknown."""
 
     id: str
     status: str
@@ -38,6 +39,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[AnyFact, ...] = ()
     attested: int = 0
     final: bool = False
+    detail: str = ""
 
     @property
     def known(self) -> bool:

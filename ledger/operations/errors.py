@@ -8,6 +8,8 @@ GridpactError
 ├── ExportRefused         there is nothing to export, or no proof of it (exit code 9)
 ├── NoUpstream            no replica behind a proxy can be reached
 ├── ClockBehind           this machine's clock is behind the log's newest block
+├── ClockAhead            this machine's clock is ahead of most members': it proposes nothing
+├── BlockAhead            another member's clock took the log's time so far ahead that nobody cosigns
 ├── SigningStopped        signatures are held back: the largest signed tree cannot be noted
 └── CertificateEnded      a certificate that this process shows or trusts is not valid now
 """
@@ -51,6 +53,14 @@ class ClockBehind(GridpactError):
 
 class SigningStopped(GridpactError):
     """Blocks are executed as always; nothing becomes final by this member."""
+
+
+class ClockAhead(GridpactError):
+    """The member follows and cosigns; others propose."""
+
+
+class BlockAhead(GridpactError):
+    """Nothing becomes final until the clocks of the members have caught up with the block."""
 
 
 class CertificateEnded(GridpactError):

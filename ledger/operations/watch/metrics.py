@@ -7,6 +7,8 @@ ledger_member_height{member}, ledger_member_cosigned_size{member}
 ledger_proposer_info{member}                    who orders blocks, as this replica knows
 ledger_etcd_db_used_bytes, ledger_etcd_info{endpoint,leader,version}
 ledger_clock_behind_seconds                     newest block time less this machine's clock, 0 where not behind
+ledger_held_back                                1 while this member's clock is too far ahead for it to propose
+ledger_uncosigned_block{member}                 the first block too far ahead of this clock, by who proposed it
 ledger_store_seconds                            a query of PostgreSQL; absent while it does not answer
 ledger_member_clock_ahead_seconds{member}       of this machine's
 ledger_certificate_end_timestamp_seconds{file}  when a certificate ends, by setting
@@ -80,6 +82,10 @@ class MemberMetrics(Collector):
         yield "ledger_proposer_info", "Who orders blocks", {"member": str(status["proposer"] or "")}, 1.0
         behind_s = max(0, replica.head.time_ms - self._clock.now_ms()) / 1000
         yield "ledger_clock_behind_seconds", "Newest block time less this clock", {}, behind_s
+        yield "ledger_held_back", "Clock too far ahead to propose", {}, float(bool(status["held_back"]))
+        if status["uncosigned"]:
+            block = status["uncosigned"]
+            yield "ledger_uncosigned_block", "Too far ahead", {"member": block["proposer"]}, block["height"]
         yield from _etcd(status["order"])
 
     def _of_process(self) -> Iterator[Metric]:

@@ -1,7 +1,8 @@
 """`/readyz` of a member: each thing it depends on, and where one fails a sentence: what, why, what to do.
 
 not ready   postgres, schema, order (no majority, NOSPACE, wrong cluster), log (catching up, diverged), signing (the
-            marker cannot be written), clock behind the log, a certificate that has ended or has not begun
+            marker cannot be written), clock behind the log or ahead of most others, a block that nobody cosigns, a
+            certificate that has ended or has not begun
 warnings    clocks of members apart, members that do not answer, another tree that a member signed, a certificate
             about to end, a peer certificate of another authority
 """
@@ -16,7 +17,7 @@ from typing import Final
 from ledger.cluster.certificates import CertificateError, expires_within, read, vouched_for
 from ledger.config import LedgerSettings
 from ledger.errors import CatchingUp, Diverged, PeerUnavailable, StoreUnavailable
-from ledger.operations.errors import CertificateEnded, ClockBehind, SigningStopped
+from ledger.operations.errors import BlockAhead, CertificateEnded, ClockAhead, ClockBehind, SigningStopped
 from ledger.operations.watch.observation import Observer
 from ledger.replica import Replica
 from ledger.store.reading import STORE_ERRORS, first_line
@@ -105,15 +106,28 @@ async def check_signing(replica: Replica) -> None:
 
 
 async def check_clock(replica: Replica, observer: Observer, clock: Clock) -> None:
-    """This machine's clock is not behind the log. Raises ClockBehind; Attention where the members' clocks differ."""
-    head, now_ms = replica.head, clock.now_ms()
-    if head.time_ms - now_ms > _BEHIND_MS * max(clock.speed, 1.0):
+    """This machine's clock is neither behind the log nor ahead of the others. Raises ClockBehind, ClockAhead,
+    BlockAhead (another clock took the log's time away); Attention where the members' clocks differ."""
+    status = replica.status()
+    if status.get("held_back"):
+        raise ClockAhead(status["held_back"])
+    head, now_ms, apart = replica.head, clock.now_ms(), _apart(observer)
+    behind, block = head.time_ms - now_ms > _BEHIND_MS * max(clock.speed, 1.0), status.get("uncosigned")
+    agreeing = len(observer.seen.ahead_s) - len(apart)
+    if behind and block and 2 * (agreeing + 1) > len(observer.seen.ahead_s) + 1:
+        raise BlockAhead(
+            f"block {block['height']}, which {block['proposer']} proposed, was {block['ahead_s']:.0f} s ahead of this "
+            f"clock, and those of {agreeing} of {len(observer.seen.ahead_s)} other members agree with this one: no "
+            f"member cosigns it or what follows, so nothing becomes final, until the clocks say {_time(head.time_ms)}. "
+            f"Have the clock of {block['proposer']} set; if it does so again, remove it: `dr-ledger members propose "
+            f"--remove {block['proposer']}`"
+        )
+    if behind:
         raise ClockBehind(
             f"this machine's clock says {_time(now_ms)}, but block {head.height} is of {_time(head.time_ms)}: this "
             "member cosigns nothing and may refuse what is valid until its clock has caught up. Set the clock (is time "
             "synchronisation running?), or correct the clock file"
         )
-    apart = {name: ahead_s for name, ahead_s in sorted(observer.seen.ahead_s.items()) if abs(ahead_s) > _APART_S}
     if apart:
         shown = ", ".join(f"{name} {abs(s):.1f} s {'ahead' if s > 0 else 'behind'}" for name, s in apart.items())
         whose = "this machine's clock" if 2 * len(apart) > len(replica.peers.names) else "the clock there"
@@ -121,6 +135,11 @@ async def check_clock(replica: Replica, observer: Observer, clock: Clock) -> Non
             f"the clocks of members differ ({shown} of this one): blocks more than {_BEHIND_MS // 1000} s ahead of a "
             f"member's clock are not cosigned by it. Check {whose}: is time synchronisation running?"
         )
+
+
+def _apart(observer: Observer) -> dict[str, float]:
+    """Members whose clocks differ from this one, with how far they are ahead in seconds."""
+    return {name: ahead_s for name, ahead_s in sorted(observer.seen.ahead_s.items()) if abs(ahead_s) > _APART_S}
 
 
 async def check_members(replica: Replica) -> None:

@@ -6,11 +6,14 @@ import asyncio
 
 import pytest
 
-from ledger.errors import PeerUnavailable
+from ledger.errors import OrderingUnavailable, PeerUnavailable
+from ledger.operations.errors import BlockAhead, ClockAhead
+from ledger.operations.watch.observation import Observer
+from ledger.operations.watch.readiness import check_clock
 from ledger.replication.membership.clocks import ahead_ms
 from ledger.replication.peers import NoPeers, PeerStatus
 from tests.builders import START_MS, a_clock
-from tests.ledger.replicas import an_issue
+from tests.ledger.replicas import an_issue, transfers
 from tests.ledger.replication.consortium import a_consortium, until
 
 DAY_MS = 86_400_000
@@ -68,3 +71,61 @@ async def test_a_member_whose_clock_is_a_day_ahead_follows_and_never_orders(thre
         await asyncio.sleep(0.5)
         assert not wrong.orderer.leads
         assert other.replica.head.time_ms < START_MS + DAY_MS
+
+
+async def test_a_member_whose_clock_runs_away_while_it_orders_gives_that_up_until_the_clock_is_right(three):
+    async with three() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        wrong = members.proposer
+        others = [each for each in members.running if each is not wrong]
+        wrong.clock.advance(DAY_MS)
+        sent = asyncio.create_task(wrong.submit(*transfers(1)))
+        await until(lambda: any(each.orderer.leads for each in others))
+        assert not wrong.orderer.leads
+        status = wrong.replica.status()
+        assert "86400 s ahead of most others" in status["held_back"]
+        assert [result.code for result in await sent] == ["ok"], "its clients go on: what they send is handed over"
+        assert all(each.replica.head.time_ms < START_MS + DAY_MS for each in members.running)
+        with pytest.raises(ClockAhead, match="Set the clock"):
+            await check_clock(wrong.replica, Observer(wrong.engine, list, wrong.clock), wrong.clock)
+        for other in others:
+            other.clock.advance(DAY_MS)
+        await until(lambda: wrong.replica.status()["held_back"] is None)
+
+
+async def test_where_nobody_else_is_there_to_order_clients_are_told_that_the_clock_is_wrong(three):
+    async with three() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        wrong = members.proposer
+        wrong.clock.advance(DAY_MS)
+        for other in members.running:
+            if other is not wrong:
+                await other.orderer.stop()  # they follow and cosign, and do not run
+        await until(lambda: wrong.replica.status()["held_back"] is not None and wrong.orderer.proposer is None)
+        with pytest.raises(OrderingUnavailable, match="nobody orders blocks at the moment, and this member's clock is"):
+            await wrong.submit(*transfers(1))
+
+
+async def test_a_proposer_that_takes_the_time_away_is_named_with_its_block(three):
+    async with three() as members:
+        await members.start()
+        await members.proposer.submit(an_issue())
+        await members.agreed()
+        liar = members.proposer
+        honest = next(each for each in members.running if each is not liar)
+        liar.replica._proposing._may_propose = lambda: True  # the guard is the liar's own, and it has none
+        final = honest.replica.final_height
+        liar.clock.advance(DAY_MS)
+        (result,) = await liar.submit(*transfers(1))
+        await until(lambda: honest.replica.height >= (result.height or 0))
+        uncosigned = honest.replica.status()["uncosigned"]
+        assert (uncosigned["height"], uncosigned["proposer"]) == (result.height, liar.name)
+        assert honest.replica.final_height == final
+        observer = Observer(honest.engine, lambda: [honest.replica], honest.clock)
+        await observer.look()
+        with pytest.raises(
+            BlockAhead, match=f"block {result.height}, which {liar.name} proposed.*nothing becomes final"
+        ):
+            await check_clock(honest.replica, observer, honest.clock)
