@@ -11,6 +11,7 @@ block in another place. What an outsider sees: heights, times, and sizes of bloc
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -22,23 +23,30 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ledger.channels.errors import ChannelKeyMissing, SealBroken
+from ledger.channels.errors import ChannelKeyInvalid, ChannelKeyMissing, SealBroken
 from ledger.channels.keys import KEY_ID_BYTES, ChannelKeys
+from ledger.errors import OrderingUnavailable
 from ledger.ordering.orderer import Ordered, Orderer, Proposed
+from runtime.logs import get_logger
 
 MAGIC: Final = b"GPSB\x01"
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 OVERHEAD_BYTES: Final = len(MAGIC) + KEY_ID_BYTES + NONCE_BYTES + TAG_BYTES
 _CONTEXT: Final = b"gridpact/seal/v1\0"
+_LOOK_S: Final = 0.5
+
+_log = get_logger("ledger.channels")
 
 
 class SealedOrderer:
-    """An Orderer over another one, which sees sealed bytes alone. `watch` raises SealBroken, ChannelKeyMissing."""
+    """An Orderer over another one, which sees sealed bytes alone. `watch` raises SealBroken. Where a key is missing it
+    waits for the file that holds it, and says so by `check`: a file that comes late stops nobody for good."""
 
     def __init__(self, orderer: Orderer, keys: ChannelKeys) -> None:
         self._orderer = orderer
         self._keys = keys
+        self._missing: str | None = None
 
     @property
     def name(self) -> str:
@@ -62,17 +70,23 @@ class SealedOrderer:
         await self._orderer.stop()
 
     async def check(self) -> None:
+        if self._missing is not None:
+            raise OrderingUnavailable(self._missing)
         await self._orderer.check()
 
     async def propose(self, height: int, data: bytes) -> Proposed:
-        self._keys.refresh()
-        return await self._orderer.propose(height, seal(self._keys, height, data))
+        self._refreshed()
+        try:
+            sealed = seal(self._keys, height, data)
+        except ChannelKeyMissing as missing:
+            raise OrderingUnavailable(str(missing)) from missing
+        return await self._orderer.propose(height, sealed)
 
     async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
         watching: Any = self._orderer.watch(from_height)
         async with aclosing(watching):
             async for ordered in watching:
-                yield Ordered(ordered.height, self._opened(ordered), ordered.revision)
+                yield Ordered(ordered.height, await self._opened(ordered), ordered.revision)
 
     async def tip(self) -> int:
         return await self._orderer.tip()
@@ -86,12 +100,28 @@ class SealedOrderer:
     def state(self) -> dict[str, Any]:
         return {**self._orderer.state(), "sealed": True}
 
-    def _opened(self, ordered: Ordered) -> bytes:
+    def _refreshed(self) -> bool:
+        """Was there a newer file? One that cannot be used, perhaps because it is being copied, leaves what is known."""
         try:
-            return unseal(self._keys, ordered.height, ordered.data)
-        except ChannelKeyMissing:
-            self._keys.refresh()  # a file with a further epoch may have been brought since
-            return unseal(self._keys, ordered.height, ordered.data)
+            return self._keys.refresh()
+        except ChannelKeyInvalid as invalid:
+            _log.warning("the new channel keys are not used", reason=str(invalid))
+            return False
+
+    async def _opened(self, ordered: Ordered) -> bytes:
+        while True:
+            try:
+                opened = unseal(self._keys, ordered.height, ordered.data)
+            except ChannelKeyMissing as missing:
+                if self._refreshed():  # a file with a further epoch was brought
+                    continue
+                if self._missing is None:
+                    _log.warning("waiting for the key of a channel", height=ordered.height, reason=str(missing))
+                self._missing = str(missing)
+                await asyncio.sleep(_LOOK_S)
+            else:
+                self._missing = None
+                return opened
 
 
 def seal(keys: ChannelKeys, height: int, data: bytes) -> bytes:

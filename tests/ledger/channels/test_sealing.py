@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ledger.channels.errors import ChannelKeyInvalid, ChannelKeyMissing, SealBro
 from ledger.channels.keys import ChannelKeys
 from ledger.channels.sealing import OVERHEAD_BYTES, SealedOrderer, seal, unseal
 from ledger.cluster.servers import EtcdServers
+from ledger.errors import OrderingUnavailable
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.etcd.settings import EtcdSettings
 from ledger.ordering.local import LocalOrderer
@@ -195,8 +197,9 @@ async def test_a_further_epoch_is_found_in_the_file_without_a_restart(database_u
         (second,) = await blocks(orderer._orderer, 2, 2)
         assert second.data[5:13].hex() == rotated.at(2).key_id
         ChannelKeys.create("vn-1", MEMBERS, A).save(path)
-        with pytest.raises(ChannelKeyInvalid, match="does not continue"):
-            await orderer.propose(3, data(3))
+        await orderer.propose(3, data(3))
+        (third,) = await blocks(orderer._orderer, 3, 3)
+        assert third.data[5:13].hex() == rotated.at(3).key_id, "a file that does not continue what is known is not used"
     finally:
         await orderer.stop()
         await engine.dispose()
@@ -247,3 +250,42 @@ async def test_a_block_that_somebody_put_into_the_order_of_a_sealed_channel_stop
             await blocks(sealed, 1, 2)
     finally:
         await sealed.stop()
+
+
+async def test_a_member_waits_for_the_file_with_the_new_key_and_needs_no_restart(
+    etcd_servers: EtcdServers, channel: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "channel-keys.json"
+    ChannelKeys.create(channel, MEMBERS, A).save(path)
+    early = ChannelKeys.load(path, channel, A)
+    rotated = early.rotated(2, {"a.example/1": A.public, "b.example/2": B.public})
+    settings = EtcdSettings(endpoints=etcd_servers.endpoints, channel=channel, member="a.example/1")
+    first, second = SealedOrderer(EtcdOrderer(settings), rotated), SealedOrderer(EtcdOrderer(settings), early)
+    try:
+        await first.start(0)
+        await leading(first)
+        for height in (1, 2):
+            await first.propose(height, b"block")
+        reading = asyncio.create_task(blocks(second, 1, 2))
+        async with asyncio.timeout(20):
+            while (missing := await why_not(second)) is None or "take the newest file" not in missing:
+                await asyncio.sleep(0.05)
+        path.write_bytes(b"a file that is half")
+        rotated.save(path)
+        assert [each.data for each in await reading] == [b"block", b"block"]
+        assert await why_not(second) is None
+        outside = SealedOrderer(EtcdOrderer(settings), as_seen_by(rotated, OUTSIDER))
+        with pytest.raises(OrderingUnavailable, match="not for this member"):
+            await outside.propose(3, b"block")
+    finally:
+        await first.stop()
+        await second.stop()
+
+
+async def why_not(orderer: SealedOrderer) -> str | None:
+    """What an order says that cannot go on."""
+    try:
+        await orderer.check()
+    except OrderingUnavailable as error:
+        return str(error)
+    return None

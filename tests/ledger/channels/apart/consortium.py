@@ -26,6 +26,7 @@ from contracts.tokens import Account
 from ledger.cli import app
 from ledger.client import LedgerClient, party_id
 from ledger.cluster.layout import Layout, Member
+from ledger.cluster.preparation import Founders, prepare
 from ledger.cluster.processes import living
 from runtime.clock import Clock, write_clock
 from runtime.keys import PrivateKey
@@ -36,6 +37,7 @@ from tests.ledger.interface.commands import CLEAN
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 CHILD = "vn-1"
+CHANGING = "vn-2"
 UTILITY, AGGREGATOR, AUDITOR = "utility", "aggregator", "auditor"
 INSIDE = (UTILITY, AGGREGATOR)
 #: domain seconds a second: an event of a quarter of an hour ends within seconds
@@ -54,16 +56,20 @@ class Apart:
         self._environment = {**CLEAN, "GRIDPACT_CLOCK": str(folder / "clock.json")}
         self._process: subprocess.Popen[bytes] | None = None
 
+    def found(self) -> None:
+        """Three members with an authority for them; nobody runs yet."""
+        names = [f"member.example/{name}" for name in (UTILITY, AGGREGATOR, AUDITOR)]
+        self.layout = Layout.plan(self.folder, names, api_tls=True, port=0)
+        asyncio.run(prepare(self.layout, Founders({}), created_ms=START_MS))
+
     def start(self) -> None:
         """Returns when every member is ready."""
-        command = [sys.executable, "-c", "from ledger.cli import main; main()", "cluster", "up", "--api-tls"]
-        names = [part for name in (UTILITY, AGGREGATOR, AUDITOR) for part in ("--name", f"member.example/{name}")]
-        command += ["--data-dir", str(self.folder), "--port", "0", *names]
+        command = [sys.executable, "-c", "from ledger.cli import main; main()", "cluster", "up"]
+        command += ["--data-dir", str(self.folder)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         soon(lambda: b"cluster ready" in self._log.read_bytes() or self._process.poll() is not None, 120)  # type: ignore[union-attr]
         assert self._process.poll() is None, self._log.read_text()[-4000:]
-        self.layout = Layout.read(self.folder)
 
     def end(self) -> None:
         if self._process is not None:
@@ -177,18 +183,23 @@ def enrolment(role: Role, key: PrivateKey, sponsor: str, area: str) -> c.EnrolPa
     return c.EnrolParty(enrolment=wish, proof=key.sign(c.enrolment_bytes(wish)).hex())
 
 
-def open_channel(apart: Apart) -> None:
-    """What operators type to open a channel on machines of their own."""
+def found_channels(apart: Apart, *names: str) -> None:
+    """What the operators of two members type to found channels, each on its own machine."""
     utility, aggregator = apart.member(UTILITY), apart.member(AGGREGATOR)
     keys = {label: PrivateKey.load(apart.key(label)).public for label in (UTILITY, AGGREGATOR, AUDITOR)}
     founders = [part for label, public in keys.items() for part in (f"--{label}", public)]
     members = [part for each in (utility, aggregator) for part in ("--member-file", each.ledger_dir / "member.json")]
-    made = apart.run("channels", "create", CHILD, *founders, *members, "--config", utility.config)
-    assert made["restricted"]
-    apart.run("channels", "join", "--from", made["folder"], "--config", aggregator.config)
+    for name in names:
+        made = apart.run("channels", "create", name, *founders, *members, "--config", utility.config)
+        assert made["restricted"]
+        apart.run("channels", "join", "--from", made["folder"], "--config", aggregator.config)
     for label in INSIDE:
         with apart.member(label).config.open("a") as config:
             config.write(f'crossing_key = "{apart.key(label)}"\ncrossing_interval_s = 0.5\n')
-    apart.restart(*INSIDE)
-    data = ("--data-dir", utility.ledger_dir)
-    apart.run("channels", "open", CHILD, "--key", apart.key(AGGREGATOR), *data, *apart.at(AGGREGATOR))
+
+
+def open_channels(apart: Apart, *names: str) -> None:
+    """What one of them types once both host the channels."""
+    data = ("--data-dir", apart.member(UTILITY).ledger_dir)
+    for name in names:
+        apart.run("channels", "open", name, "--key", apart.key(AGGREGATOR), *data, *apart.at(AGGREGATOR))

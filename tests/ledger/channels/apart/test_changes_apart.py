@@ -14,14 +14,23 @@ from contracts.core.parties import Role
 from ledger.app import KEYS_FILE
 from ledger.cli import app
 from tests.builders import a_key
-from tests.ledger.channels.apart.consortium import AGGREGATOR, AUDITOR, CHILD, UTILITY, Apart, Channel, enrolment, until
+from tests.ledger.channels.apart.consortium import (
+    AGGREGATOR,
+    AUDITOR,
+    CHANGING,
+    UTILITY,
+    Apart,
+    Channel,
+    enrolment,
+    until,
+)
 from tests.ledger.channels.test_sealing import found_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def test_a_member_joins_the_channel_and_another_leaves_while_it_runs(apart: Apart) -> None:
-    child = Channel(apart, AGGREGATOR, CHILD)
+    child = Channel(apart, AGGREGATOR, CHANGING)
     before, after = f"before-{secrets.token_hex(12)}", f"after-{secrets.token_hex(12)}"
     asyncio.run(child.run(AGGREGATOR, enrolment(Role.DEVICE, a_key(501), child.ids[AGGREGATOR], before)))
     auditor = apart.member(AUDITOR)
@@ -30,7 +39,7 @@ def test_a_member_joins_the_channel_and_another_leaves_while_it_runs(apart: Apar
     apart.restart(AUDITOR)
     handed_over(apart, to=AGGREGATOR)
     asyncio.run(worked(child, height))
-    newcomer = Channel(apart, AUDITOR, CHILD)
+    newcomer = Channel(apart, AUDITOR, CHANGING)
     asyncio.run(until(newcomer.status, lambda said: said["final_height"] >= height and len(said["members"]) == 3))
     assert found_below(auditor.ledger_dir, before.encode()), "it replayed the channel from its first block"
 
@@ -38,11 +47,11 @@ def test_a_member_joins_the_channel_and_another_leaves_while_it_runs(apart: Apar
     asyncio.run(worked(child, height))
     asyncio.run(child.run(AGGREGATOR, enrolment(Role.DEVICE, a_key(502), child.ids[AGGREGATOR], after)))
     asyncio.run(until(child.status, lambda said: said["final_height"] == said["height"] > height))
-    asyncio.run(until(Channel(apart, UTILITY, CHILD).status, lambda said: said["state"] == "retired"))
+    asyncio.run(until(Channel(apart, UTILITY, CHANGING).status, lambda said: said["state"] == "retired"))
     utility = apart.member(UTILITY)
-    apart.run("channels", "leave", CHILD, "--config", utility.config)
+    apart.run("channels", "leave", CHANGING, "--config", utility.config)
     apart.restart(UTILITY)
-    assert apart.answer(UTILITY, f"/v1/channels/{CHILD}/status")[0] == 404
+    assert apart.answer(UTILITY, f"/v1/channels/{CHANGING}/status")[0] == 404
     assert found_below(utility.ledger_dir, before.encode()), "nobody takes back what it has read"
     assert found_below(auditor.ledger_dir, after.encode())
     assert found_below(utility.folder, after.encode()) == []
@@ -53,13 +62,13 @@ def changed(apart: Apart, *change: object, by: tuple[str, ...]) -> int:
     The height from which it holds."""
     folder = apart.folder.parent / secrets.token_hex(4)
     folder.mkdir()
-    file, at = folder / "change.json", (*apart.at(AGGREGATOR), "--channel", CHILD)
+    file, at = folder / "change.json", (*apart.at(AGGREGATOR), "--channel", CHANGING)
     say(apart, "members", "propose", "--output", file, *change, "--in-blocks", 15, *at)
     for label in by:
         key = apart.member(label).ledger_dir / "cosigner.key"
         say(apart, "members", "approve", file, "--member", f"member.example/{label}", "--key", key)
     first = by[0]
-    made = apart.run("channels", "key", CHILD, "--change", file, "--config", apart.member(first).config)
+    made = apart.run("channels", "key", CHANGING, "--change", file, "--config", apart.member(first).config)
     if first != UTILITY:
         handed_over(apart, to=AUDITOR, source=first)
     apart.run("members", "submit", file, *folder.glob("*.approval.json"), "--key", apart.key(AGGREGATOR), *at)
@@ -77,7 +86,7 @@ def handed_over(apart: Apart, *, to: str, source: str = UTILITY) -> None:
 
 
 def of_channel(apart: Apart, label: str) -> Path:
-    return apart.member(label).ledger_dir / "channels" / CHILD
+    return apart.member(label).ledger_dir / "channels" / CHANGING
 
 
 async def worked(child: Channel, height: int) -> None:

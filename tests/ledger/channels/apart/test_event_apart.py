@@ -61,8 +61,8 @@ def test_an_event_in_the_channel_is_anchored_and_paid_on_main_and_its_bodies_sta
     apart.run("channels", "withdraw", CHILD, "--key", home, "--amount-minor", 150, *apart.at(UTILITY))
     assert asyncio.run(until(lambda: main.free("home"), lambda free: free > 0)) == 150
     assert asyncio.run(main.free(f"bridge/{CHILD}")) == -asyncio.run(child.free("issuance")) == 1850
-    [known] = apart.run("channels", "list", *apart.at(AUDITOR))
-    assert (known["channel"], known["members"]) == (CHILD, [f"member.example/{label}" for label in sorted(INSIDE)])
+    [known] = [each for each in apart.run("channels", "list", *apart.at(AUDITOR)) if each["channel"] == CHILD]
+    assert known["members"] == [f"member.example/{label}" for label in sorted(INSIDE)]
     assert 0 < known["anchored_size"] <= asyncio.run(child.status())["size"]
 
     for label, there in ((UTILITY, True), (AGGREGATOR, True), (AUDITOR, False)):
