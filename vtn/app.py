@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ledger.client import LedgerError
 from runtime import service
+from runtime.connections import HEAD_S, BoundedSite
 from runtime.errors import GridpactError
 from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
@@ -31,6 +32,7 @@ from vtn.metrics import VtnMetrics
 Background = Callable[[Vtn], Awaitable[None]]
 """Something that runs beside the faces until it is cancelled: the aggregator's cycle."""
 
+ENROLMENT_BYTES_MAX = 65_536
 _RESTART_S = 1.0
 _log = get_logger("vtn.app")
 
@@ -41,7 +43,8 @@ async def serve(settings: VtnSettings) -> None:
     service.refuse_plain_http(settings.host, tls)
     async with open_vtn(settings) as vtn:
         app = build_app(vtn, tls=tls, background=aggregator.run if settings.aggregator else None)
-        await service.serve(app, settings.host, settings.port, tls, name="dr-vtn")
+        async with _enrolment_port(vtn):
+            await service.serve(app, settings.host, settings.port, tls, name="dr-vtn")
 
 
 def build_app(
@@ -105,6 +108,28 @@ def build_app(
 
     app.cleanup_ctx.append(tasks)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _enrolment_port(vtn: Vtn) -> AsyncIterator[None]:
+    """Enrolment on a port of its own where the other wants a certificate: who joins has none yet.
+
+    Raises SettingsError."""
+    settings = vtn.settings
+    tls = settings.enrolment_tls()
+    if tls is None:
+        yield
+        return
+    app = new_app(client_max_size=ENROLMENT_BYTES_MAX)
+    EnrolmentFace(vtn, VtnMetrics(app[REGISTRY])).add_to(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=HEAD_S)
+    await runner.setup()
+    try:
+        await BoundedSite(runner, settings.host, settings.enrolment_port, ssl_context=tls).start()
+        print(f"dr-vtn enrolment at {service.address(runner, settings.host, tls)}", flush=True)
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def _listening(face: Openadr2Face) -> None:

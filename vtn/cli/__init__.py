@@ -12,6 +12,7 @@ import typer
 
 from runtime.errors import GridpactError
 from vtn.cli import events, needs, programs, registrations, reports, service, vens
+from vtn.cli.access import admission, consents, pki
 
 app = typer.Typer(
     name="dr-vtn",
@@ -24,6 +25,15 @@ for command in (service.init, service.migrate, service.serve, service.check):
     app.command()(command)
 app.add_typer(programs.app, name="programs")
 app.add_typer(vens.app, name="vens")
+for admit in (
+    admission.add, admission.approve, admission.reject, admission.bind, admission.certificates, admission.revoke,
+    admission.reinstate, admission.sign,
+):  # fmt: skip
+    vens.app.command()(admit)
+app.add_typer(pki.app, name="pki")
+app.add_typer(consents.app, name="consents")
+app.add_typer(consents.readings_app, name="readings")
+app.command()(consents.audit)
 app.add_typer(registrations.app, name="registrations")
 app.add_typer(events.app, name="events")
 app.add_typer(reports.app, name="reports")

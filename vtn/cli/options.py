@@ -16,6 +16,7 @@ from rich.table import Table
 from runtime import logs
 from runtime.output import print_whole
 from runtime.service import run
+from vtn.auth.audit import acting, operator
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
 
@@ -44,7 +45,8 @@ def with_vtn(config: Path | None, data_dir: Path | None, work: Callable[[Vtn], A
         async with open_vtn(settings(config, data_dir), attach=True) as vtn:
             return await work(vtn)
 
-    return run(opened())
+    with acting(operator()):
+        return run(opened())
 
 
 def print_json(value: object) -> None:
