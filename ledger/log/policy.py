@@ -73,7 +73,7 @@ def parties_of(policy: Policy) -> Parties:
     groups = {group.name: group for group in policy.groups}
     quorum = groups.get(policy.quorum)
     members = groups.get(GROUP_LABEL) if quorum is not None and GROUP_LABEL in quorum.members else quorum
-    if members is None or not members.members:
+    if members is None or not {name for name, _ in policy.witnesses}.issuperset(members.members):
         keys = tuple(key for _, key in policy.witnesses)
         return Parties(keys, default_threshold(max(1, len(keys))))
     others = groups.get(WITNESSES_LABEL)

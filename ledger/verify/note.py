@@ -24,6 +24,9 @@ from .keys import verify_ed25519
 
 ED25519 = 0x01
 COSIGNATURE_V1 = 0x04
+ML_DSA_44 = 0x06
+"""Named in policies, and not checked here: browsers and devices have no such signatures yet."""
+ML_DSA_44_BYTES = 1312
 
 MAX_NOTE_BYTES = 1 << 20
 MAX_SIGNATURES = 128
@@ -37,7 +40,8 @@ _HEX_KEY_ID = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A note key: `name`, `type` (ED25519 or COSIGNATURE_V1) and the 32 raw bytes of an Ed25519 public key."""
+    """A note key: `name`, `type` (ED25519 or COSIGNATURE_V1) and the 32 raw bytes of an Ed25519 public key; in a policy
+    also one of type ML_DSA_44, which is not `readable`."""
 
     name: str
     type: int
@@ -46,6 +50,11 @@ class VerifierKey:
     @property
     def key_id(self) -> bytes:
         return _key_id(self.name, self.type, self.public)
+
+    @property
+    def readable(self) -> bool:
+        """Can signatures by this key be checked here?"""
+        return self.type in (ED25519, COSIGNATURE_V1)
 
     def encode(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes((self.type,)) + self.public)}"
@@ -60,14 +69,18 @@ class VerifierKey:
         return cls(name, type_, public)
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
-        """Read a vkey; a key id that does not belong to the key is refused."""
+    def parse(cls, text: str, *, unreadable: bool = False) -> VerifierKey:
+        """Read a vkey; a key id that does not belong to the key is refused, and unless `unreadable` a type that cannot
+        be checked here."""
         name, _, rest = text.partition("+")
         hex_id, _, encoded = rest.partition("+")
         raw = decode_base64(encoded)
         if not _HEX_KEY_ID.fullmatch(hex_id) or not raw:
             raise VerificationError("note_malformed", "a verifier key is NAME+8 HEX+BASE64")
-        key = cls.create(name, raw[0], raw[1:])
+        if unreadable and raw[0] == ML_DSA_44 and len(raw) == 1 + ML_DSA_44_BYTES and is_key_name(name):
+            key = cls(name, raw[0], raw[1:])
+        else:
+            key = cls.create(name, raw[0], raw[1:])
         if key.key_id.hex() != hex_id:
             raise VerificationError("note_malformed", f"the key id of {name} is not that of its key")
         return key

@@ -10,6 +10,9 @@ spaces, thresholds as numbers, logs then witnesses then groups then the quorum l
 ends in a digest: `<label>-<d>`, d = first 16 hex digits of SHA-256 of the same file with `<label>` in place of
 `<label>-<d>`. So one changed byte anywhere in the file is noticed, and every tlog-policy reader still reads it.
 `quorum none` is canonical only without witnesses and groups (the key ids then cover the log lines).
+
+A key of type ML_DSA_44 is read and never counts, so a quorum that can be met without it is met, and no other. Our own
+policies name none: it is not canonical.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from .errors import VerificationError
-from .note import COSIGNATURE_V1, ED25519, Checkpoint, VerifierKey, parse_checkpoint
+from .note import COSIGNATURE_V1, ED25519, ML_DSA_44, Checkpoint, VerifierKey, parse_checkpoint
 
 MAX_POLICY_BYTES = 1 << 20
 NO_QUORUM = "none"
@@ -45,8 +48,8 @@ def verify_checkpoint(data: bytes, policy: Policy, *, strict: bool = False) -> A
     VerificationError(note_malformed, signature_invalid, signature_unknown, log_signature_missing, quorum_not_met).
     """
     checkpoint = parse_checkpoint(data)
-    logs = {(key.name, key.key_id): key for key in policy.logs}
-    witnesses = {(key.name, key.key_id): (name, key) for name, key in policy.witnesses}
+    logs = {(key.name, key.key_id): key for key in policy.logs if key.readable}
+    witnesses = {(key.name, key.key_id): (name, key) for name, key in policy.witnesses if key.readable}
     log_signed, cosigned_at_s, seen = False, dict[str, int](), set[tuple[str, bytes]]()
     for line in checkpoint.signatures:
         identity = (line.name, line.key_id)
@@ -114,6 +117,8 @@ class Policy:
         """Raises VerificationError(policy_not_canonical) unless `data` is this policy in canonical form."""
         if self.render() != data:
             raise VerificationError("policy_not_canonical", "comments, URLs, white space or order are not canonical")
+        if not all(key.readable for key in (*self.logs, *(key for _, key in self.witnesses))):
+            raise VerificationError("policy_not_canonical", "a key has a type that is not checked here")
         if self.quorum == NO_QUORUM:
             if self.witnesses or self.groups:
                 raise VerificationError("policy_not_canonical", "witnesses are named, and none is required")
@@ -204,9 +209,9 @@ class _Reader:
 
 def _key(vkey: str, type_: int) -> VerifierKey:
     try:
-        key = VerifierKey.parse(vkey)
+        key = VerifierKey.parse(vkey, unreadable=True)
     except VerificationError as error:
         raise VerificationError("policy_malformed", error.message) from error
-    if key.type != type_:
+    if key.type not in (type_, ML_DSA_44):
         raise VerificationError("policy_malformed", f"{key.name} has key type 0x{key.type:02x}, not 0x{type_:02x}")
     return key

@@ -239,6 +239,8 @@ async function verifyTextKey(key, message, signature) {
 
 export const ED25519 = 0x01;
 export const COSIGNATURE_V1 = 0x04;
+const ML_DSA_44 = 0x06; // named in policies, and not checked here
+const ML_DSA_44_BYTES = 1312;
 
 const MAX_NOTE_BYTES = 1 << 20;
 const MAX_SIGNATURES = 128;
@@ -262,18 +264,21 @@ function parseDecimal(text, code) {
 }
 
 /** A note key: {name, type, public, keyId}; a key id that does not belong to the key is refused. */
-export async function parseVerifierKey(text) {
+export async function parseVerifierKey(text, { unreadable = false } = {}) {
   const [name, hexId, ...rest] = text.split("+");
   const raw = decodeBase64(rest.join("+"));
   if (!/^[0-9a-f]{8}$/.test(hexId ?? "") || raw.length === 0) refuse("note_malformed", "a verifier key is NAME+8 HEX+BASE64");
   if (!isKeyName(name)) refuse("note_malformed", "a key name is empty or holds a space, a plus or a control");
-  if ((raw[0] !== ED25519 && raw[0] !== COSIGNATURE_V1) || raw.length !== 33) refuse("note_malformed", "no support for this key type");
+  const known = (raw[0] === ED25519 || raw[0] === COSIGNATURE_V1) && raw.length === 33;
+  const named = unreadable && raw[0] === ML_DSA_44 && raw.length === 1 + ML_DSA_44_BYTES;
+  if (!known && !named) refuse("note_malformed", "no support for this key type");
   const keyId = (await sha256(UTF8.encode(`${name}\n`), raw)).subarray(0, 4);
   if (hex(keyId) !== hexId) refuse("note_malformed", `the key id of ${name} is not that of its key`);
   return { name, type: raw[0], public: raw.subarray(1), keyId };
 }
 
 const encodeKey = (key) => `${key.name}+${hex(key.keyId)}+${encodeBase64(concat(Uint8Array.of(key.type), key.public))}`;
+const isReadable = (key) => key.type === ED25519 || key.type === COSIGNATURE_V1;
 const sameKey = (a, b) => encodeKey(a) === encodeKey(b);
 
 /** POSIX seconds (BigInt) of a cosignature, null for a plain signature; refused if it does not verify. */
@@ -381,8 +386,8 @@ const identity = (line) => `${line.name}\n${hex(line.keyId)}`;
 
 async function policyKey(text, type) {
   try {
-    const key = await parseVerifierKey(STRICT_UTF8.decode(unlatin(text)));
-    return key.type === type ? key : refuse("policy_malformed", `${key.name} has another key type`);
+    const key = await parseVerifierKey(STRICT_UTF8.decode(unlatin(text)), { unreadable: true });
+    return key.type === type || key.type === ML_DSA_44 ? key : refuse("policy_malformed", `${key.name} has another key type`);
   } catch (error) {
     return refuse("policy_malformed", error.message);
   }
@@ -406,6 +411,7 @@ async function requireCanonical(policy, file) {
     quorum: name,
   });
   if (renderPolicy(policy) !== file) other("comments, URLs, white space or order are not canonical");
+  if (![...policy.logs, ...policy.witnesses.map(([, key]) => key)].every(isReadable)) other("a key has a type that is not checked here");
   if (policy.quorum === "none") {
     if (policy.witnesses.length || policy.groups.length) other("witnesses are named, and none is required");
     return;
@@ -428,8 +434,8 @@ function quorumMet(policy, cosigned) {
 /** {checkpoint, cosignedAtS: {name: seconds}} if the policy (from parsePolicy) accepts the checkpoint note. */
 export async function verifyCheckpoint(data, policy, { strict = false } = {}) {
   const checkpoint = parseCheckpoint(data);
-  const logs = new Map(policy.logs.map((key) => [identity(key), key]));
-  const witnesses = new Map(policy.witnesses.map(([name, key]) => [identity(key), [name, key]]));
+  const logs = new Map(policy.logs.filter(isReadable).map((key) => [identity(key), key]));
+  const witnesses = new Map(policy.witnesses.filter(([, key]) => isReadable(key)).map(([name, key]) => [identity(key), [name, key]]));
   const [cosigned, seen] = [new Map(), new Set()];
   let logSigned = false;
   for (const line of checkpoint.signatures) {

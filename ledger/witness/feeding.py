@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,7 +26,6 @@ from ledger.verify.note import parse_checkpoint
 from ledger.witness.client import WitnessClient
 from ledger.witness.errors import CheckpointRefused, SizeConflict, WitnessError
 from ledger.witness.trust import ExternalWitness
-from runtime.clock import happened
 from runtime.logs import get_logger
 
 _log = get_logger("ledger.witness.feeding")
@@ -36,7 +35,8 @@ CONFLICTS_MAX: Final = 3
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _REFUSED_S: Final = 60.0
 """A witness that does not know the log will not learn of it within seconds."""
-_LOOK_S: Final = 5.0
+_LOOK_S: Final = 0.1
+"""How often is looked whether the members agreed on more: as often as they exchange their lines."""
 
 
 class Fed(Protocol):
@@ -45,17 +45,17 @@ class Fed(Protocol):
     @property
     def channel(self) -> str: ...
 
+    def agreed_size(self) -> int:
+        """Of the newest checkpoint that a quorum of the members cosigned; 0 before one."""
+
     def agreed_note(self) -> bytes | None:
-        """The newest checkpoint that a quorum of the members cosigned, with all lines at hand; None before one."""
+        """That checkpoint with all lines at hand, or one a little older that has more; None before one."""
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """The proof that the tree of `old_size` leaves is a prefix of the later one. Raises StoreUnavailable."""
 
     def witnessed(self, note: bytes) -> None:
         """Counts the lines of a checkpoint of ours, and tells the other members of them."""
-
-    def subscribe(self) -> AbstractAsyncContextManager[asyncio.Event]:
-        """An event that is set whenever a block is committed or more is final; whoever waits for it clears it."""
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Feeder:
     async def run(self) -> None:
         """For ever."""
         failures = 0
-        async with self._client, self._log.subscribe() as changed:
+        async with self._client:
             while True:
                 wait_s = self._interval_s
                 try:
@@ -119,8 +119,7 @@ class Feeder:
                     self._told(repr(error))
                 await asyncio.sleep(wait_s)
                 while not self._is_due():
-                    changed.clear()
-                    await happened(changed, _LOOK_S)
+                    await asyncio.sleep(_LOOK_S)
 
     async def once(self) -> bool:
         """Brings the newest agreed checkpoint, unless the witness has cosigned it; whether it did now. Raises
@@ -147,7 +146,7 @@ class Feeder:
 
     def _is_due(self) -> bool:
         """Is there a checkpoint without this witness's line that it could cosign?"""
-        note = self._log.agreed_note()
+        note = self._log.agreed_note() if self._log.agreed_size() > self._done else None
         if note is None:
             return False
         checkpoint, key = parse_checkpoint(note), self._client.witness.key

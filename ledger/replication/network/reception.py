@@ -104,6 +104,9 @@ class ReplicaReception:
 
     # ---- for external witnesses: ledger.witness.feeding.Fed
 
+    def agreed_size(self) -> int:
+        return self._attestations.agreed
+
     def agreed_note(self) -> bytes | None:
         return None if self._progress.fault is not None else self._attestations.agreed_note()
 

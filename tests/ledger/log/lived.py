@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +21,7 @@ from ledger.verify.disclosure import write_disclosure
 from ledger.verify.evidence import FORMAT
 from ledger.verify.keys import P256_ORDER
 from ledger.verify.merkle import leaf_hash
-from ledger.verify.note import VerifierKey, encode_base64, parse_checkpoint
+from ledger.verify.note import ML_DSA_44, NoteSignature, VerifierKey, encode_base64, parse_checkpoint
 from ledger.verify.opening import TRANSACTION_PREFIX, commitment
 from tests.ledger.log.sample import ORIGIN, TIME_S, Member
 
@@ -172,7 +172,31 @@ def _notes(entries: list[bytes]) -> dict[str, bytes]:
     ).encode()
     strangers = [Member(number) for number in (4, 5, 6, 7)]
     files["policy.strangers"] = write_policy([m.log_key for m in strangers], [m.cosigner_key for m in strangers])
-    return files
+    return files | _witnessed(members, made["whole"])
+
+
+def _witnessed(members: list[Member], note: bytes) -> dict[str, bytes]:
+    """A note that an external witness cosigned, with lines by a key of a type that is named and not checked; policies
+    that ask for that witness, and policies that name such a key."""
+    keys = [m.log_key for m in members], [m.cosigner_key for m in members]
+    witness, other = Member(8), Member(9)
+    later = VerifierKey("later.example/w", ML_DSA_44, sha256(b"later").digest() * 41)
+    line = NoteSignature(later.name, later.key_id, bytes(8 + 2420))
+    cosigned = witness.cosign(parse_checkpoint(note).text)
+    both = f"{write_policy(*keys).decode().partition('group')[0]}witness later {later.encode()}\n"
+    external = [witness.cosigner_key, other.cosigner_key]
+    return {
+        "note.witnessed": notes.add_signatures(note, [cosigned]),
+        "note.later": notes.add_signatures(note, [cosigned, line]),
+        "policy.named": write_policy(*keys, witnesses=external),
+        "policy.one": write_policy(*keys, witnesses=external, required=1),
+        "policy.two": write_policy(*keys, witnesses=external, required=2),
+        "policy.later": f"{both}group g any later member.example/m1\nquorum g\n".encode(),
+        "policy.later.all": f"{both}group g all later member.example/m1\nquorum g\n".encode(),
+        "policy.later.log": f"log {replace(later, name=ORIGIN).encode()}\n{both}quorum none\n".encode(),
+        "policy.later.twice": f"{both}witness again {replace(later, name='again').encode()}\nquorum none\n".encode(),
+        "policy.later.short": f"log {VerifierKey(ORIGIN, ML_DSA_44, bytes(1311)).encode()}\nquorum none\n".encode(),
+    }
 
 
 def _unproved(key: VerifierKey, one: bytes, other: bytes, prefix: Prefix | None) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.log.policy import default_threshold, write_policy
+from ledger.log.policy import default_threshold, parties_of, write_policy
 from ledger.verify import Policy, VerificationError, parse_policy
 from ledger.verify.note import COSIGNATURE_V1, VerifierKey
 from tests.ledger.log.sample import Member
@@ -175,3 +175,48 @@ def test_any_bytes_are_a_policy_or_refused(data: bytes | list[str]) -> None:
         return
     assert isinstance(policy, Policy)
     assert parse_policy(policy.render()) == policy
+
+
+class TestExternalWitnesses:
+    WITNESSES = (Member(8).cosigner_key, Member(9).cosigner_key)
+    NAMES = ("member.example/m8", "member.example/m9")
+
+    def written(self, required: int) -> bytes:
+        chosen = MEMBERS[:3]
+        keys = [m.log_key for m in chosen], [m.cosigner_key for m in chosen]
+        return write_policy(*keys, witnesses=self.WITNESSES[::-1], required=required)
+
+    def test_named_ones_change_nothing_of_the_quorum(self) -> None:
+        policy = parse_policy(self.written(0), strict=True)
+        assert {name for name, _ in policy.witnesses} >= set(self.NAMES)
+        assert policy.quorum_met({"member.example/m1", "member.example/m2"})
+        assert not policy.quorum_met({"member.example/m1", *self.NAMES})
+
+    @pytest.mark.parametrize("required", [1, 2])
+    def test_required_ones_are_needed_beside_the_members_and_never_in_their_place(self, required: int) -> None:
+        policy = parse_policy(self.written(required), strict=True)
+        every = [name for name, _ in policy.witnesses]
+        for count in range(6):
+            for chosen in combinations(every, count):
+                external = sum(name in self.NAMES for name in chosen)
+                expected = len(chosen) - external >= 2 and external >= required
+                assert policy.quorum_met(set(chosen)) is expected
+
+    def test_more_than_there_are_or_one_that_is_a_member_make_no_policy(self) -> None:
+        member = MEMBERS[0]
+        with pytest.raises(VerificationError, match="policy_malformed"):
+            self.written(3)
+        with pytest.raises(VerificationError, match="policy_malformed"):
+            write_policy([member.log_key], [member.cosigner_key], witnesses=[member.cosigner_key])
+
+    @pytest.mark.parametrize("required", [0, 1, 2])
+    def test_who_is_a_member_can_be_read_again(self, required: int) -> None:
+        found = parties_of(parse_policy(self.written(required)))
+        assert {key.name for key in found.members} == {m.cosigner_key.name for m in MEMBERS[:3]}
+        assert (found.quorum, set(found.witnesses), found.required) == (2, set(self.WITNESSES), required)
+
+    def test_in_policies_of_other_forms_every_cosigner_is_a_member(self) -> None:
+        assert parties_of(parse_policy(written(3))).quorum == 3
+        assert len(parties_of(parse_policy(TWO_LEVELS.encode())).members) == 6
+        one = parties_of(parse_policy(f"log {LOG}\nwitness w {VKEYS[0]}\nquorum w\n".encode()))
+        assert ([key.encode() for key in one.members], one.quorum, one.required) == ([VKEYS[0]], 1, 0)

@@ -257,6 +257,22 @@ def every() -> Iterator[tuple[str, dict[str, Given], dict[str, Any]]]:
     for name in crafted():
         yield "verify_checkpoint", {"note": f"note {name}", "policy": f"policy {name}"}, {"strict": True}
     yield from trees()
+    yield from witnessed()
+
+
+def witnessed() -> Iterator[tuple[str, dict[str, Given], dict[str, Any]]]:
+    """Checkpoints with and without the lines of external witnesses, by policies with groups of them; policies that name
+    keys of a type that is not checked here."""
+    rng = random.Random(6)
+    kinds = ("policy.named", "policy.one", "policy.two", "policy.later")
+    policies = sorted(name for name in files() if name.startswith(kinds))
+    for policy in policies:
+        for strict in (False, True):
+            yield "parse_policy", {"policy": policy}, {"strict": strict}
+            for note in ("note.whole", "note.witnessed", "note.later"):
+                yield "verify_checkpoint", {"note": note, "policy": policy}, {"strict": strict}
+        for changed in changes(policy, rng, 4):
+            yield "verify_checkpoint", {"note": "note.later", "policy": changed}, {}
 
 
 def changes(name: str, rng: random.Random, each: int) -> Iterator[Given]:

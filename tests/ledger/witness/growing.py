@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from ledger.log import merkle
 from ledger.log.checkpoint import checkpoint_text, log_key, render_note, sign_checkpoint
@@ -31,7 +29,6 @@ class GrowingLog:
         self._tiles = merkle.append(0, self._leaves, {}).tiles
         self.agreed = 0
         self.lines: list[bytes] = []
-        self.changed = asyncio.Event()
 
     def root(self, size: int) -> bytes:
         return merkle.append(0, self._leaves[:size], {}).root
@@ -55,7 +52,9 @@ class GrowingLog:
 
     def agree(self, size: int) -> None:
         self.agreed = size
-        self.changed.set()
+
+    def agreed_size(self) -> int:
+        return self.agreed
 
     def agreed_note(self) -> bytes | None:
         return self.note(self.agreed, keys=self.keys) if self.agreed else None
@@ -65,8 +64,3 @@ class GrowingLog:
 
     def witnessed(self, note: bytes) -> None:
         self.lines.append(note)
-        self.changed.set()
-
-    @contextlib.asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[asyncio.Event]:
-        yield self.changed
