@@ -146,7 +146,7 @@ class Following:
 
     async def apply(self, ordered: Ordered, against: Against | None = None) -> None:
         """Execute and commit one block. Raises Diverged; with `against`, BlockRefused, and nothing was committed."""
-        while True:
+        for failures in range(1_000_000):
             try:
                 block = parse_block(ordered.data)
                 self.machine.check(block)
@@ -157,7 +157,7 @@ class Following:
                     raise BlockRefused(f"block {ordered.height}: {error}") from error
                 raise Diverged(f"block {ordered.height}: {error}{_proposer(ordered)}") from error
             except StoreUnavailable as error:
-                await self._await_store(error)
+                await self._await_store(error, failures)
                 if self._progress.head.height >= ordered.height:  # the commit had come through after all
                     await self._answer_from_store(list(self._pool.in_flight()))
                     self._pool.put_back()
@@ -243,9 +243,10 @@ class Following:
             self._pool.resolve(first_result(result))
         return known.keys()
 
-    async def _await_store(self, error: BaseException) -> None:
-        """Returns when the store answers again and the height was loaded from it."""
-        for attempt in range(1_000_000):
+    async def _await_store(self, error: BaseException, failures: int = 0) -> None:
+        """Returns when the store answers again and the height was loaded from it; the later, the more often it did so
+        and took the block no more for that (a full disk is read as always)."""
+        for attempt in range(failures, 1_000_000):
             self._progress.unavailable = str(error)
             _log.warning("waiting for the store", height=self._progress.head.height, error=str(error))
             await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])

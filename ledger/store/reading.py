@@ -35,7 +35,13 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except STORE_ERRORS as error:
-        raise StoreUnavailable(f"PostgreSQL does not answer: {first_line(error)}") from error
+        raise StoreUnavailable(f"PostgreSQL {trouble(error)}: {first_line(error)}") from error
+
+
+def trouble(error: BaseException) -> str:
+    """What is the matter with it, as the verb of a sentence."""
+    full = isinstance(getattr(error, "orig", None) or error, psycopg.errors.DiskFull)
+    return "has no room left on its disk (make room, it goes on by itself)" if full else "does not answer"
 
 
 def first_line(error: BaseException) -> str:
