@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -19,14 +19,18 @@ TIME_S = 1_800_000_000
 
 @contextlib.asynccontextmanager
 async def a_witness(
-    folder: Path, keys: Sequence[VerifierKey], name: str = "witness.example/w1", port: int = 0
+    folder: Path,
+    keys: Sequence[VerifierKey],
+    name: str = "witness.example/w1",
+    port: int = 0,
+    clock: Callable[[], int] = lambda: TIME_S,
 ) -> AsyncIterator[ExternalWitness]:
     """Cosigns the logs that `keys` are of; the same folder continues the same witness."""
     if not folder.exists():
         create(folder, name)
     opened = open_witness(folder)
     logs = {key.name: [each for each in keys if each.name == key.name] for key in keys}
-    app = build(Cosigner(opened.key, opened.private.sign, logs, opened.record, lambda: TIME_S))
+    app = build(Cosigner(opened.key, opened.private.sign, logs, opened.record, clock))
     try:
         async with serving(app, port) as url:
             yield ExternalWitness(name, opened.key, url)
