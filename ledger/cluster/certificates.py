@@ -6,8 +6,9 @@
         ├─▶ a member's etcd      serverAuth + clientAuth   etcd's clients and peers
         └─▶ a device, a VTN      whichever of the two it is
 
-All keys are ECDSA P-256, written 0600 and never over another. An etcd's certificate has the member's name as its common
-name, which etcd takes for the user where no password was given.
+All keys are ECDSA P-256, written 0600 and never over another. An etcd's certificate has the name ETCD_PEER beside those
+of its machine: etcd takes nobody for a peer who does not show it, so that no certificate of a replica, a device or a
+VTN, though of the same authority, can join the order's servers.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from ledger.errors import ReplicaError
 
 CA_FILE = "ca.pem"
 CA_KEY_FILE = "ca.key"
+ETCD_PEER = "etcd-peer.gridpact.internal"
+"""A name in the certificates of etcd servers alone; no machine has it."""
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 365
 #: clocks of two machines may differ by so much

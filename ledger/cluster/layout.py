@@ -16,6 +16,7 @@ On a single machine all parts are there; on three machines each member has its o
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import secrets
@@ -34,6 +35,7 @@ DEFAULT_PORT = 8440
 LOOPBACK = "127.0.0.1"
 RUN_DIR = "run"
 MEMBERS_MAX = 9
+_PORTS = {"api": "clients", "peer": "members", "etcd": "etcd's clients", "etcd_peer": "etcd's peers"}
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
@@ -203,6 +205,17 @@ class Layout:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ClusterError(f"{path} cannot be read: {error!r}") from None
 
+    def check_ports(self) -> None:
+        """Raises ClusterError for a port that another program listens on."""
+        for member in self.members:
+            for kind, number in member.ports._asdict().items():
+                if (self.orderer == "etcd" or kind == "api") and not _is_free(number):
+                    other = "" if self.page.exists() else ", or choose others with --port (0 takes free ones)"
+                    raise ClusterError(
+                        f"port {number} (for {_PORTS[kind]} of {member.name}) is in use by another program: end that "
+                        f"(`ss -ltnp 'sport = :{number}'` says which it is){other}"
+                    )
+
     def write(self) -> None:
         """Writes cluster.json, whole or not at all."""
         write_page(self.page, self.as_page())
@@ -261,6 +274,16 @@ def write_page(path: Path, page: object) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
     partial.rename(path)
+
+
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger are no listeners
+        try:
+            probe.bind((LOOPBACK, number))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def _ports(members: int, first: int) -> list[Ports]:

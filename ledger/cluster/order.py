@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from ledger.cluster.binaries import find_etcd
+from ledger.cluster.certificates import ETCD_PEER, named
 from ledger.cluster.layout import CHANNEL, ClusterError, Layout, Member
 from ledger.cluster.processes import Supervised
-from ledger.cluster.servers import EtcdServer, EtcdServers, EtcdTls
+from ledger.cluster.servers import EtcdServer, EtcdTls
 from ledger.errors import OrderingUnavailable
 from ledger.ordering.etcd.admin import ROOT, EtcdAdmin
 from ledger.ordering.etcd.connection import Connection
@@ -27,28 +28,36 @@ from ledger.ordering.etcd.settings import EtcdSettings
 PREFIX: Final = "/gridpact"
 _READY_S: Final = 30.0
 _LOOK_S: Final = 0.1
+_STOP_S: Final = 2.0
+"""Everything acknowledged is on disk: killed then."""
 
 
 def servers(layout: Layout) -> tuple[EtcdServer, ...]:
-    """The servers, in the order of the members."""
+    """The servers, in the order of the members. A consortium founded before certificates had the name of etcd's peers
+    goes on without it."""
+    named_so = layout.tls and all(ETCD_PEER in named(member.etcd_pair.chain).names for member in layout.members)
+    peers = ETCD_PEER if named_so else None
     return tuple(
         EtcdServer(
             name=member.label,
             data_dir=member.etcd_dir,
             client_url=layout.etcd_url(member),
             peer_url=layout.etcd_peer_url(member),
-            tls=EtcdTls(layout.ca, *member.etcd_pair) if layout.tls else None,
+            tls=EtcdTls(layout.ca, *member.etcd_pair, peer_name=peers) if layout.tls else None,
         )
         for member in layout.members
     )
 
 
 async def found_order(layout: Layout) -> None:
-    """A new etcd cluster with its users. Raises EtcdMissing, EtcdFailed."""
+    """A new etcd cluster with its users. Its servers are processes like those of `up`, so that `down` finds them
+    whatever happens to this program. Raises EtcdMissing, ClusterError."""
     program = await asyncio.to_thread(find_etcd)
-    cluster = EtcdServers(servers(layout), token=layout.token, program=program)
+    processes = await asyncio.to_thread(supervised, layout, program)
     try:
-        await cluster.start()
+        for process in processes:
+            await process.start()
+        await wait_for_leader(layout, processes, users=False)
         connection = Connection(settings_of(layout, endpoints=layout.members))
         try:
             admin = EtcdAdmin(connection)
@@ -60,7 +69,8 @@ async def found_order(layout: Layout) -> None:
         finally:
             await connection.close()
     finally:
-        await cluster.stop()
+        # all at once: a leader that is left alone waits in vain for somebody to take over
+        await asyncio.gather(*(process.stop(_STOP_S) for process in processes))
 
 
 def supervised(layout: Layout, program: Path) -> list[Supervised]:
@@ -77,11 +87,11 @@ def supervised(layout: Layout, program: Path) -> list[Supervised]:
     ]
 
 
-async def wait_for_leader(layout: Layout, processes: list[Supervised]) -> None:
-    """Returns when every server knows a leader. Raises ClusterError."""
-    await asyncio.gather(
-        *(_led(layout, member, process) for member, process in zip(layout.members, processes, strict=True))
-    )
+async def wait_for_leader(layout: Layout, processes: list[Supervised], *, users: bool = True) -> None:
+    """Returns when every server knows a leader; `users`: they were switched on. Raises ClusterError."""
+    user, password = (ROOT, read_password(layout.root_password_file)) if users else (None, None)
+    pairs = zip(layout.members, processes, strict=True)
+    await asyncio.gather(*(_led(layout, member, process, user, password) for member, process in pairs))
 
 
 @asynccontextmanager
@@ -105,7 +115,7 @@ def settings_of(
     patience_s: float = 5.0,
 ) -> EtcdSettings:
     """How an operator reaches these members' servers, with the certificate of the first."""
-    pair = endpoints[0].etcd_pair
+    pair = endpoints[0].replica_pair
     return EtcdSettings(
         endpoints=[layout.etcd_url(member) for member in endpoints],
         channel=CHANNEL,
@@ -136,11 +146,10 @@ def read_password(path: Path) -> str:
         raise ClusterError(f"the password of etcd's user cannot be read: {error}") from None
 
 
-async def _led(layout: Layout, member: Member, process: Supervised) -> None:
+async def _led(layout: Layout, member: Member, process: Supervised, user: str | None, password: str | None) -> None:
     loop = asyncio.get_running_loop()
     deadline, reason = loop.time() + _READY_S, "no answer"
-    password = read_password(layout.root_password_file)
-    connection = Connection(settings_of(layout, endpoints=(member,), user=ROOT, password=password, patience_s=0.5))
+    connection = Connection(settings_of(layout, endpoints=(member,), user=user, password=password, patience_s=0.5))
     try:
         while loop.time() < deadline:
             try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from contracts.core.commands import Enrolment
 from contracts.core.parties import Role
 from ledger.client import party_id
-from ledger.cluster.certificates import CERTIFICATE_DAYS, Authority, local_names
+from ledger.cluster.certificates import CERTIFICATE_DAYS, ETCD_PEER, Authority, local_names
 from ledger.cluster.layout import CHANNEL, LOOPBACK, ORIGIN, ClusterError, Layout, Member
 from ledger.cluster.order import found_order
 from ledger.config import LedgerSettings
@@ -76,10 +76,10 @@ def issue_certificates(layout: Layout, *, only: Member | None = None, days: int 
     authority = Authority.load(layout.ca_dir) if layout.ca.exists() else Authority.create(layout.ca_dir)
     written = []
     for member in [only] if only is not None else layout.members:
-        pairs = [(member.replica_pair, member.name)]
+        written.append(authority.issue(member.replica_pair, member.name, local_names(), days=days).chain)
         if layout.orderer == "etcd":
-            pairs.append((member.etcd_pair, member.label))
-        written += [authority.issue(pair, subject, local_names(), days=days).chain for pair, subject in pairs]
+            hosts = (*local_names(), ETCD_PEER)
+            written.append(authority.issue(member.etcd_pair, member.label, hosts, days=days).chain)
     return written
 
 
@@ -118,8 +118,8 @@ def _shared_order(layout: Layout, member: Member) -> dict[str, object]:
             "peer_certificate_key": str(member.replica_pair.key),
             "peer_ca": str(layout.ca),
             "etcd_ca": str(layout.ca),
-            "etcd_certificate": str(member.etcd_pair.chain),
-            "etcd_certificate_key": str(member.etcd_pair.key),
+            "etcd_certificate": str(member.replica_pair.chain),
+            "etcd_certificate_key": str(member.replica_pair.key),
         }
     return settings
 

@@ -52,8 +52,8 @@ class Supervised:
         await self._launch()
         self._watch = asyncio.create_task(self._keep())
 
-    async def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that does not end it in time."""
+    async def stop(self, patience_s: float = STOP_S) -> None:
+        """SIGTERM, and SIGKILL if that does not end it in so many seconds."""
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -64,10 +64,10 @@ class Supervised:
             return
         process.terminate()
         try:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(patience_s):
                 await process.wait()
         except TimeoutError:
-            _log.warning("killed, because it did not end", process=self.name, seconds=STOP_S)
+            _log.warning("killed, because it did not end", process=self.name, seconds=patience_s)
             process.kill()
             await process.wait()
 

@@ -43,11 +43,13 @@ class EtcdFailed(ReplicaError):
 
 @dataclass(frozen=True, slots=True)
 class EtcdTls:
-    """PEM files of one server, used towards clients and peers alike, and the authority both must come from."""
+    """PEM files of one server, used towards clients and peers alike, and the authority both must come from. peer_name:
+    what a peer's certificate must name; None: any certificate of the authority may be a peer's."""
 
     ca: Path
     certificate: Path
     key: Path
+    peer_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,8 @@ class EtcdServer:
                     f"{side}key-file": str(self.tls.key),
                     f"{side}client-cert-auth": "true",
                 }
+            if self.tls.peer_name is not None:
+                flags["peer-cert-allowed-hostname"] = self.tls.peer_name
         return [*architecture_prefix(), str(program), *(f"--{name}={value}" for name, value in flags.items())]
 
 

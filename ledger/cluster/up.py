@@ -50,10 +50,23 @@ def alone(folder: Path) -> AbstractContextManager[None]:
     return held(folder / RUN_DIR / UP_LOCK)
 
 
-def down(layout: Layout) -> list[str]:
-    """Ends what runs of the consortium, whoever started it; returns the names of what was ended."""
-    ended = ["cluster up"] if end(layout.run_dir / UP_LOCK, timeout_s=60.0) else []
-    return [*ended, *_end_left(layout), *asyncio.run(_end_postgres(layout))]
+def down(folder: Path) -> list[str]:
+    """Ends what runs of the consortium in the folder, whoever started it, also where it was never founded to the end;
+    returns the names of what was ended. Raises ClusterError where there is nothing that could run."""
+    if not (folder / RUN_DIR).exists():
+        Layout.read(folder)
+    ended = ["cluster up"] if end(folder / RUN_DIR / UP_LOCK, timeout_s=60.0) else []
+    return [*ended, *(lock.stem for lock in _locks(folder) if end(lock)), *asyncio.run(_end_postgres(folder))]
+
+
+def require_nothing_left(folder: Path) -> None:
+    """Raises ClusterError for processes of a `cluster up` that was killed: they hold ports and data."""
+    left = [lock.stem for lock in _locks(folder) if living(lock) is not None]
+    if left:
+        raise ClusterError(
+            f"{', '.join(left)} still run, left by a `cluster up` that was killed: end them with "
+            f"`dr-ledger cluster down --data-dir {folder}`"
+        )
 
 
 def states(layout: Layout) -> list[dict[str, Any]]:
@@ -96,7 +109,7 @@ async def _running(layout: Layout, stop: asyncio.Event) -> AsyncIterator[list[Su
     finally:
         for process in reversed(started):
             await process.stop()
-        await _end_postgres(layout)
+        await _end_postgres(layout.folder)
 
 
 async def _follow(layout: Layout, started: list[Supervised], stop: asyncio.Event) -> None:
@@ -202,20 +215,19 @@ def _not_ready(said: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _end_left(layout: Layout) -> list[str]:
-    """Ends processes that an `up` which was killed left behind: replicas first."""
-    names = [f"replica-{member.label}" for member in layout.members]
-    names += [f"etcd-{member.label}" for member in layout.members]
-    return [name for name in names if end(layout.run_dir / f"{name}.lock")]
+def _locks(folder: Path) -> list[Path]:
+    """Of all processes there ever were: replicas first, so that they can still take leave of etcd."""
+    run = folder / RUN_DIR
+    return [*sorted(run.glob("replica-*.lock")), *sorted(run.glob("etcd-*.lock"))]
 
 
-async def _end_postgres(layout: Layout) -> list[str]:
+async def _end_postgres(folder: Path) -> list[str]:
     """Ends servers that replicas left behind which were killed and not started again."""
     found = []
-    for member in layout.members:
+    for data in sorted((folder / "members").glob("*/ledger/postgres")):
         with contextlib.suppress(DataFolderLocked):
-            if await EmbeddedPostgres(member.ledger_dir / "postgres").end_left():
-                found.append(f"postgres-{member.label}")
+            if await EmbeddedPostgres(data).end_left():
+                found.append(f"postgres-{data.parents[1].name}")
     return found
 
 

@@ -85,9 +85,13 @@ def up(
     async def work() -> None:
         known()
         with running.alone(data_dir):  # founding too: a second founder would remove what the first is making
+            running.require_nothing_left(data_dir)
             layout = known()
-            if layout is None:
+            if layout is not None:
+                layout.check_ports()
+            else:
                 layout = Layout.plan(data_dir, names, tls=tls, api_tls=api_tls, port=port)
+                layout.check_ports()
                 await prepare(layout, founders, created_ms=clock_from_file(clock_file).now_ms())
             await running.up(layout, announce=lambda: _announce(layout))
 
@@ -112,7 +116,7 @@ def down(data_dir: Folder = DEFAULT_DIR) -> None:
     """Stop a consortium that runs, or what is left of one whose `cluster up` was killed. Nothing is removed."""
     from ledger.cluster.up import down as stop
 
-    ended = stop(Layout.read(data_dir.resolve()))
+    ended = stop(data_dir.resolve())
     typer.echo(f"Stopped: {', '.join(ended)}" if ended else "Nothing of it was running.")
 
 

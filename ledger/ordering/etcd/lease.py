@@ -70,7 +70,7 @@ class Candidacy:
         await self._event.wait()
 
     async def start(self, *, runs: bool = True) -> None:
-        """Begin to run, or (`runs` False) give that up and only watch who holds the key. A lease that an earlier process
+        """Begin to run, or (`runs` False) give that up and watch who holds the key. A lease that an earlier process
         of this member left is ended first."""
         if not self._tasks:
             self._loop = asyncio.get_running_loop()

@@ -67,15 +67,16 @@ class Standing:
         return True
 
     async def run(self) -> None:
-        """For ever. Begins once everything is executed that was ordered before this replica started, and it is a member
-        (one that joins later follows until then)."""
+        """For ever. Begins once everything is executed that was ordered before this replica started. One that joins
+        later follows until it is a member, and hands over what it is sent."""
         async with self._progress.subscribe() as changed:
-            while self._progress.target is not None or not self._is_member():
+            while self._progress.target is not None:
                 changed.clear()
                 await changed.wait()
         while True:
-            self._judge(await self._asked())
-            await self._stand(not self.held)
+            if self._is_member():
+                self._judge(await self._asked())
+            await self._stand(self._is_member() and not self.held)
             await happened(self._ask, _LOOK_S)
             self._ask.clear()
 

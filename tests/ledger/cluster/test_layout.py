@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,24 @@ def test_one_member_needs_no_order_but_its_own(tmp_path: Path):
 def test_free_ports_are_all_different(tmp_path: Path):
     ports = [port for member in Layout.plan(tmp_path, NAMES, port=0).members for port in member.ports]
     assert len(set(ports)) == 12
+
+
+def test_a_port_in_use_is_named_with_what_it_is_for_and_what_to_do(tmp_path: Path):
+    layout = Layout.plan(tmp_path, NAMES, port=0)
+    layout.check_ports()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", layout.members[1].ports.etcd_peer))
+        other.listen()
+        with pytest.raises(ClusterError) as refused:
+            layout.check_ports()
+        said = str(refused.value)
+        assert f"port {layout.members[1].ports.etcd_peer} (for etcd's peers of member.example/aggregator)" in said
+        assert "ss -ltnp" in said
+        assert "--port" in said, "before it is founded, others can be chosen"
+        layout.write()
+        with pytest.raises(ClusterError) as refused:
+            layout.check_ports()
+        assert "--port" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 
+from contracts.core.commands import Issue
 from contracts.core.parties import Role
-from ledger.client import party_id
+from ledger.client import LedgerClient, party_id
 from ledger.cluster.certificates import check_signed_by, named
+from ledger.cluster.processes import living
 from ledger.verify import parse_policy, verify_checkpoint
+from runtime.clock import SystemClock
 from runtime.keys import PrivateKey
+from runtime.tls import Certificate, client_context
 from tests.ledger.interface.commands import CLEAN, dr_ledger, output, refusal
 from tests.runtime.test_postgres import is_running
 
@@ -37,16 +41,21 @@ class Up:
         self.log = folder.parent / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Returns when every member is ready."""
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Starts it, and returns at once."""
         command = [sys.executable, "-c", "from ledger.cli import main; main()", "cluster", "up"]
         names = [part for name in NAMES for part in ("--name", f"member.example/{name}")]
         command += ["--data-dir", str(self.folder), "--port", "0", *names]
         with self.log.open("ab") as log:
-            size = self.log.stat().st_size
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=CLEAN)
-        soon(lambda: b"cluster ready" in self.log.read_bytes()[size:] or self._process.poll() is not None, 120)  # type: ignore[union-attr]
-        assert self._process.poll() is None, self.log.read_text()[-4000:]
+        return self._process
+
+    def start(self) -> None:
+        """Returns when every member is ready."""
+        size = self.log.stat().st_size if self.log.exists() else 0
+        process = self.begin()
+        soon(lambda: b"cluster ready" in self.log.read_bytes()[size:] or process.poll() is not None, 120)
+        assert process.poll() is None, self.log.read_text()[-4000:]
 
     def end(self, number: int) -> int:
         """Sends a signal and returns the exit code."""
@@ -74,6 +83,24 @@ class Up:
         options = ["--key", key, "--to", to, "--amount-minor", 1, "--url", self.url(name), "--wait", 30]
         result: dict[str, Any] = output("issue", *options)
         return result
+
+    async def pay(self, name: str, count: int) -> int:
+        """Makes so many blocks, one after the other; the height of the last."""
+        key = PrivateKey.load(self.folder / "keys" / "utility.key")
+        party, height = party_id(Role.UTILITY, key.public), 0
+        async with LedgerClient(self.url(name), key=key, party=party, clock=SystemClock()) as client:
+            for _ in range(count):
+                height = (await client.submit(Issue(to=party, amount_minor=1, reference=""))).height or 0
+        return height
+
+    def etcd(self) -> dict[str, bool]:
+        """Servers of the order by name: does it vote?"""
+        first, root = self.page["members"][0], self.folder / "keys" / "etcd-root.password"
+        pair = self.folder / "members" / first["label"] / "tls"
+        shown = ("--endpoint", first["etcd"]["endpoint"], "--ca", self.page["ca"])
+        shown += ("--certificate", pair / "replica.pem", "--certificate-key", pair / "replica.key")
+        asked = output("etcd", *shown, "--user", "root", "--password-file", root, "members")
+        return {each["name"]: not each["learner"] for each in asked["members"]}
 
     def get(self, name: str, path: str) -> bytes:
         with urllib.request.urlopen(f"{self.url(name)}/v1/channels/main/{path}", timeout=5) as answer:
@@ -134,6 +161,41 @@ def test_etcd_lets_nobody_in_without_certificate_and_password(up: Up):
     assert {each["name"] for each in asked["members"]} == set(NAMES)
 
 
+def test_no_certificate_but_an_etcd_server_s_own_opens_the_port_of_etcd_s_peers(up: Up):
+    member = up.page["members"][0]
+    tls = up.folder / "members" / "utility" / "tls"
+
+    def ask(kind: str) -> int:
+        context = client_context(Path(up.page["ca"]), Certificate(tls / f"{kind}.pem", tls / f"{kind}.key"))
+        with urllib.request.urlopen(f"{member['etcd']['peer_url']}/members", timeout=5, context=context) as answer:
+            return int(answer.status)
+
+    assert ask("etcd") == 200
+    with pytest.raises(OSError):
+        ask("replica")
+
+
+async def test_a_member_comes_with_its_etcd_and_leaves_again(up: Up):
+    """Added as etcd's learner, promoted, a member of the ledger; removed from the ledger, then from etcd."""
+    added = dr_ledger("cluster", "add", "member.example/fourth", "--data-dir", up.folder)
+    assert added.returncode == 0, added.stderr
+    from_height = int(added.stdout.rpartition("from block ")[2].partition(" ")[0])
+    assert up.etcd() == dict.fromkeys((*NAMES, "fourth"), True)
+    assert await up.pay("fourth", 14) >= from_height
+    soon(lambda: len(json.loads(up.get("fourth", "status"))["members"]) == 4)
+    policy = parse_policy(up.get("fourth", "policy"), strict=True)
+    size = json.loads(up.get("fourth", "status"))["size"]
+    soon(lambda: verify_checkpoint(up.get("auditor", "checkpoint"), policy).checkpoint.size >= size)
+    pids = [up.states()["fourth"][kind] for kind in ("replica_pid", "etcd_pid")]
+    assert "until block" in dr_ledger("cluster", "remove", "fourth", "--data-dir", up.folder).stdout
+    await up.pay("utility", 14)
+    assert "is out" in dr_ledger("cluster", "remove", "fourth", "--data-dir", up.folder).stdout
+    assert up.etcd() == dict.fromkeys(NAMES, True)
+    soon(lambda: not any(is_running(pid) for pid in pids), 60)
+    assert {each["label"] for each in up.page["members"]} == set(NAMES)
+    assert up.issue("aggregator")["status"] == "committed"
+
+
 def test_a_replica_that_is_killed_comes_back_and_catches_up_while_the_others_go_on(up: Up):
     [orders] = [name for name in NAMES if name in json.loads(up.get("utility", "status"))["order"]["proposer"]]
     others = [name for name in NAMES if name != orders]
@@ -169,8 +231,21 @@ def _postmaster(member: dict[str, Any]) -> int:
 
 
 def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_path: Path):
-    """Two `cluster up` in one moment; then replicas are killed so late that nobody starts them again."""
+    """kill -9 while it founds, when etcd already runs; two `cluster up` in one moment; then replicas are killed so late
+    that nobody starts them again."""
     first = Up(tmp_path / "consortium")
+    run = first.folder / "run"
+    killed = first.begin()
+    soon(lambda: len([pid for lock in run.glob("etcd-*.lock") if (pid := living(lock))]) == 3, 90)
+    killed.kill()
+    killed.wait()
+    left = [pid for lock in run.glob("etcd-*.lock") if (pid := living(lock))]
+    assert left, "etcd outlives who started it"
+    assert "etcd-aggregator, etcd-auditor, etcd-utility still run" in refusal(
+        7, "cluster", "up", "--data-dir", first.folder
+    )
+    assert "etcd-utility" in dr_ledger("cluster", "down", "--data-dir", first.folder).stdout
+    assert not any(is_running(pid) for pid in left)
     starting = threading.Thread(target=first.start)
     starting.start()
     soon(lambda: (first.folder / "founding").exists(), 60)
