@@ -34,7 +34,7 @@ class Tick(msgspec.Struct, frozen=True):
     """Works off deadlines up to the block's time."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """code: "ok" or a code of errors.CODES; detail: for logs, never in the log. records: the writes,
     decoded, for a reader that keeps them."""
 

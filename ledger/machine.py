@@ -284,7 +284,8 @@ class Machine:
         outcome = rules.apply(run.state, Tick(), self._context(run, ""))
         if not outcome.facts and not outcome.writes:
             return False
-        facts = _fact_rows(run.log_index, None, outcome)
+        index = run.log_index
+        facts = _fact_rows(index, None, outcome)
         result = _receipt(run, outcome, self.head.previous, facts)
         entry = canonical.encode(
             {
@@ -295,32 +296,32 @@ class Machine:
                 "receipt": canonical.decode(result),  # whole: a deadline has no row of its own to keep it
             }
         )
-        _take(run, outcome, entry, result, facts)
+        _take(run, outcome, index, entry, result, facts)
         return True
 
     def _transaction(self, run: _Run, parsed: Parsed) -> None:
-        header = parsed.header
-        registered = parsed.committed and self._authentic(run, parsed)
-        if registered and (parsed.id in run.taken.ids or parsed.id in run.ids):
-            outcome, registered = _refused(DUPLICATE), False
-        elif registered and ((at := (header.sender, header.nonce)) in run.taken.nonces or at in run.nonces):
-            outcome = _refused(NONCE_REUSED)
+        at = (parsed.header.sender, parsed.header.nonce)
+        known = parsed.id in run.taken.ids or parsed.id in run.ids
+        if (known or at in run.taken.nonces or at in run.nonces) and self._authentic(run, parsed):
+            outcome, registered = _refused(DUPLICATE if known else NONCE_REUSED), not known
         else:
             outcome = rules.apply(run.state, parsed, self._context(run, parsed.id))
+            registered = outcome.code == rules.OK or self._authentic(run, parsed)  # the contracts ask the same and more
         if registered:
             run.ids.add(parsed.id)
-            run.nonces.add((header.sender, header.nonce))
-        facts = _fact_rows(run.log_index, parsed.id, outcome)
+            run.nonces.add(at)
+        index = run.log_index
+        facts = _fact_rows(index, parsed.id, outcome)
         result = _receipt(run, outcome, parsed.salt, facts)
-        row = TransactionRow(run.log_index, parsed, outcome.code, outcome.detail, registered, result, facts)
-        run.transactions.append(row)
-        _take(run, outcome, parsed.entry(sha256(result).digest()), result, facts)
+        run.transactions.append(TransactionRow(index, parsed, outcome.code, outcome.detail, registered, result, facts))
+        _take(run, outcome, index, parsed.entry(sha256(result).digest()), result, facts)
 
     def _authentic(self, run: _Run, parsed: Parsed) -> bool:
-        """Did an active party of this channel send it in time? Only then may it take an id: else a forger who saw a
-        header could use it up before its owner."""
+        """Did an active party of this channel send it in time, with this body? Only then may it take an id: else a
+        forger who saw a header could use it up before its owner."""
         header = parsed.header
-        if header.channel != self.channel or run.block.header.time_ms > header.not_after_ms:
+        in_time = run.block.header.time_ms <= header.not_after_ms
+        if not (parsed.committed and in_time and header.channel == self.channel):
             return False
         sender = run.state.find(Party, header.sender)
         return (
@@ -363,9 +364,13 @@ def _refused(code: str) -> Outcome:
 
 
 def _fact_rows(log_index: int, transaction_id: str | None, outcome: Outcome) -> tuple[FactRow, ...]:
+    if not outcome.facts:
+        return ()
     return tuple(
-        FactRow(log_index, ordinal, transaction_id, subject(fact), parties(fact), encode(fact), fact)
-        for ordinal, fact in enumerate(outcome.facts)
+        [
+            FactRow(log_index, ordinal, transaction_id, subject(fact), parties(fact), encode(fact), fact)
+            for ordinal, fact in enumerate(outcome.facts)
+        ]
     )
 
 
@@ -373,12 +378,8 @@ def _receipt(run: _Run, outcome: Outcome, salt: bytes, facts: Sequence[FactRow])
     """The canonical receipt (ledger.log.entry.receipt) of an outcome, whose writes the state takes."""
     written = run.state.merge(outcome.writes, outcome.records)
     root = tree_root(_salted(salt, facts)) if facts else EMPTY_ROOT
-    return b'{"code":"%b","facts":%d,"facts_root":"%b","writes":"%b"}' % (
-        outcome.code.encode(),
-        len(facts),
-        root.hex().encode(),
-        written.hex().encode(),
-    )
+    text = f'{{"code":"{outcome.code}","facts":{len(facts)},"facts_root":"{root.hex()}","writes":"{written.hex()}"}}'
+    return text.encode()
 
 
 def _salted(salt: bytes, facts: Sequence[FactRow]) -> list[bytes]:
@@ -390,10 +391,10 @@ def _salted(salt: bytes, facts: Sequence[FactRow]) -> list[bytes]:
     ]
 
 
-def _take(run: _Run, outcome: Outcome, entry: bytes, result: bytes, facts: tuple[FactRow, ...]) -> None:
+def _take(run: _Run, outcome: Outcome, index: int, entry: bytes, result: bytes, facts: tuple[FactRow, ...]) -> None:
     if len(entry) > MAX_ENTRY_BYTES:
         raise BlockRefused(f"an entry of {len(entry)} bytes")
-    run.written_by.update(dict.fromkeys(outcome.writes, run.log_index))
+    run.written_by.update(dict.fromkeys(outcome.writes, index))
     run.entries.append(entry)
     run.receipts.append(result)
     run.facts += facts

@@ -26,6 +26,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 _known_closed: dict[Any, bool] = {}
+_known_bounded: dict[Any, bool] = {}
 _LONG = b"0" * len(str(INTEGER_MAX))
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 
@@ -41,13 +42,8 @@ def encode(value: object) -> bytes:
         except (TypeError, ValueError, OverflowError, RecursionError):
             pass  # the long way says why
         else:
-            # is it plain from the encoder's bytes that every value is canonical: ASCII, no escape but of the quotation
-            # mark, no 16 digits in a row? What this does not accept is looked at value by value
-            if (
-                data.isascii()
-                and (b"\\" not in data or data.count(b"\\") == data.count(b'\\"'))
-                and _LONG not in data.translate(_DIGITS)
-            ):
+            # no 16 digits in a row: every integer is in range. What this does not accept is looked at value by value
+            if _has_plain_text(data) and _LONG not in data.translate(_DIGITS):
                 return data
     try:
         plain = msgspec.to_builtins(value)
@@ -69,10 +65,15 @@ def decode(data: bytes, kind: type[T], *, bytes_max: int = BYTES_MAX) -> T:
     """Reads `data` as one canonical value of type `kind`. Raises CodecError, and nothing else."""
     if len(data) > bytes_max:
         raise CodecError(f"{len(data)} bytes where at most {bytes_max} are allowed")
-    if not is_closed(kind) and _depth(data) > DEPTH_MAX:
+    bounded = _known_bounded.get(kind)
+    if bounded is None:
+        bounded = _known_bounded[kind] = is_closed(kind) and _is_bounded(msgspec.inspect.type_info(kind))
+    if not bounded and not is_closed(kind) and _depth(data) > DEPTH_MAX:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
     try:
         value = _decoder(kind).decode(data)
+        if bounded and _encode(value) == data and _has_plain_text(data):
+            return value  # type: ignore[no-any-return]
         again = encode(value)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise CodecError(str(error)) from None
@@ -101,6 +102,11 @@ def is_closed(kind: Any) -> bool:
             return False
         found = _known_closed[kind] = _is_closed(msgspec.inspect.type_info(kind), 0)
     return found
+
+
+def _has_plain_text(data: bytes) -> bool:
+    """Do the encoder's bytes alone say that every string is canonical: ASCII, no escape but of the quotation mark?"""
+    return data.isascii() and (b"\\" not in data or data.count(b"\\") == data.count(b'\\"'))
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
@@ -136,6 +142,28 @@ def _is_closed(info: msgspec.inspect.Type, depth: int) -> bool:
             )
         case _:
             return False
+
+
+def _is_bounded(info: msgspec.inspect.Type) -> bool:
+    """Does a closed type say that every integer is in range, so that reading it checks that?"""
+    kinds = msgspec.inspect
+    match info:
+        case kinds.IntType(ge=int(low), le=int(high)):
+            return low >= -INTEGER_MAX and high <= INTEGER_MAX
+        case kinds.IntType():
+            return False
+        case kinds.LiteralType(values=values):
+            return all(isinstance(value, str) for value in values)
+        case kinds.EnumType(cls=cls):
+            return all(isinstance(member.value, str) for member in cls)
+        case kinds.VarTupleType(item_type=item):
+            return _is_bounded(item)
+        case kinds.TupleType(item_types=items) | kinds.UnionType(types=items):
+            return all(_is_bounded(item) for item in items)
+        case kinds.StructType(fields=fields):
+            return all(_is_bounded(field.type) for field in fields)
+        case _:
+            return isinstance(info, kinds.StrType | kinds.BoolType | kinds.NoneType)
 
 
 def _check(value: object, depth: int) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 Verify = Callable[[str, bytes, bytes], bool]
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """channel, height and block time of the execution; `transaction_id` is empty while deadlines are worked off."""
 
     channel: str

@@ -60,13 +60,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     command: msgspec.Struct | None = None
 
 
-def open_transaction(transaction: Transaction) -> Opened:
-    """The parts of a transaction; its command is left to whoever knows the commands."""
+def open_transaction(transaction: Transaction, header_bytes: bytes | None = None) -> Opened:
+    """The parts of a transaction; its command is left to whoever knows the commands. header_bytes: the canonical bytes
+    of its header, where the caller has them."""
     header = transaction.header
     salt, body = bytes.fromhex(transaction.salt), transaction.body.encode("utf-8", "surrogatepass")
     return Opened(
         transaction=transaction,
-        signed=signing_bytes(header),
+        signed=signing_bytes(header) if header_bytes is None else TRANSACTION_CONTEXT + header_bytes,
         signature=bytes.fromhex(transaction.signature),
         salt=salt,
         body=body,

@@ -291,6 +291,10 @@ _PARTY_FIELDS: Final = ("party", "sponsor", "utility", "aggregator", "payer", "p
 _PARTIES_OF: Final[dict[type[Fact], tuple[str, ...]]] = {
     kind: tuple(name for name in _PARTY_FIELDS if name in kind.__struct_fields__) for kind in FACTS
 }
+_SUBJECT_OF: Final[dict[type[Fact], tuple[str, ...]]] = {
+    kind: tuple(name for name in ("contract_id", "need_id", "channel") if name in kind.__struct_fields__)
+    for kind in FACTS
+}
 
 
 def parties(fact: Fact) -> tuple[str, ...]:
@@ -303,8 +307,8 @@ def parties(fact: Fact) -> tuple[str, ...]:
 
 def subject(fact: Fact) -> str | None:
     """The contract, need or other channel a fact is about, or None."""
-    for name in ("contract_id", "need_id", "channel"):
-        value = getattr(fact, name, None)
+    for name in _SUBJECT_OF[type(fact)]:
+        value = getattr(fact, name)
         if value is not None:
             return str(value)
     return None

@@ -44,6 +44,8 @@ class State:
 
     `records` holds what was written, decoded. A reader may have `find` too, and then gives records decoded before."""
 
+    __slots__ = ("_find_below", "_reader", "records", "writes")
+
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._find_below = getattr(reader, "find", None)

@@ -8,8 +8,6 @@ ingress, the checks of a block and the contracts all ask here.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,18 +20,17 @@ from ledger.log.checkpoint import (
     sign_checkpoint,
 )
 from ledger.ordering.transactions import Triple
+from ledger.store.cache.bounded import Remembered
 from runtime.keys import PrivateKey, verify
 
 REMEMBERED_MAX: Final = 32_768
 
 
 class Verdicts:
-    """A bounded memory of verdicts; may be used from several threads."""
+    """A bounded memory of verdicts; may be used from several threads, which at worst forget one."""
 
     def __init__(self, remembered_max: int = REMEMBERED_MAX) -> None:
-        self._known: OrderedDict[Triple, bool] = OrderedDict()
-        self._max = remembered_max
-        self._lock = threading.Lock()
+        self._known = Remembered[Triple, bool](remembered_max)
 
     def verify(self, public: str, message: bytes, signature: bytes) -> bool:
         """Does the signature fit? (The signature of `contracts.core.context.Verify`.)"""
@@ -41,23 +38,15 @@ class Verdicts:
         found = self._known.get(triple)
         if found is None:
             found = verify(public, message, signature)
-            self._remember([triple], [found])
+            self._known.put(triple, found)
         return found
 
     def ahead(self, triples: Sequence[Triple]) -> None:
         """Verify those not yet known, one after the other: on a thread of the caller's if it has others to serve.
 
         Not spread over the cores: the members of a consortium keep them busy, and handing over costs a tenth more."""
-        missing = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
-        if missing:
-            self._remember(missing, [verify(*triple) for triple in missing])
-
-    def _remember(self, triples: Sequence[Triple], verdicts: Sequence[bool]) -> None:
-        with self._lock:
-            for triple, verdict in zip(triples, verdicts, strict=True):
-                self._known[triple] = verdict
-            while len(self._known) > self._max:
-                self._known.popitem(last=False)
+        for triple in triples:
+            self.verify(*triple)
 
 
 class CheckpointSigner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 from contracts.core.codec import decode
 from contracts.core.commands import COMMANDS, Command, embedded, touched
@@ -19,19 +20,20 @@ from ledger.verify.opening import SALT_BYTES
 
 Triple = tuple[str, bytes, bytes]
 
+_SIGNATURE_BYTES: Final = 64
+_HEADER: Final = b'"header":'
+_BEHIND_HEADER: Final = len(b',"salt":""') + 2 * SALT_BYTES + len(b',"signature":""}') + 2 * _SIGNATURE_BYTES
+
 
 class Parsed(Opened, frozen=True, kw_only=True, eq=False):
     """What was opened, with `content`, its canonical bytes, their hash, and its id on the ledger. `command` None: the
     body is not the canonical form of one of ours. Two of them are equal if they are the same object."""
 
+    header: Header
     content: bytes
     content_hash: bytes
     id: str
     command: Command | None
-
-    @property
-    def header(self) -> Header:
-        return self.transaction.header
 
     def signatures(self, sender_key: str, payee_key: str | None = None) -> tuple[Triple, ...]:
         """The (key, message, signature) triples that executing it will ask about, as far as is known beforehand."""
@@ -47,22 +49,25 @@ class Parsed(Opened, frozen=True, kw_only=True, eq=False):
 
     def entry(self, receipt_hash: bytes) -> bytes:
         """The canonical entry (ledger.log.entry.transaction_entry), put together from parts that are canonical."""
-        return b'{"channel":"%b","header":%b,"kind":"transaction","receipt":"%b","signature":"%b"}' % (
-            self.header.channel.encode(),
+        parts = (
+            f'{{"channel":"{self.header.channel}","header":'.encode(),
             self.signed[len(TRANSACTION_CONTEXT) :],
-            receipt_hash.hex().encode(),
-            self.transaction.signature.encode(),
+            f',"kind":"transaction","receipt":"{receipt_hash.hex()}","signature":"{self.transaction.signature}"}}'.encode(),
         )
+        return b"".join(parts)
 
 
 def parse(content: bytes) -> Parsed:
     """Reads the canonical bytes of a transaction. Raises CodecError."""
     transaction = parse_transaction(content)
-    opened = open_transaction(transaction)
+    # canonical bytes have one form: the header stands between the body, in which quotation marks are escaped, and two
+    # fields of known length
+    opened = open_transaction(transaction, content[content.rindex(_HEADER) + len(_HEADER) : -_BEHIND_HEADER])
     if len(opened.salt) != SALT_BYTES:
         raise CodecError(f"a salt of {len(opened.salt)} bytes")
     return Parsed(
         transaction=transaction,
+        header=transaction.header,
         content=content,
         content_hash=sha256(content).digest(),
         id=sha256(opened.signed).hexdigest(),
