@@ -31,12 +31,13 @@ REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
 _ASKED: Final = ("Accept", "Accept-Encoding", "Content-Type", "Last-Event-ID", "If-None-Match")
 _ANSWERED: Final = (
     "Content-Type", "Content-Encoding", "Cache-Control", "Retry-After", "ETag", "X-Accel-Buffering",
-    "Ledger-Height", "Ledger-Final-Height", "Allow",
+    "Ledger-Height", "Ledger-Final-Height", "Allow", "Vary", "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
 )  # fmt: skip
 _AWAY: Final = frozenset({502, 503, 504})
 _CONNECT_S: Final = 2.0
 #: for the head of an answer: a replica says "unknown" after 5 s, and waits another 5 s for finality where asked to
-_ANSWER_S: Final = {"GET": 6.0, "POST": 12.0}
+_ANSWER_S: Final = {"GET": 6.0, "HEAD": 6.0, "POST": 12.0}
 #: three heartbeats of the replica missed: the stream is dead
 _STREAM_S: Final = 45.0
 _SLOW_READER_S: Final = 20.0

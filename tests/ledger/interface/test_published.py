@@ -11,8 +11,10 @@ import pytest
 
 from contracts.core.commands import Issue
 from ledger.log.tiles import decode_bundle
+from ledger.operations.proxy import build
 from ledger.verify.merkle import leaf_hash
 from tests.ledger.running import AGGREGATOR_ID, a_client, a_running_ledger
+from tests.ledger.witness.served import serving
 
 MAIN = "/v1/channels/main"
 
@@ -47,6 +49,16 @@ async def _read_by_a_script(http: aiohttp.ClientSession, path: str) -> None:
         assert (response.status, await response.read()) == (200, b"")
         assert {name: response.headers[name] for name in told} == told
         assert int(told["Content-Length"]) == len(body)
+
+
+async def test_a_proxy_passes_on_how_the_log_is_served(http: aiohttp.ClientSession):
+    assert http._base_url is not None
+    async with (
+        serving(build([str(http._base_url)])) as url,
+        aiohttp.ClientSession(url, auto_decompress=False) as session,
+    ):
+        await _read_by_a_script(session, "tile/entries/000.p/10")
+        await _taken_compressed(session, "gzip")
 
 
 async def test_a_script_learns_why_a_tile_is_not_there(http: aiohttp.ClientSession):
