@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.cluster.certificates import check_signed_by, named
+from ledger.cluster.certificates import ETCD_PEER, check_signed_by, named
 from ledger.config import LedgerSettings
 from ledger.founding import join
 from tests.deploy.yaml_subset import read
@@ -57,7 +57,8 @@ def test_certificates_name_the_services_that_show_them(prepared: Path, member: s
     for kind in ("replica", "etcd"):
         path = prepared / member / "tls" / f"{kind}.pem"
         check_signed_by(path, prepared / "ca.pem")
-        assert set(named(path).names) == {f"{kind}-{member}", "localhost"}
+        known_by = {ETCD_PEER} if kind == "etcd" else set()
+        assert set(named(path).names) == {f"{kind}-{member}", "localhost"} | known_by
     assert named(prepared / member / "tls" / "etcd.pem").subject == member, "the user etcd takes it for"
 
 
