@@ -82,9 +82,11 @@ async def _play(testbed: Testbed, clock: Clock, console: Console) -> dict[str, A
         await _follow(testbed, ledger, say)
         status = await ledger.status()
         final = finality(await ledger.checkpoint(), await ledger.policy())
-    statements = await call_json(["dr-vtn", "statements", NEED_ID], testbed.environment)
+    statements, view = await asyncio.gather(
+        call_json(["dr-vtn", "statements", NEED_ID], testbed.environment),
+        call_json(["dr-vtn", "needs", "show", NEED_ID], testbed.environment),
+    )
     proofs = await _prove(testbed, statements, say)
-    view = await call_json(["dr-vtn", "needs", "show", NEED_ID], testbed.environment)
     return _summary(testbed, start_ms, vens, statements, view, status, final, proofs)
 
 
@@ -119,26 +121,28 @@ async def _follow(testbed: Testbed, ledger: LedgerClient, say: Any) -> None:
 
 async def _prove(testbed: Testbed, statements: list[dict[str, Any]], say: Any) -> list[str]:
     """Names of the sites whose payment was verified offline, against the policy file each was given when it joined."""
-    folder, proved = testbed.folder / "proofs", []
-    folder.mkdir(exist_ok=True)
-    for each in statements:
-        if each["level"] != "SC2" or each["amount_minor"] <= 0 or each["name"] in proved:
-            continue
-        base = folder / each["name"]
-        url = testbed.consortium.seat(AGGREGATOR).url
-        await call(
-            ["dr-ledger", "proof", "--transaction", each["transaction_id"], "--fact", str(each["fact"]),
-             "--output", base, "--url", url, "--ca", testbed.ca],
-            testbed.environment,
-        )  # fmt: skip
-        await call(
-            ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
-             "--policy", testbed.folder / each["name"] / "policy.txt", "--opening", f"{base}.opening.json"],
-            {},
-        )  # fmt: skip
-        proved.append(each["name"])
-        say(f"{each['name']}: payment of {each['amount_minor'] / 100:.2f} proved offline")
-    return proved
+    (testbed.folder / "proofs").mkdir(exist_ok=True)
+    paid = {each["name"]: each for each in statements if each["level"] == "SC2" and each["amount_minor"] > 0}
+    await asyncio.gather(*(_prove_payment(testbed, each) for each in paid.values()))
+    for name, each in paid.items():
+        say(f"{name}: payment of {each['amount_minor'] / 100:.2f} proved offline")
+    return list(paid)
+
+
+async def _prove_payment(testbed: Testbed, statement: dict[str, Any]) -> None:
+    """Raises CommandFailed where it does not verify."""
+    base = testbed.folder / "proofs" / statement["name"]
+    url = testbed.consortium.seat(AGGREGATOR).url
+    await call(
+        ["dr-ledger", "proof", "--transaction", statement["transaction_id"], "--fact", str(statement["fact"]),
+         "--output", base, "--url", url, "--ca", testbed.ca],
+        testbed.environment,
+    )  # fmt: skip
+    await call(
+        ["dr-ven", "verify", "payment", "--proof", f"{base}.tlog-proof",
+         "--policy", testbed.folder / statement["name"] / "policy.txt", "--opening", f"{base}.opening.json"],
+        {},
+    )  # fmt: skip
 
 
 def _summary(

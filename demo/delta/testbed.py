@@ -82,6 +82,8 @@ class Testbed:
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
             "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
             "GRIDPACT_VTN_CLIENT_CA": str(self.ca),
+            "GRIDPACT_VTN_ENROLMENT_PORT": "0",
+            "GRIDPACT_VTN_PUBLIC_ENROLMENT_URL": self.vtn_url,
         } | self._shown("vtn", "GRIDPACT_VTN")
         self.consortium = Consortium(
             self.folder / "ledger", self.members, self.environment, self.folder / "logs", api_tls=True
@@ -135,9 +137,11 @@ class Testbed:
         )  # fmt: skip
         self.parties = {UTILITY: utility["party"], AGGREGATOR: aggregator["party"]}
         self.consortium.found({UTILITY: utility["public_key"], AGGREGATOR: aggregator["public_key"]})
-        await self.consortium.start()
-        names = ["vtn", "operator", *(site.name for site in SITES)]
-        await asyncio.gather(*map(self._certify, names), *map(self._fund, self.parties.values()))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.consortium.start())
+            tasks.create_task(call(["dr-vtn", "migrate"], self.environment))
+            for name in ("vtn", *(site.name for site in SITES)):
+                tasks.create_task(self._certify(name))
         self.environment["GRIDPACT_VTN_LEDGER_URL"] = self.consortium.seat(AGGREGATOR).url
         self.environment["GRIDPACT_VTN_LEDGER_POLICY"] = str(self.consortium.seat(AGGREGATOR).data_dir / "policy.txt")
         self.environment["SSL_CERT_FILE"] = str(self.ca)
@@ -145,18 +149,15 @@ class Testbed:
     async def open_vtn(self) -> None:
         """The VTN with its program, and an invitation for each site."""
         self.doing = "the VTN to open its program"
-        await call(["dr-vtn", "migrate"], self.environment)
-        operator = Certificate(*self._pair("operator"))
         await self._start("vtn", ["dr-vtn", "serve"], self.environment)
-        await self.processes["vtn"].wait_ready(f"{self.vtn_url}/readyz", tls=client_context(self.ca, operator))
+        async with asyncio.TaskGroup() as tasks:
+            for party in self.parties.values():
+                tasks.create_task(self._fund(party))
+            tls = client_context(self.ca, Certificate(*self._pair("vtn")))
+            tasks.create_task(self.processes["vtn"].wait_ready(f"{self.vtn_url}/readyz", tls=tls))
         terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
         await call(["dr-vtn", "programs", "create", PROGRAM, *terms], self.environment)
-        for site in SITES:
-            await call(
-                ["dr-vtn", "vens", "invite", "--name", site.name, "--area", site.name,
-                 "--output", self.folder / "invitations"],
-                self.environment,
-            )  # fmt: skip
+        await asyncio.gather(*map(self._invite, SITES))
 
     async def open_sites(self, timeout_s: float = 40.0) -> list[dict[str, Any]]:
         """Both sites enrol and run; returns the VENs once each is a virtual node that has reported."""
@@ -165,11 +166,11 @@ class Testbed:
         deadline = time.monotonic() + timeout_s
         vens: list[dict[str, Any]] = []
         while time.monotonic() < deadline:
+            await asyncio.sleep(1)  # a look costs more than that
+            self.check_alive()
             vens = await call_json(["dr-vtn", "vens", "list"], self.environment)
             if len(vens) == len(SITES) and all(each["virtual_node"] and each["reported_ms"] for each in vens):
                 return vens
-            self.check_alive()
-            await asyncio.sleep(0.3)
         raise CommandFailed(f"after {timeout_s:.0f} s the sites are not ready: {vens}\n{self.report()}")
 
     def check_alive(self) -> None:
@@ -187,8 +188,7 @@ class Testbed:
 
     async def close(self) -> None:
         """Ends everything: sites, VTN, ledger."""
-        for process in reversed(self.processes.values()):
-            await process.stop()
+        await asyncio.gather(*(process.stop() for process in self.processes.values()))
         await self.consortium.stop()
 
     async def _open_site(self, site: Site) -> None:
@@ -197,13 +197,22 @@ class Testbed:
         await call(["dr-ven", "enrol", "--invitation", invitation, "--data-dir", folder], environment)
         await self._start(site.name, ["dr-ven", "run", "--data-dir", folder], environment)
 
+    async def _invite(self, site: Site) -> None:
+        await call(
+            ["dr-vtn", "vens", "invite", "--name", site.name, "--area", site.name,
+             "--output", self.folder / "invitations"],
+            self.environment,
+        )  # fmt: skip
+
     async def _certify(self, name: str) -> None:
-        """A key, its request and the authority's signature, as on three machines."""
+        """A key, its request and the authority's signature, as on three machines; waits for the authority."""
         chain, key = self._pair(name)
         await call(
             ["dr-ledger", "cluster", "certificates", "request", "--key", key, "--name", name, "--host", "127.0.0.1"],
             self.environment,
         )
+        while not self.ca.exists():
+            await asyncio.sleep(0.1)
         await call(
             ["dr-ledger", "cluster", "certificates", "sign", "--authority", self.ca.parent,
              "--request", key.with_suffix(".csr"), "--output", chain],
