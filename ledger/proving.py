@@ -29,7 +29,9 @@ from ledger.ordering.progress import Progress
 from ledger.replication.attestation import Attestations
 from ledger.store.state import StateTampered
 from ledger.store.store import Store
-from ledger.verify import canonical
+from ledger.verify import VerificationError, canonical
+from ledger.verify.merkle import leaf_hash, verify_inclusion
+from ledger.verify.note import parse_checkpoint
 from ledger.verify.state import StateProof
 
 Files = tuple[bytes, bytes]
@@ -112,10 +114,14 @@ class Proving:
         """The same of the entry at a leaf, whatever it is: deadlines have facts and no id, a block's summary has
         neither. A transaction that had its first result elsewhere shows its entry alone. Raises NotFinalYet, Erased."""
         self._require_sound()
+        size = self._progress.head.size
         found = await self._store.entries(index, 1)
-        if not found:
+        if not found and index >= size:
             return None
-        entry = canonical.decode_object(found[0])
+        try:
+            entry = canonical.decode_object(found[0])
+        except (IndexError, VerificationError):
+            raise self._changed(index) from None
         if entry["kind"] == "transaction":
             named = transaction_id(msgspec.convert(entry["header"], Header))
             first = (await self._store.results([named])).get(named)
@@ -158,10 +164,10 @@ class Proving:
             known = machine.cache.prove(kind, key)
             if known is not None:
                 return head, *known
-            body, leaves, height = await self._store.record_leaves(kind, key)
+            body, height = await self._store.record(kind, key)
             machine, before = self._machine(), head
             head = machine.head
-            read = machine.cache.prove(kind, key, (body, leaves))
+            read = machine.cache.prove(kind, key, (body,))
             if read is not None:
                 return head, *read
             if before.height == height == head.height:
@@ -192,8 +198,19 @@ class Proving:
             )
         ranges = merkle.inclusion_ranges(index, final.size)
         tiles = await self._store.tiles(merkle.range_tiles(ranges))
-        (entry,) = await self._store.entries(index, 1)
-        return entry, write_proof(index, merkle.prove(ranges, tiles), final.note)
+        found = await self._store.entries(index, 1)
+        try:
+            path = merkle.prove(ranges, tiles)
+            verify_inclusion(leaf_hash(found[0]), index, final.size, path, parse_checkpoint(final.note).root)
+        except (LookupError, ValueError, VerificationError):
+            raise self._changed(index) from None
+        return found[0], write_proof(index, path, final.note)
+
+    def _changed(self, index: int) -> Diverged:
+        """Halts: what was signed is not what the tables hold. It costs two hashes a level to notice it here."""
+        fault = Diverged(f"leaf {index}, or a tile above it, was changed outside the ledger: run `dr-ledger verify`")
+        self._tampered(fault)
+        return fault
 
     def _require_sound(self) -> None:
         self._progress.require_sound()

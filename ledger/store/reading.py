@@ -18,7 +18,6 @@ from ledger.errors import StoreUnavailable
 from ledger.log.tiles import TileId
 from ledger.store.store import ChangeRow, LeavesRow, OrderedRow, RecordRow, ResultRow, StoredFact
 from ledger.store.tables import blocks, bodies, entries, fact_parties, facts, records, refusals, tiles, transactions
-from ledger.verify.state import bucket_of, key_hash
 
 STORE_ERRORS: Final = (
     OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError, OSError,
@@ -106,13 +105,6 @@ class Reads:
         async with answered(self._engine) as connection:
             row = (await connection.execute(select(body.scalar_subquery(), height.scalar_subquery()))).one()
         return row[0], int(row[1])
-
-    async def record_leaves(self, kind: str, key: str) -> tuple[bytes | None, bytes, int]:
-        bucket = bucket_of(key_hash(kind, key))
-        values = {"channel": self._channel, "kind": kind, "key": key, "bucket": bucket}
-        async with answered(self._engine) as connection:
-            row = (await connection.execute(_LEAVES, values)).one()
-        return row[0], row[1] or b"", int(row[2])
 
     async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         of = records.c
@@ -241,12 +233,6 @@ class Reads:
 _BY_INDEX: Final = text(
     "SELECT set_config(name, 'off', true) FROM pg_settings "
     "WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'enable_sort')"
-)
-_LEAVES: Final = text(
-    "SELECT (SELECT body FROM records WHERE channel = :channel AND kind = :kind AND key = :key), "
-    "(SELECT string_agg(key_hash || value_hash, CAST('' AS bytea) ORDER BY key_hash) FROM records "
-    "WHERE channel = :channel AND bucket = :bucket), "
-    "(SELECT coalesce(max(height), 0) FROM blocks WHERE channel = :channel)"
 )
 _CHANGES: Final = text(
     "SELECT t.height, e.data, b.salt, b.body FROM transactions AS t JOIN entries AS e USING (channel, log_index) "

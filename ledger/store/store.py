@@ -180,9 +180,6 @@ class Store(Protocol):
     async def record(self, kind: str, key: str) -> tuple[bytes | None, int]:
         """A record and the height at which this is true."""
 
-    async def record_leaves(self, kind: str, key: str) -> tuple[bytes | None, bytes, int]:
-        """A record, the leaves (ledger.verify.state) of its bucket, and the height at which both are true."""
-
     async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """Records whose key begins with `prefix` and is greater than `after`, in bytewise order."""
 

@@ -148,7 +148,6 @@ records = Table(
     Column("bucket", Integer, nullable=False, comment="first 16 bits of key_hash"),
     Column("key_hash", LargeBinary, nullable=False),
     Column("value_hash", LargeBinary, nullable=False),
-    Index("records_bucket", "channel", "bucket"),
 )
 
 tiles = Table(

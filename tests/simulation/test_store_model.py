@@ -250,21 +250,22 @@ async def test_readers_find_every_row_and_see_whole_blocks(open_store):
     assert await store.record("party", "nobody") == (None, 3)
 
 
-async def test_a_record_comes_with_the_leaves_of_its_bucket(open_store):
+async def test_a_stored_record_is_proved_by_the_leaves_in_memory(open_store):
     chain, store = a_chain(), open_store()
     await stored(store, chain)
     rows = buckets_from_records((*at, body) for at, body in chain.source.rows.items())
     cache = StateCache(CheckedTree(rows.items()))
+    cache.fill_buckets(rows)
     assert cache.tree.root == chain.blocks[-1].plan.root
     for (kind, key), body in [*chain.source.rows.items(), (("party", "nobody"), None)]:
-        found, leaves, height = await store.record_leaves(kind, key)
+        found, height = await store.record(kind, key)
         assert (found, height) == (body, 3)
-        shown = cache.prove(kind, key, (found, leaves))
+        shown = cache.prove(kind, key, (found,))
         assert shown is not None
         verify_record(cache.tree.root, kind, key, shown[0], shown[1])
         if body is not None:
-            assert cache.prove(kind, key, (b"{}", leaves)) is None
-            assert cache.prove(kind, key, (body, leaves[64:])) is None
+            assert cache.prove(kind, key, (b"{}",)) is None
+            assert cache.prove(kind, key, (None,)) is None
 
 
 async def test_records_and_facts_come_in_order_and_in_pages(open_store):

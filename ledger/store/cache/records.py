@@ -18,8 +18,9 @@ from ledger.store.source import Key, Source
 from ledger.verify.state import StateProof
 
 RECORDS_MAX: Final = 262_144
-BUCKET_BYTES_MAX: Final = 512 * 1024 * 1024
-"""Half of it holds the leaves of four million records; those of more are queried."""
+ALL: Final = 1 << 62
+"""Bytes of buckets: all of them are held, 64 a record. What reads a bucket otherwise reads every record: there is no
+index, which would be one more row for each new record in each replica."""
 HELD: Final = ("engagement", "expiry", "member")
 HELD_MAX: Final = 262_144
 """With more rows of a kind than this, its scans are queries."""
@@ -61,7 +62,7 @@ NOTHING: Final = Known(None)
 class StateCache:
     """Tree and caches of one channel; always as after the last committed block."""
 
-    def __init__(self, tree: CheckedTree, records_max: int = RECORDS_MAX, bucket_bytes_max: int = BUCKET_BYTES_MAX):
+    def __init__(self, tree: CheckedTree, records_max: int = RECORDS_MAX, bucket_bytes_max: int = ALL):
         self.tree = tree
         self._records = Remembered[Key, Known](records_max)
         self._buckets = Remembered[int, bytes](bucket_bytes_max, len)
@@ -83,19 +84,18 @@ class StateCache:
         return known
 
     def prove(
-        self, kind: str, key: str, read: tuple[bytes | None, bytes] | None = None
+        self, kind: str, key: str, read: tuple[bytes | None] | None = None
     ) -> tuple[bytes | None, StateProof] | None:
         """A record (None: there is none) and its proof under the present root: by what is known here without a query,
-        or by `read`, its bytes and the leaves of its bucket. None where that is not known, or not what the root stands
-        for."""
+        or by `read`, its bytes. None where that is not known, or not what the root stands for."""
         hashed = hash_of(kind, key)
         number = hashed[0] << 8 | hashed[1]
         known, leaves = self.known(kind, key), self._leaves(number)
-        if known is not None and leaves is not None:
-            read = known.body, leaves
-        if read is None:
+        if known is not None:
+            read = (known.body,)
+        if read is None or leaves is None:
             return None
-        body, leaves = read
+        (body,) = read
         value = None if body is None else sha256(body).digest()
         if not self.tree.holds(number, leaves) or find_leaf(leaves, hashed) != value:
             return None

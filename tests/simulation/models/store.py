@@ -202,11 +202,6 @@ class MemoryStore:
         await self._reach()
         return self.disk.source.rows.get((kind, key)), self.disk.height
 
-    async def record_leaves(self, kind: str, key: str) -> tuple[bytes | None, bytes, int]:
-        await self._reach()
-        bucket = bucket_of(key_hash(kind, key))
-        return self.disk.source.rows.get((kind, key)), self.disk.source.buckets([bucket])[bucket], self.disk.height
-
     async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         await self._reach()
         keys = sorted(key for at, key in self.disk.source.rows if at == kind and key.startswith(prefix))
