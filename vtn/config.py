@@ -103,6 +103,9 @@ class VtnSettings(ProcessSettings):
     redeliver_s: int = Field(
         30, ge=0, description="A message without acknowledgement is handed out again after so many domain seconds"
     )
+    offer_reports: bool = Field(
+        False, description="Tell each VEN that registers which reports the VTN has for it; VENs may always ask"
+    )
     lenient: bool = Field(True, description="Also read messages that real devices get slightly wrong; each is logged")
     request_bytes_max: int = Field(1024 * 1024, ge=65_536, le=1024 * 1024, description="Largest request body in bytes")
 

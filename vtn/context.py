@@ -84,6 +84,7 @@ class Vtn:
             program=program,
             holidays=terms.holidays,
             expires_ms=expires_ms,
+            authorities=self.settings.pki.ca.read_text(encoding="ascii") if self.settings.pki.exists else None,
         )
 
 
@@ -146,7 +147,9 @@ def build(
             credit_minor=settings.enrolment_credit_minor,
             poll_interval_s=settings.poll_interval_s,
         ),
-        registrations=Registrations(database, clock, require_certificate=settings.identifies),
+        registrations=Registrations(
+            database, clock, require_certificate=settings.identifies, offer_reports=settings.offer_reports
+        ),
         dr_events=DrEvents(database, clock),
         opts=Opts(database, clock),
         reports=Reports(database, clock),

@@ -52,7 +52,7 @@ class Registrations:
         self._database = database
         self._clock = clock
         self._require_certificate = require_certificate
-        self._offer_reports = offer_reports
+        self.offer_reports = offer_reports
 
     async def register(self, request: RegistrationRequest) -> Ven:
         """Register a VEN that is enrolled, or change how it is reached; again keeps its registrationID.
@@ -82,7 +82,7 @@ class Registrations:
             await acknowledge(connection, ven.ven_id, REREGISTER_MESSAGE, now_ms)
             if ven.registration_id is None:
                 await queue_unanswered(connection, ven.ven_id, now_ms)
-            if self._offer_reports:
+            if self.offer_reports:
                 await queue(connection, [ven.ven_id], REGISTER_MESSAGE, "METADATA", now_ms)
         assert changed is not None
         return changed

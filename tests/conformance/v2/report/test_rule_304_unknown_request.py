@@ -33,11 +33,8 @@ def test_a_request_of_another_ven_is_unknown_too(vtn, device):
 
 
 async def ask_other(vtn, other):
-    from vtn.services.reports import USAGE_METADATA, MeteringPoint, Specifier
-
-    await vtn.vtn.reports.register(
-        other.ven_id, [Specifier("x", USAGE_METADATA, (MeteringPoint("m", "usage", "Net"),))]
-    )
+    specifier = Specifier("x", USAGE_METADATA, (MeteringPoint("m", "usage", "Net"),))
+    await vtn.vtn.reports.register(other.ven_id, [specifier])
     return (await vtn.vtn.reports.ask(other.ven_id, "x", granularity_s=900, report_back_s=900)).report_request_id
 
 
