@@ -9,8 +9,10 @@ app[REPLICAS] {"main": Replica, ...}     /v1/channels/{channel} for clients     
 from __future__ import annotations
 
 import contextlib
+import gc
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Final
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -49,9 +51,15 @@ PLAIN_FILE = "channel-plain.txt"
 """In a child channel's folder: it was founded to be read by every server of the order, so there are no keys."""
 
 
-def build(settings: LedgerSettings, founded: Founded) -> web.Application:
-    """The application of one replica; it starts with PostgreSQL and ends with it. Starting raises StaleSchema,
-    GenesisInvalid, Diverged, StoreUnavailable."""
+YOUNG_MAX: Final = 10_000
+"""New containers before the collector looks at them: it looked every 700, at nothing it could free. Blocks leave no
+cycles, and what they leave for the caches made it go through all of those too, 85 ms at a time."""
+
+
+def build(settings: LedgerSettings, founded: Founded, *, own_process: bool = False) -> web.Application:
+    """The application of one replica; it starts with PostgreSQL and ends with it. own_process: nothing else runs in
+    this one, so the collector of cycles is set for it. Starting raises StaleSchema, GenesisInvalid, Diverged,
+    StoreUnavailable."""
     app = new_app(client_max_size=settings.request_bytes_max)
     app[STREAMS] = Streams()
     app[REPLICAS] = {}
@@ -79,6 +87,8 @@ def build(settings: LedgerSettings, founded: Founded) -> web.Application:
                     await engine.dispose()
 
     app.cleanup_ctx.append(replicas)
+    if own_process:
+        app.on_startup.append(_spare_what_is_loaded)  # after the contexts above
     return app
 
 
@@ -193,6 +203,13 @@ async def _listening(app: web.Application, settings: LedgerSettings) -> AsyncIte
         yield address(runner, settings.peer_host, tls)
     finally:
         await runner.cleanup()
+
+
+async def _spare_what_is_loaded(_: web.Application) -> None:
+    """The collector never looks again at what a replica holds once it has started."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_MAX)
 
 
 def _replicas(app: web.Application) -> dict[str, Replica]:

@@ -157,7 +157,8 @@ def serve(
     from ledger.app import build
 
     async def work() -> None:
-        await service.serve(build(settings, founded), settings.host, settings.port, tls, name="dr-ledger")
+        app = build(settings, founded, own_process=True)
+        await service.serve(app, settings.host, settings.port, tls, name="dr-ledger")
 
     service.run(work())
 

@@ -45,7 +45,7 @@ def main() -> None:
     _populate(Traffic(accounts=options.accounts, epoch_ms=0, groups=options.groups))
     stages = Stages()
     stages.watch()
-    app = build(settings, load(settings))
+    app = build(settings, load(settings), own_process=True)
     app.router.add_get("/bench", lambda _: _spent(stages))
     app.router.add_get("/bench/samples", _samples)
     service.run(service.serve(app, settings.host, settings.port, settings.tls(), name="dr-ledger"))
