@@ -14,7 +14,7 @@ from contracts.core.parties import Role
 from contracts.rules import Genesis
 from ledger.cli.keys import read_public
 from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
-from ledger.cli.output import show
+from ledger.cli.output import UsageError, show
 from ledger.client import party_id
 from ledger.config import LedgerSettings
 from runtime import logs, service
@@ -74,6 +74,10 @@ def init(
         "witnesses": [] if witness_file is None else [each.key for each in read_witnesses(witness_file)],
         "required": witness_quorum,
     }
+    if witness_quorum > len(agreed["witnesses"]):
+        raise UsageError(
+            f"--witness-quorum {witness_quorum}: --witness-file names {len(agreed['witnesses'])} witnesses"
+        )
     if member_file:
         members = [founding.read_member(path) for path in member_file]
         genesis, policy = founding.consortium(members, quorum=quorum, **agreed)
