@@ -24,7 +24,8 @@ async def test_connections_cancelled_at_any_moment_leave_no_socket(database_url:
 
     await ask()
     await engine.dispose()
-    before, cancelled = open_files(), []
+    before = open_files()
+    cancelled: list[BaseException | None] = []
     for number in range(25):
         asking = asyncio.create_task(ask())
         await asyncio.sleep(0.0004 * number)
