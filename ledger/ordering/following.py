@@ -175,9 +175,8 @@ class Following:
         self, block: Block, revision: int, against: Against | None
     ) -> tuple[Executed, bytes, FinalRow | None]:
         transactions = self.machine.read(block, self._pool.by_content())
-        triples = self.machine.signatures(transactions)
-        if len(triples) >= _IN_THREAD_MIN:
-            await self._offload(self._verdicts.ahead, triples)
+        if len(transactions) >= _IN_THREAD_MIN:
+            await self._offload(self._verdicts.ahead, self.machine.signatures(transactions))
         notes: list[bytes] = []
 
         def work(source: Source) -> tuple[Executed, bytes]:
@@ -220,11 +219,11 @@ class Following:
         it has none, as refused. Only the very bytes that were ordered: a forger's have the same id."""
         height, left = executed.head.height, []
         for row in executed.transactions:
-            if row.registered:
+            if row.registered and self._pool.awaits(row.parsed.id):
                 status = "committed" if row.code == "ok" else "refused"
                 facts = [fact_json(fact.fact) for fact in row.facts]
                 self._pool.resolve(TransactionResult(row.parsed.id, status, row.code, height, row.log_index, facts))
-            elif self._pool.holds(row.parsed):
+            elif not row.registered and self._pool.holds(row.parsed):
                 left.append(row)
         if left:
             known = await self._answer_from_store([row.parsed.id for row in left])

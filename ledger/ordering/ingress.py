@@ -7,8 +7,9 @@ transactions out of the log; they are remembered in a bounded table for the oper
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from contracts.core.codec import read
 from contracts.core.commands import COMMANDS
@@ -34,8 +35,7 @@ _DETAIL_MAX: Final = 300
 FindParty = Callable[[str], Awaitable[bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """A transaction that may be ordered (`code` ""), or why not. `parsed` None: it has no form."""
 
     parsed: Parsed | None

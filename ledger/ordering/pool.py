@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ledger.errors import QueueFull
 from ledger.ordering.transactions import Parsed
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionResult:
+class TransactionResult(msgspec.Struct, frozen=True, gc=False):
     """status: committed (executed), refused (code says why; height None if it was never ordered) or unknown (send the
     same transaction again, or ask for its id). index: its leaf in the log. facts: tagged objects. id None: the bytes
     are not a transaction. detail: why it is unknown."""
@@ -154,6 +155,10 @@ class Pool:
         """What was taken and not answered."""
         return dict(self._in_flight)
 
+    def awaits(self, key: str) -> bool:
+        """Does anybody wait for the result of this id?"""
+        return self._find(key) is not None
+
     def holds(self, parsed: Parsed) -> bool:
         """Are these very bytes here?"""
         ticket = self._find(parsed.id)
@@ -191,8 +196,10 @@ class Pool:
         self.arrived.clear()
 
     def _find(self, key: str) -> Ticket | None:
-        forwarded, _ = self._forwarded.get(key, (None, 0.0))
-        return self._waiting.get(key) or self._in_flight.get(key) or forwarded
+        found = self._in_flight.get(key) or self._waiting.get(key)
+        if found is None and (forwarded := self._forwarded.get(key)) is not None:
+            found, _ = forwarded
+        return found
 
     def _oldest(self, bytes_max: int, count_max: int) -> list[Ticket]:
         taken: list[Ticket] = []
