@@ -10,11 +10,16 @@ from itertools import count
 import psycopg
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from sqlalchemy import make_url
 
 from runtime.database import upgrade
 from runtime.postgres import EmbeddedPostgres
+
+# a busy machine is no finding
+hypothesis_settings.register_profile("gridpact", deadline=None)
+hypothesis_settings.load_profile("gridpact")
 
 # the tests' data may be lost with the machine, so nothing waits for the disk
 _FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB", "max_connections": "200"}

@@ -264,7 +264,7 @@ class EmbeddedPostgres:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             while time.monotonic() < deadline:
-                if _postmaster(pgdata) != pid:
+                if not _works_in(pid, pgdata):  # its pid file goes a moment before it does
                     return
                 await asyncio.sleep(_POLL_S)
         raise PostgresError(f"the PostgreSQL process {pid} on {pgdata} does not end: stop it and start again")
@@ -278,11 +278,19 @@ def _postmaster(pgdata: Path) -> int | None:
     """
     try:
         pid = int((pgdata / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
-        same = Path(f"/proc/{pid}/cwd").samefile(pgdata)
-        zombie = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except (OSError, ValueError):
         return None
-    return pid if same and not zombie else None
+    return pid if _works_in(pid, pgdata) else None
+
+
+def _works_in(pid: int, pgdata: Path) -> bool:
+    """Whether this process is alive and its folder is that one."""
+    try:
+        same = Path(f"/proc/{pid}/cwd").samefile(pgdata)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return same and state != "Z"
 
 
 def _forget_dead(pgdata: Path, sockets: Path) -> None:

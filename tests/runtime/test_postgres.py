@@ -60,6 +60,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def folder_of(data_dir: Path) -> Path:
+    """Where the server's data lies: there, or with the system user where root may not use namespaces."""
+    return Path((data_dir / "folder").read_text().strip())
+
+
 @pytest.fixture
 async def server(tmp_path):
     server = EmbeddedPostgres(tmp_path / "postgres")
@@ -102,7 +107,8 @@ async def test_nobody_gets_in_without_the_password(server):
 
 async def test_socket_password_and_data_are_for_the_owner_alone(server):
     sockets = Path(make_url(await server.ensure_database("ledger")).query["host"])
-    for path, mode in [(sockets, 0o700), (server.data_dir / "password", 0o600), (server.data_dir / "pgdata", 0o700)]:
+    data = folder_of(server.data_dir)
+    for path, mode in [(sockets, 0o700), (data / "password", 0o600), (data / "pgdata", 0o700)]:
         assert path.stat().st_mode & 0o777 == mode, path
 
 
@@ -129,7 +135,7 @@ async def test_a_clean_stop_leaves_no_process_and_no_socket(tmp_path):
     await server.stop()
     assert not is_running(pid)
     assert not sockets.exists()
-    assert "database system is shut down" in (tmp_path / "postgres" / "server.log").read_text()
+    assert "database system is shut down" in (folder_of(tmp_path / "postgres") / "server.log").read_text()
 
 
 async def test_a_second_owner_of_the_folder_is_refused_with_the_first_ones_id(tmp_path, server):
@@ -148,11 +154,11 @@ async def test_another_process_may_attach_to_a_running_server_and_leave_it_runni
 async def test_the_server_is_back_with_its_data_after_kill_9(tmp_path):
     async with postgres(None, tmp_path / "postgres", "ledger") as url:
         query(url, "CREATE TABLE kept AS SELECT 42 AS value")
-        pid = int((tmp_path / "postgres" / "pgdata" / "postmaster.pid").read_text().split()[0])
+        pid = int((folder_of(tmp_path / "postgres") / "pgdata" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(0.3)
         assert await until_answering(url, "SELECT value FROM kept") == [(42,)]
-        again = int((tmp_path / "postgres" / "pgdata" / "postmaster.pid").read_text().split()[0])
+        again = int((folder_of(tmp_path / "postgres") / "pgdata" / "postmaster.pid").read_text().split()[0])
         assert again != pid
 
 
@@ -190,7 +196,7 @@ async def test_a_new_owner_takes_over_what_a_killed_one_left(tmp_path, number):
         assert owner.stdout is not None
         url = (await asyncio.to_thread(owner.stdout.readline)).strip()
         query(url, "CREATE TABLE kept AS SELECT 42 AS value")
-        orphan = int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
+        orphan = int((folder_of(data_dir) / "pgdata" / "postmaster.pid").read_text().split()[0])
         owner.send_signal(number)
         owner.wait()
     assert is_running(orphan)
@@ -214,7 +220,7 @@ async def test_a_bystander_with_the_number_of_a_dead_server_is_left_alone_and_do
     await server.start()
     await server.stop()
     with subprocess.Popen(["sleep", "60"]) as bystander:
-        pid_file = tmp_path / "postgres" / "pgdata" / "postmaster.pid"
+        pid_file = folder_of(tmp_path / "postgres") / "pgdata" / "postmaster.pid"
         pid_file.write_text(f"{bystander.pid}\n{tmp_path}\n0\n5432\n\n\n\n")
         await server.start()
         assert bystander.poll() is None
@@ -223,7 +229,9 @@ async def test_a_bystander_with_the_number_of_a_dead_server_is_left_alone_and_do
 
 
 async def test_a_half_made_data_folder_is_made_again(tmp_path):
-    partial = tmp_path / "postgres" / "pgdata.new"
+    (tmp_path / "postgres").mkdir()
+    account = accounts.choose_account(find_binaries(None), tmp_path / "postgres")
+    partial = account.folder / "pgdata.new"
     partial.mkdir(parents=True)
     (partial / "PG_VERSION").write_text("16\n")
     async with postgres(None, tmp_path / "postgres", "ledger") as url:
@@ -234,7 +242,7 @@ async def test_a_half_made_data_folder_is_made_again(tmp_path):
 async def test_data_of_another_major_version_is_refused_with_both_versions(tmp_path):
     async with postgres(None, tmp_path / "postgres", "ledger"):
         pass
-    (tmp_path / "postgres" / "pgdata" / "PG_VERSION").write_text("9\n")
+    (folder_of(tmp_path / "postgres") / "pgdata" / "PG_VERSION").write_text("9\n")
     with pytest.raises(WrongDataVersion, match=r"made by PostgreSQL 9, the programs in .* are version 16"):
         await EmbeddedPostgres(tmp_path / "postgres").start()
 
@@ -330,19 +338,20 @@ async def test_damaged_data_is_explained_at_once(tmp_path):
     data_dir = tmp_path / "postgres"
     async with postgres(None, data_dir, "ledger"):
         pass
-    password = (data_dir / "password").read_text()
+    folder = folder_of(data_dir)
+    password = (folder / "password").read_text()
     for path, content, reason in (
         ("password", None, "password of the PostgreSQL .* cannot be read"),
         ("password", "guess", "is not the password of the PostgreSQL beside it"),
         ("pgdata/PG_VERSION", "", "PG_VERSION is empty"),
         ("pgdata/PG_VERSION", None, "is no data folder of PostgreSQL"),
     ):
-        (data_dir / path).unlink() if content is None else (data_dir / path).write_text(content)
+        (folder / path).unlink() if content is None else (folder / path).write_text(content)
         started = time.monotonic()
         with pytest.raises(PostgresError, match=reason):
             await EmbeddedPostgres(data_dir).start()
         assert time.monotonic() - started < 20
-        (data_dir / "password").write_text(password)
+        (folder / "password").write_text(password)
 
 
 async def test_a_file_in_the_place_of_the_data_folder_is_explained(tmp_path):
@@ -377,7 +386,7 @@ def test_sigterm_ends_a_process_with_its_postgres(tmp_path):
     with subprocess.Popen([sys.executable, "-c", RUN, str(data_dir)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        server = int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
+        server = int((folder_of(data_dir) / "pgdata" / "postmaster.pid").read_text().split()[0])
         process.terminate()
         assert process.wait(30) == 143
     assert not is_running(server)

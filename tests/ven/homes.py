@@ -20,8 +20,13 @@ STEP_MS = 900_000
 UTC = SiteCalendar("UTC")
 
 
+opened: list[Store] = []
+
+
 def a_store(folder: Path) -> Store:
-    return Store(folder / "ven.sqlite")
+    store = Store(folder / "ven.sqlite")
+    opened.append(store)
+    return store
 
 
 def a_household(*, days_before: int = 30, days_after: int = 2, load_wh: int = 500, home_id: str = "H1") -> Household:

@@ -227,7 +227,8 @@ def test_members_outlive_the_program_that_started_them_until_somebody_ends_them(
 
 
 def _postmaster(member: dict[str, Any]) -> int:
-    return int((Path(member["data_dir"]) / "postgres" / "pgdata" / "postmaster.pid").read_text().split()[0])
+    folder = (Path(member["data_dir"]) / "postgres" / "folder").read_text().strip()
+    return int((Path(folder) / "pgdata" / "postmaster.pid").read_text().split()[0])
 
 
 def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
@@ -38,7 +39,7 @@ def test_the_vector_file_is_what_the_verifier_says_today() -> None:
 def test_the_vectors_show_every_error_code_and_hundreds_of_changed_files() -> None:
     cases = json.loads(vectors.FILE.read_text())["cases"]
     codes = [case["expect"].get("code") for case in cases]
-    documented = set(re.findall(r"^    (\w+) {2,}", errors.VerificationError.__doc__ or "", re.MULTILINE))
+    documented = set(re.findall(r"^(\w+) {2,}", inspect.getdoc(errors.VerificationError) or "", re.MULTILINE))
     assert documented - set(codes) == _NOT_OF_THE_TWIN
     assert len(cases) > 1_000
     assert codes.count(None) > 50

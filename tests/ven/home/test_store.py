@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,8 @@ def test_a_file_of_another_program_is_not_touched(tmp_path):
     foreign.close()
     with pytest.raises(StoreError, match="another program"):
         a_store(tmp_path)
-    assert sqlite3.connect(path).execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    with closing(sqlite3.connect(path)) as foreign:
+        assert foreign.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
 
 
 def test_a_newer_schema_is_refused(tmp_path):

@@ -55,11 +55,14 @@ class Database:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # readings say when somebody is at home
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._prepare()
+            with contextlib.ExitStack() as refused:
+                refused.callback(self._connection.close)
+                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA foreign_keys = ON")
+                self._prepare()
+                refused.pop_all()
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path} cannot be used as the store of a home: {error}") from error
 
