@@ -12,7 +12,6 @@ one worker sends it; a push that fails waits longer each time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import func, select, text, update
@@ -85,27 +84,23 @@ async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int], 
     )
 
 
-async def hold(
-    connection: AsyncConnection,
-    sequences: Sequence[int],
-    until_ms: int,
-    *,
-    error: str | None = None,
-    failed: bool = False,
+async def claim_push(connection: AsyncConnection, sequences: Sequence[int], until_ms: int) -> None:
+    """Let nobody else push these messages before `until_ms`, by which the one who does is known."""
+    await connection.execute(update(messages).where(messages.c.sequence.in_(sequences)).values(not_before_ms=until_ms))
+
+
+async def end_push(
+    connection: AsyncConnection, sequences: Sequence[int], claimed_ms: int, again_ms: int, *, error: str | None = None
 ) -> None:
-    """Push messages not before `until_ms`; `failed` counts a push that went wrong with `error`."""
-    values: dict[str, Any] = {"not_before_ms": until_ms, "last_error": error}
-    if failed:
-        values["failures"] = messages.c.failures + 1
-    await connection.execute(update(messages).where(messages.c.sequence.in_(sequences)).values(**values))
+    """Note that a push arrived, or went wrong with `error`; what stays open is pushed again at `again_ms`.
 
-
-async def pushed(connection: AsyncConnection, sequences: Sequence[int], again_ms: int) -> None:
-    """Note that a push arrived; what is then not acknowledged is pushed again at `again_ms`."""
+    A message that was queued anew since it was claimed is left alone.
+    """
+    m = messages.c
     await connection.execute(
         update(messages)
-        .where(messages.c.sequence.in_(sequences))
-        .values(failures=0, not_before_ms=again_ms, last_error=None)
+        .where(m.sequence.in_(sequences), m.not_before_ms == claimed_ms)
+        .values(not_before_ms=again_ms, last_error=error, failures=0 if error is None else m.failures + 1)
     )
 
 

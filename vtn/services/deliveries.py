@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.model import DrEvent
@@ -75,56 +75,77 @@ def _withdrawn(event: DrEvent, modification_number: int) -> DrEvent:
     return msgspec.structs.replace(event, cancelled=True, modification_number=modification_number)
 
 
-async def mark_event_delivered(
-    connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int
-) -> None:
-    """Note that the VEN was sent these events, which are all that apply to it.
+async def hand_out(
+    connection: AsyncConnection, ven_id: str, now_ms: int, *, report_only: bool = False
+) -> list[DrEvent]:
+    """All events that apply to a VEN, noted as delivered; a report-only VEN has none.
 
-    Messages about events that no longer do are closed; one with oadrResponseRequired never is done after its second
-    delivery.
+    Messages about events that no longer apply are closed. One with oadrResponseRequired never is done after its second
+    delivery. What changes meanwhile is not taken for delivered.
     """
-    ids = [event.event_id for event in events]
-    m, d = messages.c, event_deliveries.c
+    m = messages.c
     waiting = (m.ven_id == ven_id, m.kind == EVENT_MESSAGE, m.acknowledged_ms.is_(None))
-    await connection.execute(update(messages).where(*waiting, m.key.not_in(ids)).values(acknowledged_ms=now_ms))
+    # read before the events: what is queued from here on is not closed
+    open_keys = set(await connection.scalars(select(m.key).where(*waiting)))
+    events = [] if report_only else await applicable(connection, ven_id, now_ms)
+    if void := open_keys - {event.event_id for event in events}:
+        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, sorted(void))
     if not events:
-        return
+        return []
+    d = event_deliveries.c
+    ids = await connection.scalars(
+        update(event_deliveries)
+        .where(*_these(ven_id, events))
+        .values(
+            delivered_ms=func.coalesce(d.delivered_ms, now_ms),
+            state=case((d.state == QUEUED, DELIVERED), else_=d.state),
+        )
+        .returning(d.event_id)
+    )
     sent = await connection.execute(
         update(messages)
-        .where(*waiting, m.key.in_(ids))
+        .where(*waiting, m.key.in_(ids.all()))
         .values(delivered_ms=now_ms, deliveries=m.deliveries + 1)
         .returning(m.key, m.deliveries)
     )
     often = {row.key for row in sent if row.deliveries >= _SILENT_DELIVERIES}
-    theirs = (d.ven_id == ven_id, d.event_id.in_(ids))
-    await connection.execute(
-        update(event_deliveries).where(*theirs, d.delivered_ms.is_(None)).values(delivered_ms=now_ms)
-    )
-    await connection.execute(update(event_deliveries).where(*theirs, d.state == QUEUED).values(state=DELIVERED))
-    silent = [event.event_id for event in events if not event.response_required and event.event_id in often]
-    if silent:
-        await connection.execute(
-            update(event_deliveries)
-            .where(d.ven_id == ven_id, d.event_id.in_(silent), d.answered_ms.is_(None))
-            .values(answered_ms=now_ms, state=ACKNOWLEDGED)
-        )
-        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+    await _end_silent(connection, ven_id, [event for event in events if event.event_id in often], now_ms)
+    return events
 
 
 async def mark_event_received(connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int) -> None:
     """Note that a VEN confirmed it has these events (the answer to a push); those it need not answer are done."""
-    ids = [event.event_id for event in events]
+    if not events:
+        return
     d = event_deliveries.c
-    theirs = (d.ven_id == ven_id, d.event_id.in_(ids), d.answered_ms.is_(None))
     await connection.execute(
-        update(event_deliveries).where(*theirs, d.state.in_((QUEUED, DELIVERED))).values(state=ACKNOWLEDGED)
+        update(event_deliveries)
+        .where(*_these(ven_id, events), d.answered_ms.is_(None), d.state.in_((QUEUED, DELIVERED)))
+        .values(state=ACKNOWLEDGED)
     )
-    silent = [event.event_id for event in events if not event.response_required]
-    if silent:
-        await connection.execute(
-            update(event_deliveries).where(*theirs, d.event_id.in_(silent)).values(answered_ms=now_ms)
-        )
-        await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, silent)
+    await _end_silent(connection, ven_id, events, now_ms)
+
+
+async def _end_silent(connection: AsyncConnection, ven_id: str, events: Sequence[DrEvent], now_ms: int) -> None:
+    """Those of `events` that nobody answers are done."""
+    silent = [event for event in events if not event.response_required]
+    if not silent:
+        return
+    d = event_deliveries.c
+    ended = await connection.scalars(
+        update(event_deliveries)
+        .where(*_these(ven_id, silent), d.answered_ms.is_(None))
+        .values(answered_ms=now_ms, state=ACKNOWLEDGED)
+        .returning(d.event_id)
+    )
+    await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, ended.all())
+
+
+def _these(ven_id: str, events: Sequence[DrEvent]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The deliveries of exactly these modifications."""
+    d = event_deliveries.c
+    pairs = [(event.event_id, event.modification_number) for event in events]
+    return d.ven_id == ven_id, tuple_(d.event_id, d.modification_number).in_(pairs)
 
 
 async def queue_unanswered(connection: AsyncConnection, ven_id: str, now_ms: int) -> None:

@@ -10,7 +10,7 @@ from runtime.logs import get_logger
 from vtn.errors import VtnError
 from vtn.faces.openadr2.answers import failure
 from vtn.records.database import Database
-from vtn.services.deliveries import applicable, mark_event_delivered, record_opt
+from vtn.services.deliveries import hand_out, record_opt
 from vtn.services.vens import Ven
 
 _log = get_logger("vtn.openadr2.events")
@@ -35,8 +35,7 @@ class Events:
         """The message with all events of the VEN now; they are noted as delivered."""
         now_ms = self._clock.now_ms()
         async with self._database.transaction() as connection:
-            events = [] if ven.report_only else await applicable(connection, ven.ven_id, now_ms)
-            await mark_event_delivered(connection, ven.ven_id, events, now_ms)
+            events = await hand_out(connection, ven.ven_id, now_ms, report_only=ven.report_only)
         # rule 41: the answers refer to this id
         request_id = f"dist-{secrets.token_hex(8)}"
         return distribute(

@@ -24,7 +24,7 @@ from vtn.faces.openadr2.directory import Directory
 from vtn.faces.openadr2.events import Events
 from vtn.faces.openadr2.reports import Reporting, Sourcing
 from vtn.records.database import Database
-from vtn.records.messages import QueuedMessage, acknowledge, hold, mark_delivered, open_messages
+from vtn.records.messages import QueuedMessage, acknowledge, claim_push, mark_delivered, open_messages
 from vtn.services import deliveries, registrations, reports
 from vtn.services.vens import Ven
 
@@ -48,13 +48,15 @@ CLAIM_MS = 60_000
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """A message on its way to a VEN, and what in the queue it stands for. `deliveries` counts this one."""
+    """A message on its way to a VEN, and what in the queue it stands for. `deliveries` counts this one; `claimed_ms` is
+    the mark of whoever pushes it."""
 
     message: Message
     kind: str
     sequences: tuple[int, ...]
     failures: int
     deliveries: int
+    claimed_ms: int
 
     @property
     def events(self) -> list[DrEvent]:
@@ -94,7 +96,8 @@ class Outgoing:
     async def take(self, ven: Ven, *, push: bool = False) -> Handed | None:
         """The next message; what has become void is closed. `push` claims it: no other worker pushes it meanwhile."""
         for _ in range(_VOID_MAX):
-            chosen = await self._choose(ven, push=push)
+            now_ms = self._clock.now_ms()
+            chosen = await self._choose(ven, now_ms, push=push)
             if not chosen:
                 return None
             message = await self._message(chosen, ven)
@@ -105,12 +108,12 @@ class Outgoing:
                     tuple(each.sequence for each in chosen),
                     max(each.failures for each in chosen),
                     1 + max(each.deliveries for each in chosen),
+                    now_ms + CLAIM_MS,
                 )
             await self._drop(chosen)
         return None
 
-    async def _choose(self, ven: Ven, *, push: bool) -> list[QueuedMessage]:
-        now_ms = self._clock.now_ms()
+    async def _choose(self, ven: Ven, now_ms: int, *, push: bool) -> list[QueuedMessage]:
         self._directory.looking(ven.ven_id)
         async with self._database.transaction() as connection:
             waiting = await open_messages(connection, ven.ven_id, claim=push)
@@ -122,7 +125,7 @@ class Outgoing:
             if chosen and chosen[0].kind != deliveries.EVENT_MESSAGE:  # the list of events marks its own
                 await mark_delivered(connection, sequences, now_ms)
             if chosen and push:
-                await hold(connection, sequences, now_ms + CLAIM_MS)
+                await claim_push(connection, sequences, now_ms + CLAIM_MS)
         later = [
             now_ms + self.redeliver_ms if each.sequence in sequences else self._due_ms(each, push=False)
             for each in waiting

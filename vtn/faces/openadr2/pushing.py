@@ -30,7 +30,7 @@ from vtn.errors import InvalidInput, VtnError
 from vtn.faces.openadr2.outgoing import SERVICES, Handed, Outgoing
 from vtn.metrics import VtnMetrics
 from vtn.records.database import Database
-from vtn.records.messages import hold, pushed, vens_to_push
+from vtn.records.messages import end_push, vens_to_push
 from vtn.services.deliveries import mark_event_received
 from vtn.services.vens import ENROLLED, Ven, Vens
 
@@ -39,7 +39,8 @@ ANSWER_BYTES_MAX = 1024 * 1024
 _AT_ONCE = 32
 _DRAIN_MAX = 20
 _RETRY_MS, _RETRY_MAX_MS = 5_000, 300_000
-_LOOK_S_MIN = 0.05
+_LOOK_S_MIN = 0.2
+"""Messages for VENs that poll stir it too: it looks so often at most."""
 _TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
 
 Answered = Callable[[Any, Ven], Awaitable[Message]]
@@ -135,7 +136,7 @@ class Pushing:
         # an answer may lack the acknowledgement: then it is pushed again, each time later
         again_ms = now_ms + min(self._outgoing.redeliver_ms * 2 ** min(handed.deliveries - 1, 10), _RETRY_MAX_MS)
         async with self._database.transaction() as connection:
-            await pushed(connection, handed.sequences, again_ms)
+            await end_push(connection, handed.sequences, handed.claimed_ms, again_ms)
             await mark_event_received(connection, ven.ven_id, handed.events, now_ms)
         self._metrics.openadr2_pushes.labels("delivered").inc()
         handler = self._handlers.get(type(answer))
@@ -151,8 +152,8 @@ class Pushing:
         self._metrics.openadr2_pushes.labels("failed").inc()
         _log.warning("push failed", ven_id=ven.ven_id, kind=handed.kind, reason=reason[:200], again_s=wait_ms // 1000)
         async with self._database.transaction() as connection:
-            until_ms = self._clock.now_ms() + wait_ms
-            await hold(connection, handed.sequences, until_ms, error=reason[:500], failed=True)
+            again_ms = self._clock.now_ms() + wait_ms
+            await end_push(connection, handed.sequences, handed.claimed_ms, again_ms, error=reason[:500])
 
     async def _post(self, url: str, body: bytes, ven: Ven) -> Message:
         """Raises aiohttp.ClientError, OSError, TimeoutError, MessageError."""
