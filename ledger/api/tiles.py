@@ -1,8 +1,8 @@
 """The log for every C2SP client: c2sp.org/tlog-tiles, below the prefix of the channel.
 
-Checkpoint, tiles, bundles and policy are for everybody, browsers on other sites among them: they are the same for all,
-no credentials lead to more, and nothing in them is secret. Bundles are compressed for who takes gzip; hashes do not
-compress.
+Checkpoint, tiles, bundles and policy of the first channel are for everybody, browsers on other sites among them: they
+are the same for all, no credentials lead to more, and nothing in them is secret. Bundles are compressed for who takes
+gzip; hashes do not compress.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ledger.api.context import known_parameters, not_found, replica_of
+from ledger.api.context import REPLICAS, known_parameters, not_found, replica_of
 from ledger.log.tiles import ENTRIES, TileId, parse_tile_path, tile_width
 
 PUBLIC: Final = {
@@ -58,10 +58,12 @@ async def tile(request: web.Request) -> web.Response:
 
 
 async def publish(request: web.Request, response: web.StreamResponse) -> None:
-    """Lets scripts of other sites read what is public: checkpoint, tiles, bundles and policy, and why one is not
-    there."""
+    """Lets scripts of other sites read what is public: checkpoint, tiles, bundles and policy of the first channel, and
+    why one is not there. Further channels may be restricted."""
     resource = request.match_info.route.resource
-    if resource is not None and resource.canonical.endswith(("/checkpoint", "/tile/{path}", "/policy")):
+    hosted = request.app[REPLICAS]
+    is_first = request.match_info.get("channel") == next(iter(hosted), None)
+    if is_first and resource is not None and resource.canonical.endswith(("/checkpoint", "/tile/{path}", "/policy")):
         response.headers.update(PUBLIC)
 
 

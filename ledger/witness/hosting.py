@@ -19,14 +19,15 @@ from runtime.tls import client_context
 
 @contextlib.asynccontextmanager
 async def witnessed(app: web.Application, settings: LedgerSettings, logs: Mapping[str, Fed]) -> AsyncIterator[None]:
-    """The witnesses of `witness_file` are asked to cosign these logs for the time of the block; `/readyz` and
-    `/metrics` of `app` tell how it goes. Raises WitnessInvalid, InsecureAddress, SettingsError."""
+    """The witnesses of `witness_file` are asked to cosign the first of these logs for the time of the block; `/readyz`
+    and `/metrics` of `app` tell how it goes. Nobody outside is told of further channels: they are anchored on the
+    first. Raises WitnessInvalid, InsecureAddress, SettingsError."""
     if settings.witness_file is None:
         yield
         return
     witnesses = read_witnesses(settings.witness_file)
     tls = client_context(settings.witness_ca) if any(each.url.startswith("https:") for each in witnesses) else None
-    async with feeding(logs, witnesses, ssl=tls, interval_s=settings.witness_interval_s) as fares:
+    async with feeding(dict([*logs.items()][:1]), witnesses, ssl=tls, interval_s=settings.witness_interval_s) as fares:
         size = Gauge(
             "ledger_witnessed_size", "Leaves under the checkpoint that a witness cosigned for us last",
             ["channel", "witness"], registry=app[REGISTRY],

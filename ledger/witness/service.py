@@ -1,6 +1,7 @@
 """The HTTP interface of a witness (c2sp.org/tlog-witness); submission and monitoring prefix are the root.
 
-    POST add-checkpoint    200 cosignature lines; 400, 403, 404, 422; 409 with the size cosigned last (text/x.tlog.size)
+    POST add-checkpoint    200 cosignature lines; 400, 403, 404, 422; 409 with the size cosigned last, of the type
+                           text/x.tlog.size; 503 where the disk or the queue is full
     GET  status            name, vkey, and for each log what was cosigned last
     GET  healthz, readyz, metrics
 
@@ -10,6 +11,7 @@ Requests are worked off one after the other in a thread of their own: the disk d
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -78,6 +80,11 @@ class _Service:
         except CheckpointRefused as error:
             self.requests.labels(str(error.status)).inc()
             raise ProblemError(*_TITLES[error.status], error.status, str(error)) from None
+        except sqlite3.Error as error:
+            self.requests.labels("503").inc()
+            _log.error("nothing can be cosigned: what is signed cannot be kept", error=str(error))
+            detail = "Nothing was signed. Try again later."
+            raise ProblemError("record-unavailable", "Nothing can be kept", 503, detail, retry_after=5) from None
         finally:
             self.waiting -= 1
         self.requests.labels("200").inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,6 +77,19 @@ async def test_requests_at_once_have_one_winner_and_the_others_learn_its_size(ht
     answers = await asyncio.gather(*(send(size) for size in range(1, 40)))
     assert sorted(status for status, _ in answers) == [200, *[409] * 38]
     assert len({size for _, size in answers}) == 1
+
+
+async def test_where_nothing_can_be_kept_nothing_is_signed(witness: ExternalWitness, tmp_path: Path):
+    """Somebody holds the record's write lock, as a full disk would refuse the write."""
+    other = sqlite3.connect(tmp_path / "w" / "cosigned.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    async with aiohttp.ClientSession(witness.url) as http:
+        async with http.post("/add-checkpoint", data=LOG.request(0, 7)) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
+        other.execute("ROLLBACK")
+        other.close()
+        async with http.post("/add-checkpoint", data=LOG.request(0, 7)) as response:
+            assert response.status == 200
 
 
 async def test_the_status_shows_what_was_cosigned(witness: ExternalWitness, http: aiohttp.ClientSession):
