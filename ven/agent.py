@@ -13,21 +13,27 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from ledger.client import LedgerClient
+from openadr.v2.document.signature import load_key
 from runtime.clock import Clock, happened
+from runtime.errors import SettingsError
 from runtime.logs import get_logger
 from ven.account.courier import Courier
+from ven.account.credentials import Credentials
 from ven.account.desk import Desk
 from ven.account.identity import Identity
+from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.config import VenSettings
 from ven.faces.openadr2 import Engine, Link
 from ven.faces.openadr2.events import EventDesk
 from ven.faces.openadr2.registration import Registrar
 from ven.faces.openadr2.reports import ReportDesk
+from ven.faces.openadr2.signing import MessageSigning
 from ven.home.actuator import Actuator, HomeDevice
 from ven.home.controller import Controller, Rules
 from ven.home.owner import read_owner
@@ -87,6 +93,10 @@ class HomeAgent:
         rules = Rules(settings.require_contract, settings.margin_percent)
         party = wallet.party if wallet else ""
         self._controller = Controller(store, actuator, calendar, rules, resource=self.home, party=party)
+        self._credentials = Credentials(folder)
+        self._renewal = (
+            Renewal(identity, wallet, self._credentials, around.session, around.clock) if wallet is not None else None
+        )
         self._registrar, self.engine = self._face(settings, identity, around)
         self.desk: Desk | None = None
         self._courier: Courier | None = None
@@ -122,6 +132,8 @@ class HomeAgent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._live())
                 tasks.create_task(self.engine.run())
+                if self._renewal is not None:
+                    tasks.create_task(self._renewal.run())
                 if self._courier is not None:
                     tasks.create_task(self._courier.run())
         finally:
@@ -164,7 +176,14 @@ class HomeAgent:
             self.wake()
 
     def _face(self, settings: VenSettings, identity: Identity, around: Surroundings) -> tuple[Registrar, Engine]:
-        link = Link(identity.openadr2_url, around.session, timeout_s=settings.request_timeout_s, metrics=around.metrics)
+        link = Link(
+            identity.openadr2_url,
+            around.session,
+            timeout_s=settings.request_timeout_s,
+            metrics=around.metrics,
+            tls=self._credentials.context,
+            signing=message_signing(settings, identity, self._credentials, around.clock),
+        )
         registrar = Registrar(link, self.store, ven_name=self.home, ven_id=identity.ven_id)
         reports = ReportDesk(
             link,
@@ -187,3 +206,24 @@ class HomeAgent:
             changed=self._polled,
         )
         return registrar, engine
+
+
+def message_signing(
+    settings: VenSettings, identity: Identity, credentials: Credentials, clock: Clock
+) -> MessageSigning | None:
+    """How the home signs its messages, None where it does not. Raises SettingsError."""
+    if not settings.sign_messages:
+        return None
+    if credentials.exists:
+        key, certificate = credentials.signing()
+    elif settings.certificate is not None and settings.certificate_key is not None:
+        key, certificate = load_key(settings.certificate_key.read_bytes()), settings.certificate.read_bytes()
+    else:
+        raise SettingsError("sign_messages needs a certificate: that of the enrolment, or the setting certificate")
+    authorities = credentials.ca or settings.server_ca
+    if authorities is None and settings.vtn_fingerprint is None:
+        raise SettingsError("sign_messages needs to know who signs for the VTN: set vtn_fingerprint or server_ca")
+    host = urlsplit(identity.openadr2_url).hostname or ""
+    return MessageSigning(
+        key, certificate, clock, host=host, authorities=authorities, fingerprint=settings.vtn_fingerprint
+    )

@@ -61,6 +61,13 @@ class VenSettings(ProcessSettings):
     )
     flexible_percent: int = Field(30, ge=0, le=100, description="Part of the load the owner offers, in percent")
     max_events_per_week: int = Field(7, ge=0, le=1000, description="Events a week the owner offers")
+    consent_to: tuple[Literal["aggregator", "virtual_node", "utility", "auditor"], ...] = Field(
+        ("aggregator", "virtual_node"), description="Roles that may see the home's readings, signed at enrolment"
+    )
+    consent_days: int = Field(730, ge=1, le=3650, description="How long these consents hold, in days")
+    consent_purpose: str = Field(
+        "measuring and paying demand response", max_length=200, description="What these consents are for"
+    )
 
     # ---- the VTN
     server_ca: Path | None = Field(None, description="PEM authorities of VTN and ledger; the system's if unset")
@@ -70,6 +77,12 @@ class VenSettings(ProcessSettings):
         None, description="OpenADR 2.0b service of a VTN without enrolment, up to and without the service's name"
     )
     ven_name: str = Field("gridpact-ven", description="venName at a VTN without enrolment")
+    sign_messages: bool = Field(
+        False, description="Sign each OpenADR message, and believe only answers the VTN signed (security level high)"
+    )
+    vtn_fingerprint: str | None = Field(
+        None, description="Fingerprint of the VTN that signs answers, AA:BB:..; without it its authorities decide"
+    )
     poll_s: int = Field(60, ge=1, le=86_400, description="Seconds of domain time between polls, if the VTN names none")
     request_timeout_s: float = Field(20.0, gt=0, description="Seconds of wall time for one answer of VTN or ledger")
     backoff_max_s: float = Field(60.0, gt=0, description="Longest wait of wall time between attempts to reach a peer")

@@ -6,6 +6,7 @@ GridpactError
     ├── EnrolmentRefused       the VTN does not take this invitation
     ├── StoreError             the agent's database cannot be used
     ├── VtnUnreachable         no answer, or one that is no OpenADR message: tried again
+    │   └── ApprovalPending    the VTN's operator has not approved the enrolment yet
     ├── VtnRefused             the VTN answered with an OpenADR error code
     └── ProofRefused           a proof does not show what it was fetched for
 """
@@ -41,6 +42,12 @@ class VtnUnreachable(VenError):
     """The VTN did not answer with an OpenADR message."""
 
     exit_code = 5
+
+
+class ApprovalPending(VtnUnreachable):
+    """The VTN's operator has to approve this home first: the same command later goes on."""
+
+    exit_code = 4
 
 
 class VtnRefused(VenError):

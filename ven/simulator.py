@@ -15,6 +15,7 @@ from pathlib import Path
 from ledger.client import LedgerClient
 from runtime.errors import GridpactError, SettingsError
 from runtime.logs import get_logger
+from ven.account.consents import ConsentChoice
 from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled
@@ -120,7 +121,9 @@ class _Simulation:
             raise SettingsError(f"{home.home_id} is not enrolled and has no invitation")
         device = self._device(home, store)
         offer = make_offer(self._settings, device.max_shed_w)
-        attempt = partial(enrol, invitation, home.folder, store, offer, self._around.session)
+        attempt = partial(
+            enrol, invitation, home.folder, store, offer, self._around.session, consent_choices(self._settings)
+        )
         async with self._enrolling:
             await patiently(attempt, attempts=_ENROL_ATTEMPTS, pause_s=_ENROL_PAUSE_S)
 
@@ -186,6 +189,11 @@ def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:
         flexible_percent=settings.flexible_percent,
         max_events_per_week=settings.max_events_per_week,
     )
+
+
+def consent_choices(settings: VenSettings) -> list[ConsentChoice]:
+    """What the owner agrees to at enrolment."""
+    return [ConsentChoice(role, settings.consent_purpose, settings.consent_days) for role in settings.consent_to]
 
 
 def _invited(folder: Path | None) -> dict[str, Invitation]:

@@ -1,24 +1,34 @@
 """Enrolment: from an invitation to an identity. Repeating it is harmless: the code is bound to the key made once.
 
-invitation.json ──▶ key made here ──▶ POST {vtn_url}/enrolment ──▶ identity, policy.txt, (clock.json)
+invitation.json ──▶ keys made here ──▶ POST {vtn_url}/enrolment ──▶ identity, policy.txt, (clock, certificate)
+
+Where the invitation names authorities the home brings a request for a certificate, whose key stays here as the ledger
+key does; the ledger key later signs for the next certificate, and for consents given or taken back.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from runtime.clock import write_clock
 from runtime.logs import get_logger
+from ven.account.consents import ConsentChoice, signed_consents
+from ven.account.credentials import Credentials, HandedCertificate
 from ven.account.identity import Identity, is_enrolled, read_identity, write_identity
 from ven.account.wallet import MAIN, Wallet
 from ven.config import CLOCK_FILE
-from ven.errors import EnrolmentRefused, VtnUnreachable
+from ven.errors import ApprovalPending, EnrolmentRefused, VtnUnreachable
 from ven.home.store import Store
 
 POLICY_FILE = "policy.txt"
+
+T = TypeVar("T")
 
 _log = get_logger("ven.account.enrolment")
 
@@ -38,6 +48,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     site_zone: str = "UTC"
     program: str = ""
     holidays: tuple[str, ...] = ()
+    authorities: str | None = None
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +73,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     openadr2_url: str | None = None
     holidays: tuple[str, ...] | None = None
     clock: _ClockAnswer | None = None
+    certificate: HandedCertificate | None = None
 
 
 def read_invitation(path: Path) -> Invitation:
@@ -73,22 +85,32 @@ def read_invitation(path: Path) -> Invitation:
 
 
 async def enrol(
-    invitation: Invitation, folder: Path, store: Store, offer: Offer, session: aiohttp.ClientSession
+    invitation: Invitation,
+    folder: Path,
+    store: Store,
+    offer: Offer,
+    session: aiohttp.ClientSession,
+    consents: Sequence[ConsentChoice] = (),
 ) -> Identity:
     """Enrols the home in `folder`; one that is enrolled already is left as it is.
 
-    Raises EnrolmentRefused (the VTN says no), VtnUnreachable (try again), KeyFileError."""
+    Raises EnrolmentRefused (the VTN says no), ApprovalPending and VtnUnreachable (try again), KeyFileError."""
     if is_enrolled(store.notes):
         return read_identity(store.notes)
     wallet = Wallet.open_or_create(folder)
-    body = {
+    credentials = Credentials(folder)
+    body: dict[str, Any] = {
         "code": invitation.code,
         "ven_name": invitation.ven_name,
         "public_key": wallet.public,
         "proof": wallet.prove_enrolment(invitation.sponsor, invitation.area),
         "resource": msgspec.to_builtins(offer),
+        "consents": signed_consents(wallet, store.notes, invitation.sponsor, consents),
     }
-    answer = await _post(session, f"{invitation.vtn_url.rstrip('/')}/enrolment", body)
+    if invitation.authorities is not None:
+        credentials.trust(invitation.authorities)
+        body["certificate_request"] = credentials.request(invitation.ven_name)
+    answer = await post(session, invitation.vtn_url, "/enrolment", body, _Answer, credentials)
     if answer.party != wallet.party:
         raise EnrolmentRefused(f"the VTN enrolled {answer.party}, the key of this home is {wallet.party}")
     identity = Identity(
@@ -106,6 +128,8 @@ async def enrol(
         holidays=invitation.holidays if answer.holidays is None else answer.holidays,
     )
     identity.calendar()
+    if answer.certificate is not None:
+        credentials.install(answer.certificate)
     (folder / POLICY_FILE).write_text(answer.policy, encoding="utf-8")
     if answer.clock is not None:
         write_clock(
@@ -120,21 +144,50 @@ async def enrol(
     return identity
 
 
-async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, object]) -> _Answer:
+async def renew(
+    identity: Identity, wallet: Wallet, credentials: Credentials, session: aiohttp.ClientSession, at_ms: int
+) -> None:
+    """A new certificate for the home, on the word of its ledger key; `at_ms` is wall time.
+
+    Raises EnrolmentRefused, VtnUnreachable, KeyFileError."""
+    request = credentials.request(identity.ven_name)
+    text = {
+        "format": "gridpact.certificate-renewal.1",
+        "ven_id": identity.ven_id,
+        "request_digest": hashlib.sha256(request.encode()).hexdigest(),
+        "at_ms": at_ms,
+    }
+    body = {"ven_id": identity.ven_id, "certificate_request": request, "signed": wallet.sign_text(text)}
+    path = "/enrolment/certificate"
+    credentials.install(await post(session, identity.vtn_url, path, body, HandedCertificate, credentials))
+
+
+async def post(
+    session: aiohttp.ClientSession,
+    vtn_url: str,
+    path: str,
+    body: dict[str, Any],
+    kind: type[T],
+    credentials: Credentials,
+) -> T:
+    """What the VTN's enrolment answers. Raises EnrolmentRefused, ApprovalPending, VtnUnreachable."""
+    url = f"{vtn_url.rstrip('/')}{path}"
     try:
-        async with session.post(url, json=body) as response:
+        async with session.post(url, json=body, ssl=credentials.context() or True) as response:
             data = await response.read()
             status = response.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise VtnUnreachable(f"no answer from {url}: {error or type(error).__name__}") from error
+    if status == 202:
+        raise ApprovalPending("the VTN's operator has to approve this home: run the same command again after that")
     if status >= 500 or status == 429:
         raise VtnUnreachable(f"{url} answered {status}: {_detail(data)}")
     if status >= 300:
-        raise EnrolmentRefused(f"the VTN refused the enrolment ({status}): {_detail(data)}")
+        raise EnrolmentRefused(f"the VTN refused the request ({status}): {_detail(data)}")
     try:
-        return msgspec.json.decode(data, type=_Answer)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
-        raise VtnUnreachable(f"{url} did not answer with an enrolment: {error}") from error
+        raise VtnUnreachable(f"{url} did not answer as an enrolment does: {error}") from error
 
 
 def _detail(data: bytes) -> str:

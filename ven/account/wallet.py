@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
+from contracts.core.codec import encode
 from contracts.core.commands import CONTRACT_OF, Command, Enrolment, enrolment_bytes
 from contracts.core.envelope import Transaction, seal
 from contracts.core.parties import Role
@@ -39,6 +41,11 @@ class Wallet:
         """Signature (hex) by which the key agrees to be this device under `sponsor` in `area`."""
         enrolment = Enrolment(party=self.party, role=Role.DEVICE, key=self.public, sponsor=sponsor, area=area)
         return self._key.sign(enrolment_bytes(enrolment)).hex()
+
+    def sign_text(self, text: dict[str, Any]) -> dict[str, str]:
+        """A canonical text and the key's signature (hex) over it: a consent, a request. Raises CodecError."""
+        body = encode(text)
+        return {"text": body.decode(), "signature": self._key.sign(body).hex()}
 
     def seal(self, command: Command, not_after_ms: int) -> Transaction:
         """The signed transaction of a command, to be stored before it is sent. Raises CodecError."""

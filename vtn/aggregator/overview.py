@@ -13,8 +13,10 @@ from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, GroupPlan, Round
 from vtn.aggregator.statements import Statement, statements, telemetry_differences
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
+from vtn.auth.permissions import Role
+from vtn.auth.series import Viewer
 from vtn.context import Vtn
-from vtn.errors import NotFound
+from vtn.errors import NotAllowed, NotFound
 
 _ALL_TIME_MS = 2**53 - 1
 
@@ -112,7 +114,12 @@ async def need_statements(vtn: Vtn, need_id: str) -> list[Statement]:
     for each in found:
         contract = await vtn.ledger.record(ContractRecord, each.contract_id) if each.payee in ven_ids else None
         if contract is not None and each.outcome:
-            telemetry = await vtn.telemetry.history(ven_ids[each.payee], contract.terms.start_ms, _ALL_TIME_MS)
+            viewer, ven_id = Viewer(Role.AGGREGATOR), ven_ids[each.payee]
+            try:
+                telemetry = await vtn.series.of_home(viewer, ven_id, contract.terms.start_ms, _ALL_TIME_MS)
+            except NotAllowed:  # without a consent nobody is shown what the home reported
+                flagged.append(each)
+                continue
             flags = await telemetry_differences(vtn.ledger, each.payee, contract.terms, telemetry)
             flagged.append(msgspec.structs.replace(each, flags=flags))
         else:

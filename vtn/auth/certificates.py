@@ -86,7 +86,7 @@ class BoundCertificate(msgspec.Struct, frozen=True):
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """What a device gets: its chain and the roots it trusts (PEM), and when the certificate ends (wall clock)."""
+    """What a device gets: its chain and whom it trusts (PEM), and when the certificate ends (wall clock)."""
 
     chain: str
     authorities: str
@@ -236,7 +236,7 @@ class Certificates:
     def _handed(self, chain: bytes) -> Handed:
         certificate = x509.load_pem_x509_certificate(chain)
         ends_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
-        return Handed(chain.decode(), self._pki.ca.read_text(encoding="ascii"), ends_ms)
+        return Handed(chain.decode(), self._pki.authorities.read_text(encoding="ascii"), ends_ms)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)

@@ -58,7 +58,7 @@ class SignedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConsentText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a home signs. Times are milliseconds of the domain clock; `sponsor` is the VTN's ledger party."""
+    """What a home signs. Times are milliseconds of the wall clock; `sponsor` is the VTN's ledger party."""
 
     format: str
     party: str
@@ -113,7 +113,7 @@ class Consents:
         """As `grant`, inside a transaction."""
         party, key = await _identity(connection, ven_id)
         given = _read(signed, ConsentText, CONSENT_FORMAT, party, key)
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.wall_ms()
         if given.sponsor != self._sponsor:
             raise InvalidInput("consent_invalid", "the consent was given to another VTN")
         if given.granted_ms > now_ms + _DIFFER_MS:
@@ -125,7 +125,7 @@ class Consents:
         """Note a consent given on paper, for a home without a key; `paper` says where it is. Raises InvalidInput."""
         given = ConsentText(
             format="paper: " + paper, party="", sponsor=self._sponsor, grantee=grantee, scope=READINGS,
-            purpose=purpose, granted_ms=self._clock.now_ms(), until_ms=until_ms,
+            purpose=purpose, granted_ms=self._clock.wall_ms(), until_ms=until_ms,
         )  # fmt: skip
         async with self._database.transaction() as connection:
             if await connection.scalar(select(vens.c.ven_id).where(vens.c.ven_id == ven_id)) is None:
@@ -158,7 +158,7 @@ class Consents:
 
     async def consenting(self, ven_ids: Collection[str], grantee: Role) -> set[str]:
         """Those of the homes whose consent names the role now."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.wall_ms()
         c = consents.c
         query = select(c.ven_id).where(
             c.ven_id.in_(list(ven_ids)), c.grantee == grantee, c.scope == READINGS,
@@ -187,7 +187,7 @@ class Consents:
         mine = (consents.c.consent_id == consent) & (consents.c.ven_id == ven_id)
         if await connection.scalar(select(consents.c.consent_id).where(mine)) is None:
             raise NotFound("consent_unknown", f"there is no consent {consent}")
-        values = {"revoked_ms": self._clock.now_ms(), "revocation": revocation}
+        values = {"revoked_ms": self._clock.wall_ms(), "revocation": revocation}
         open_one = mine & consents.c.revoked_ms.is_(None)
         if (await connection.execute(update(consents).where(open_one).values(**values))).rowcount:
             await audit.record(connection, "consent_revoked", ven_id, consent=consent, signed=revocation is not None)

@@ -60,7 +60,8 @@ _log = get_logger("vtn.enrolment")
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner of a home is given; `code` works once. `sponsor` is the aggregator's ledger party, `channel` the
-    channel of the ledger in which the home's contracts will live."""
+    channel of the ledger in which the home's contracts will live; `authorities` are the roots (PEM) the VTN's own
+    certificate comes from, and say that the home gets a certificate too."""
 
     vtn_url: str
     openadr2_url: str
@@ -74,6 +75,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     holidays: tuple[str, ...] = ()
     expires_ms: int = 0
+    authorities: str | None = None
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

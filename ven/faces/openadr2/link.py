@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,6 +14,7 @@ from runtime.errors import InsecureAddress
 from runtime.logs import get_logger
 from runtime.service import refuse_plain_http
 from ven.errors import VtnRefused, VtnUnreachable
+from ven.faces.openadr2.signing import MessageSigning
 from ven.metrics import Metrics
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -33,7 +36,8 @@ _log = get_logger("ven.faces.openadr2.link")
 
 
 class Link:
-    """`url` is the service's address without the service's name. The session may be shared by many homes.
+    """`url` is the service's address without the service's name. The session may be shared by many homes; `tls` gives
+    the context of this one (None: the session's), `signing` signs what is sent and checks what comes.
 
     Raises InsecureAddress for plain HTTP off loopback."""
 
@@ -44,6 +48,8 @@ class Link:
         *,
         timeout_s: float,
         metrics: Metrics,
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+        signing: MessageSigning | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https":
@@ -57,6 +63,8 @@ class Link:
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._metrics = metrics
+        self._tls = tls
+        self._signing = signing
 
     async def ask(self, message: Message) -> Message:
         """Sends a message and returns the answer. Raises VtnUnreachable if there is none that can be read."""
@@ -65,9 +73,10 @@ class Link:
         try:
             async with self._session.post(
                 url,
-                data=render(message),
+                data=render(message) if self._signing is None else self._signing.seal(render(message)),
                 headers={"Content-Type": "application/xml"},
                 timeout=self._timeout,
+                ssl=self._tls() or True,
             ) as response:
                 body = await _read(response)
                 status = response.status
@@ -79,7 +88,10 @@ class Link:
             raise VtnUnreachable(f"{name}: {url} answered HTTP {status}")
         leniencies: list[Leniency] = []
         try:
-            answer = parse(body, lenient=True, leniencies=leniencies)
+            if self._signing is not None:
+                answer = self._signing.open(body, leniencies)
+            else:
+                answer = parse(body, lenient=True, leniencies=leniencies)
         except MessageError as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error
