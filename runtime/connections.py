@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import ssl
 import sys
@@ -25,6 +26,7 @@ from typing import Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from runtime.errors import AddressUnusable
 from runtime.logs import get_logger
 
 _log = get_logger("runtime.connections")
@@ -38,6 +40,11 @@ TAKEN_BYTES: Final = 16 * 1024
 _CONNECTIONS_MAX: Final = 4_096
 _DESCRIPTORS_WANTED: Final = 16_384
 _PROBLEM: Final = b'{"type": "too-many-connections", "title": "Too many connections", "status": 503}'
+_UNUSABLE: Final = {
+    errno.EADDRINUSE: "another program does, stop it",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "ports below 1024 need a privilege that this process has not",
+}
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 2\r\n"
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_PROBLEM), _PROBLEM)
@@ -57,20 +64,26 @@ class BoundedSite(web.TCPSite):
         logging.getLogger("aiohttp.server").addFilter(_malformed)
 
     async def start(self) -> None:
-        """As TCPSite."""
+        """As TCPSite. Raises AddressUnusable."""
         await web.BaseSite.start(self)
         server = self._runner.server
         assert server is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self._places, server),
-            self._host,
-            self._port,
-            ssl=self._ssl_context,
-            ssl_handshake_timeout=HANDSHAKE_S if self._ssl_context else None,
-            backlog=self._backlog,
-            reuse_address=self._reuse_address,
-            reuse_port=self._reuse_port,
-        )
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self._places, server),
+                self._host,
+                self._port,
+                ssl=self._ssl_context,
+                ssl_handshake_timeout=HANDSHAKE_S if self._ssl_context else None,
+                backlog=self._backlog,
+                reuse_address=self._reuse_address,
+                reuse_port=self._reuse_port,
+            )
+        except OSError as error:
+            why = _UNUSABLE.get(error.errno or 0, f"({error.strerror or error})")
+            raise AddressUnusable(
+                f"{self._host}:{self._port} cannot be listened on: {why}; choose another address or port"
+            ) from None
         self._bound_port = self._server.sockets[0].getsockname()[1]
 
 

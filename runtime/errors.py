@@ -5,6 +5,7 @@ GridpactError                    everything a process can explain to its operato
 ├── KeyFileError                 a private key file cannot be used
 ├── ClockFileError               the file with epoch and speed cannot be used
 ├── InsecureAddress              plain HTTP was asked for off loopback
+├── AddressUnusable              nobody can listen there: another program does, or this machine has no such address
 ├── PostgresError                the embedded PostgreSQL cannot run
 │   ├── PostgresUnavailable      no binaries, or no account to run them under
 │   ├── DatabaseUnreachable      the PostgreSQL server that was named does not let us in
@@ -47,6 +48,12 @@ class ClockFileError(GridpactError):
 
 class InsecureAddress(GridpactError):
     """Plain HTTP was asked for on an address other machines can reach."""
+
+    exit_code = 2
+
+
+class AddressUnusable(GridpactError):
+    """The address or port to listen on cannot be had."""
 
     exit_code = 2
 

@@ -229,7 +229,9 @@ class EmbeddedPostgres:
                 'lock file "' in said and "already exists" in said
             )
             if not lingering or time.monotonic() + pause_s > deadline:
-                raise PostgresError(f"PostgreSQL on {account.folder} did not start; {log} says: {said[-2000:]}")
+                damaged = "PANIC:" in said or "invalid checkpoint" in said
+                hint = "; its data is damaged: restore a backup into another folder" if damaged else ""
+                raise PostgresError(f"PostgreSQL on {account.folder} did not start{hint}; {log} says: {said[-2000:]}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)
 
