@@ -30,8 +30,10 @@ from ledger.ordering.local import LocalOrderer
 from ledger.ordering.orderer import Orderer
 from ledger.replica import Replica
 from ledger.replication.network.client import HttpPeers
-from ledger.replication.network.listener import peer_app
+from ledger.replication.network.listener import peer_app, reception_of
 from ledger.replication.peers import NoPeers, Peers, Reception
+from ledger.replication.statecopy.giving import Giving, TableGiving
+from ledger.replication.statecopy.routes import add_state_routes
 from ledger.store.postgres import PostgresStore
 from ledger.witness.hosting import witnessed
 from runtime.clock import Clock
@@ -169,13 +171,14 @@ def channels_of(settings: LedgerSettings, founded: Founded) -> list[tuple[Ledger
 async def _running(
     app: web.Application, engine: AsyncEngine, settings: LedgerSettings, founded: Founded
 ) -> AsyncIterator[None]:
-    clock = settings.clock()
+    clock, givings = settings.clock(), dict[str, Giving]()
     async with contextlib.AsyncExitStack() as stack:
         for of_channel, each in channels_of(settings, founded):
             replica = member_replica(engine, each, of_channel, clock)
             app[REPLICAS][each.genesis.channel] = await stack.enter_async_context(replica)
+            givings[each.genesis.channel] = TableGiving(engine, each, replica.check_log)
         if settings.etcd_endpoints:
-            app[PEER_ADDRESS] = await stack.enter_async_context(_listening(app, settings))
+            app[PEER_ADDRESS] = await stack.enter_async_context(_listening(app, settings, givings))
         statuses = {name: each.status for name, each in _replicas(app).items()}
         app[METRICS] = Metrics(app[REGISTRY], statuses, lambda: app[STREAMS].open)
         await stack.enter_async_context(watched(app, engine, settings, clock, lambda: list(_replicas(app).values())))
@@ -185,7 +188,9 @@ async def _running(
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: web.Application, settings: LedgerSettings) -> AsyncIterator[str]:
+async def _listening(
+    app: web.Application, settings: LedgerSettings, givings: Mapping[str, Giving]
+) -> AsyncIterator[str]:
     """The peer listener; its address."""
     certificate = settings.peer_certificates()
     tls: ssl_module.SSLContext | None = None
@@ -196,7 +201,9 @@ async def _listening(app: web.Application, settings: LedgerSettings) -> AsyncIte
     def receptions() -> Mapping[str, tuple[Reception, Collection[str]]]:
         return {name: (replica, replica.known_members) for name, replica in _replicas(app).items()}
 
-    runner = web.AppRunner(peer_app(receptions), access_log=None, shutdown_timeout=1.0, keepalive_timeout=HEAD_S)
+    application = peer_app(receptions)
+    add_state_routes(application, givings, reception_of)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=HEAD_S)
     await runner.setup()
     try:
         await BoundedSite(runner, settings.peer_host, settings.peer_port, ssl_context=tls).start()

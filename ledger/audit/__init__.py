@@ -28,7 +28,7 @@ from ledger.founding import Founded
 from ledger.store import tables
 from ledger.store.history import History
 
-__all__ = ["Audited", "LedgerDiffers", "audit"]
+__all__ = ["Audited", "LedgerDiffers", "audit", "audit_history"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +53,32 @@ class Audited:
 
 async def audit(engine: AsyncEngine, founded: Founded) -> Audited:
     """Replays and compares everything. Raises LedgerDiffers for the first block that does not fit, GenesisInvalid."""
-    started = time.perf_counter()
     async with History.open(engine, founded.genesis.channel) as history:
-        replay = Replay(founded)
-        await replay.check_genesis(history)
-        finality = await Finality.read(history, founded)
-        finality.passed(0, replay.machine.head.size, replay.machine.head.root)
-        erased = {int(row["log_index"]) for row in await history.rows(tables.erasures)}
-        hashes: Hashes | None = None
-        async for stored in history.blocks():
-            if hashes is None and not any(row["log_index"] in erased for row in stored.transactions):
-                await replay.check_block(stored, history)
-                head = replay.machine.head
-                finality.passed(head.height, head.size, head.root)
-                continue
-            hashes = hashes or await Hashes.after(replay, founded, erased, history)
-            await hashes.check_block(stored, history)
-            finality.passed(hashes.height, hashes.size, hashes.root)
-        records = await (hashes or replay).check_records(history)
-        height = hashes.height if hashes else replay.machine.head.height
-        await _check_counts(history, replay, height, hashes.erased if hashes else 0)
-        finality.require_passed()
+        return await audit_history(history, founded)
+
+
+async def audit_history(history: History, founded: Founded) -> Audited:
+    """As `audit`, in the transaction of that history."""
+    started = time.perf_counter()
+    replay = Replay(founded)
+    await replay.check_genesis(history)
+    finality = await Finality.read(history, founded)
+    finality.passed(0, replay.machine.head.size, replay.machine.head.root)
+    erased = {int(row["log_index"]) for row in await history.rows(tables.erasures)}
+    hashes: Hashes | None = None
+    async for stored in history.blocks():
+        if hashes is None and not any(row["log_index"] in erased for row in stored.transactions):
+            await replay.check_block(stored, history)
+            head = replay.machine.head
+            finality.passed(head.height, head.size, head.root)
+            continue
+        hashes = hashes or await Hashes.after(replay, founded, erased, history)
+        await hashes.check_block(stored, history)
+        finality.passed(hashes.height, hashes.size, hashes.root)
+    records = await (hashes or replay).check_records(history)
+    height = hashes.height if hashes else replay.machine.head.height
+    await _check_counts(history, replay, height, hashes.erased if hashes else 0)
+    finality.require_passed()
     size = hashes.size if hashes else replay.machine.head.size
     re_executed = replay.executed
     return Audited(

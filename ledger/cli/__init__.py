@@ -14,7 +14,7 @@ import typer
 from contracts.core.errors import CodecError
 from ledger.cli import evidence, keys, operations, proving, reading, replica, sending, witness
 from ledger.cli.channels import hosting, privacy
-from ledger.cli.consortium import cluster, etcd, founding, members, order
+from ledger.cli.consortium import cluster, copying, etcd, founding, members, order
 from ledger.verify import VerificationError
 from runtime.errors import GridpactError
 
@@ -33,6 +33,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     replica.check,
     replica.verify,
     order.begin_order,
+    copying.copy_state,
     operations.backup,
     operations.backup_key,
     operations.restore,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl as ssl_module
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -84,7 +85,7 @@ class HttpPeers:
     async def receipts(self, member: str, height: int) -> BlockReceipts | None:
         try:
             answer = await self._ask(member, "GET", f"blocks/{height}/receipts")
-        except _NotThere:
+        except NotThere:
             return None
         return _read(member, answer, BlockReceipts)
 
@@ -123,6 +124,20 @@ class HttpPeers:
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             raise PeerUnavailable(f"member {member} does not answer ({str(error) or type(error).__name__})") from error
 
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, member: str, path: str, params: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A good answer that is read as it comes. Raises PeerUnavailable, and while it is read what aiohttp raises."""
+        base = self._addresses.get(member)
+        if base is None:
+            raise PeerUnavailable(f"there is no address of member {member}")
+        url = f"{base}/v1/peers/{self._channel}/{path}"
+        async with self._open().get(url, params=params, timeout=timeout, allow_redirects=False) as response:
+            if response.status != 200:
+                _raise_for(member, response.status, response.headers, await _bounded(response))
+            yield response
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit_per_host=8)
@@ -130,7 +145,7 @@ class HttpPeers:
         return self._session
 
 
-class _NotThere(PeerUnavailable):
+class NotThere(PeerUnavailable):
     """HTTP 404."""
 
 
@@ -160,7 +175,7 @@ def _raise_for(member: str, status: int, headers: Mapping[str, str], body: bytes
         problem = {}
     detail = str(problem.get("detail") or problem.get("title") or "")[:300]
     if status == 404:
-        raise _NotThere(f"member {member} has it not: {detail or 'another channel, or we are no member of it there'}")
+        raise NotThere(f"member {member} has it not: {detail or 'another channel, or we are no member of it there'}")
     if status == 503 and problem.get("type") == "not-proposer":
         proposer = problem.get("proposer")
         raise NotProposer(proposer if isinstance(proposer, str) else None)

@@ -70,41 +70,41 @@ def peer_app(receptions: Receptions) -> web.Application:
 
 
 async def _transactions(request: web.Request) -> web.Response:
-    reception = _reception(request)
+    reception = reception_of(request)
     taken = await reception.take_transactions(read_transactions(await request.read()))
     return _json({"taken": taken}, 202)
 
 
 async def _cosignatures(request: web.Request) -> web.Response:
-    reception = _reception(request)
+    reception = reception_of(request)
     await reception.take_cosignatures(read_notes(await request.read()))
     return web.Response(status=204)
 
 
 async def _blocks(request: web.Request) -> web.Response:
-    given = await _reception(request).give_blocks(
+    given = await reception_of(request).give_blocks(
         _number(request, "from"), min(_number(request, "limit"), BLOCKS_MAX), _number(request, "size")
     )
     return web.Response(body=frame_blocks(given), content_type="application/octet-stream")
 
 
 async def _changes(request: web.Request) -> web.Response:
-    given = await _reception(request).give_changes(_number(request, "from"))
+    given = await reception_of(request).give_changes(_number(request, "from"))
     return web.Response(body=frame_changes(given), content_type="application/octet-stream")
 
 
 async def _receipts(request: web.Request) -> web.Response:
-    found = await _reception(request).give_receipts(int(request.match_info["height"]))
+    found = await reception_of(request).give_receipts(int(request.match_info["height"]))
     if found is None:
         raise ProblemError("not-found", "Not found", 404, "This block is not committed here.")
     return _json(found)
 
 
 async def _status(request: web.Request) -> web.Response:
-    return _json(_reception(request).peer_status())
+    return _json(reception_of(request).peer_status())
 
 
-def _reception(request: web.Request) -> Reception:
+def reception_of(request: web.Request) -> Reception:
     """The replica of the channel, if the peer is one of its members."""
     found = request.app[RECEPTIONS]().get(request.match_info["channel"])
     name = _common_name(request)
