@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -200,6 +202,60 @@ os.kill(os.getpid(), signal.SIGKILL)
     witness = opened(tmp_path / "w", log_key(ORIGIN, raw(LOG.keys[0])))
     assert witness.refused(GrowingLog("other").request(0, 9)) == 409
     witness.take(LOG.request(9, 10))
+
+
+def test_no_signature_that_ever_left_is_above_the_record_when_the_process_is_killed_at_work(tmp_path: Path):
+    """A process cosigns as fast as it can and says each size after its signature; whenever it is killed, the record
+    holds that size or a later one, and the witness goes on from there."""
+    create(tmp_path / "w", NAME)
+    program = """
+import sys
+from pathlib import Path
+from tests.ledger.witness.test_cosigner import LOG, ORIGIN, log_key, opened, raw
+witness = opened(Path(sys.argv[1]), log_key(ORIGIN, raw(LOG.keys[0])))
+last = witness.cosigner.logs()[ORIGIN]
+known = 0 if last is None else last.size
+while known < 599:
+    witness.take(LOG.request(known, known + 1))
+    known += 1
+    print(known, flush=True)
+"""
+    key, size = log_key(ORIGIN, raw(LOG.keys[0])), 0
+    for lines in (1, 7, 20):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "w")], env=os.environ, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                said = int(process.stdout.readline())
+            process.kill()
+            said = max([said, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+        witness = opened(tmp_path / "w", key)
+        last = witness.cosigner.logs()[ORIGIN]
+        assert last is not None
+        assert last.size >= said > size
+        assert last.root == LOG.root(last.size)
+        size = last.size
+        assert witness.refused(GrowingLog("other").request(size, size + 9)) == 422
+
+
+def test_whatever_two_trees_bring_in_whatever_order_one_of_them_alone_is_cosigned(witness: Witness):
+    rng = random.Random(7)
+    trees = {word: GrowingLog(word) for word in ("entry", "other")}
+    signed: list[tuple[int, bytes]] = []
+    for _ in range(300):
+        old, new = sorted((rng.randrange(60), rng.randrange(60)))
+        known = witness.cosigner.logs()[ORIGIN]
+        if rng.random() < 0.7 and known is not None:
+            old, new = known.size, known.size + rng.randrange(3)
+        tree, prover = rng.choice([*trees.values()]), rng.choice([*trees.values()])
+        with contextlib.suppress(CheckpointRefused):
+            witness.cosigner.add_checkpoint(write_extension(old, prover.proof(old, new), tree.note(new)))
+            signed.append((new, tree.root(new)))
+    assert len(signed) > 20
+    assert signed == sorted(signed, key=lambda each: each[0])
+    roots = [{(size, tree.root(size)) for size, _ in signed} for tree in trees.values()]
+    assert any({each for each in signed if each[0]} <= each_tree for each_tree in roots)
 
 
 def test_a_witness_is_made_once(tmp_path: Path):
