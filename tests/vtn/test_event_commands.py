@@ -81,6 +81,7 @@ def test_an_operator_creates_modifies_shows_and_cancels_an_event(inside, run):
     stretched = run("events", "modify", "evt-1", "--minutes", "90", "--json")
     assert stretched["event"]["signals"][0]["intervals"] == [{"duration_s": 5400, "payload": "1"}]
 
+    assert run("events", "publish", "evt-1", "--json") == {"sent_to": []}
     [delivery] = run("events", "show", "evt-1", "--json")["deliveries"]
     assert (delivery["ven_id"], delivery["state"], delivery["late"]) == (ven_id, "queued", False)
     assert "modification 3" in run("events", "show", "evt-1")

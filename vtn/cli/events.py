@@ -139,6 +139,20 @@ def create(
 
 
 @app.command()
+def publish(event_id: EventId, as_json: Json = False, config: Config = None, data_dir: DataDir = None) -> None:
+    """Send an event to the VENs its targets name that do not have it yet: those that joined since."""
+
+    async def work(vtn: Vtn) -> list[str]:
+        return await vtn.dr_events.publish(event_id)
+
+    sent = with_vtn(config, data_dir, work)
+    if as_json:
+        print_json({"sent_to": sent})
+    else:
+        typer.echo(f"{event_id} queued for {len(sent)} more VENs")
+
+
+@app.command()
 def modify(
     event_id: EventId,
     start: NewStart = None,

@@ -105,14 +105,25 @@ async def end_push(
 
 
 async def acknowledge(
-    connection: AsyncConnection, ven_id: str, kind: str, now_ms: int, keys: Sequence[str] | None = None
+    connection: AsyncConnection,
+    ven_id: str,
+    kind: str,
+    now_ms: int,
+    keys: Sequence[str] | None = None,
+    *,
+    sent_only: bool = False,
 ) -> int:
-    """Close the open messages of a kind, those with one of `keys` or all. Returns how many were open."""
+    """Close the open messages of a kind, those with one of `keys` or all. Returns how many were open.
+
+    `sent_only`: an answer that names no matter is about what was sent, not about what still waits.
+    """
     statement = update(messages).where(
         messages.c.ven_id == ven_id, messages.c.kind == kind, messages.c.acknowledged_ms.is_(None)
     )
     if keys is not None:
         statement = statement.where(messages.c.key.in_(keys))
+    if sent_only:
+        statement = statement.where(messages.c.delivered_ms.is_not(None))
     result = await connection.execute(statement.values(acknowledged_ms=now_ms))
     return result.rowcount
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from contracts.core.codec import digest
 from contracts.core.commands import Offer, RequestReduction, SetupDR
@@ -25,6 +26,7 @@ from vtn.aggregator.ports import Member, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings, VirtualNode
 from vtn.aggregator.virtual_nodes.members import Evaluation
+from vtn.services.vens import insert_ven
 
 HOUR_MS = 3_600_000
 NEED_START_MS = START_MS + 6 * HOUR_MS
@@ -285,3 +287,34 @@ async def test_a_budget_that_cannot_hold_the_contracts_plans_what_it_can(
     await a_cycle(ledger, records, around, Node("one", clock)).turn()
     [plan] = await records.group_plans("a")
     assert plan.terms.obligation_wh == (500,) * 8
+
+
+async def test_events_of_contracts_that_end_before_they_begin_are_taken_back(
+    opened_vtn: Opened, clock: ManualClock, records: AggregatorRecords
+) -> None:
+    """A home whose contract expired, then the virtual node itself: on the wire nobody acts for nothing."""
+    vtn = opened_vtn.vtn
+    template = await vtn.vens.add("template", "F1", "evening")
+    async with vtn.database.transaction() as connection:
+        await insert_ven(connection, replace_fields(template, ven_id="ven-1", ven_name="h"))
+    ledger = Ledger(a_request("a"))
+    around = await surroundings(opened_vtn, clock, records)
+    await records.add_need(a_request("a"), START_MS)
+    await a_cycle(ledger, records, around, Node("vn-F1", clock)).turn()
+    [planned] = await records.group_plans("a")
+    contract = a_contract(planned.contract_id, terms=planned.terms, status=Status.ACCEPTED)
+    node = a_node(ledger, around)
+    await node._plan_round(contract, 0, "first", planned.terms.obligation_wh, NEED_START_MS, ())
+    await node._propose_missing(contract)
+    [plan] = await records.device_plans(contract.contract_id)
+    event_id = plan.terms.dr_event_id
+    assert [each.cancelled for each in await vtn.dr_events.applicable("ven-1")] == [False]
+
+    expired = a_contract(plan.contract_id, terms=plan.terms, parent=contract.contract_id, status=Status.EXPIRED)
+    ledger.contracts[plan.contract_id] = expired
+    await node._propose_missing(contract)
+    assert [each.cancelled for each in await vtn.dr_events.applicable("ven-1")] == [True]
+    assert (await vtn.dr_events.get(event_id)).status == "published"
+
+    await node.advance(replace_fields(contract, status=Status.EXPIRED))
+    assert (await vtn.dr_events.get(event_id)).status == "cancelled"

@@ -178,7 +178,7 @@ class Reports:
     async def confirm_metadata(self, ven_id: str) -> None:
         """The VEN answered that it will describe its reports."""
         async with self._database.transaction() as connection:
-            await acknowledge(connection, ven_id, METADATA_MESSAGE, self._clock.now_ms())
+            await acknowledge(connection, ven_id, METADATA_MESSAGE, self._clock.now_ms(), sent_only=True)
 
     async def complete(self, ven_id: str, report_request_id: str) -> None:
         """The one report that was asked for is here; the same one again is still taken."""
@@ -210,7 +210,7 @@ class Reports:
     async def confirm_cancelled(self, ven_id: str) -> None:
         """The VEN confirmed the end of requests."""
         async with self._database.transaction() as connection:
-            await acknowledge(connection, ven_id, CANCEL_MESSAGE, self._clock.now_ms())
+            await acknowledge(connection, ven_id, CANCEL_MESSAGE, self._clock.now_ms(), sent_only=True)
 
     async def cancel(self, ven_id: str, report_request_id: str, *, report_to_follow: bool = False) -> None:
         """End a request; the VEN is told on its next poll, and asked for a last report if one is to follow. Raises

@@ -75,7 +75,7 @@ class ReportSource:
     async def offered(self, ven_id: str) -> None:
         """The VEN confirmed the offer."""
         async with self._database.transaction() as connection:
-            await acknowledge(connection, ven_id, REGISTER_MESSAGE, self._clock.now_ms())
+            await acknowledge(connection, ven_id, REGISTER_MESSAGE, self._clock.now_ms(), sent_only=True)
 
     async def interval_s(self, ven_id: str) -> int:
         """The interval in which energy of this VEN is recorded."""

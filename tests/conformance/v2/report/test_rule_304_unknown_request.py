@@ -68,3 +68,10 @@ def test_a_last_report_that_was_asked_for_is_taken(vtn, device):
     assert device.poll_for("oadrCancelReport").text("./pyld:reportToFollow") == "true"
     body = reporting.update_report(device.ven_id, a_report(known, vtn.clock.now_ms() - 900_000))
     assert device.post("EiReport", body).code == 200
+
+
+def test_an_answer_about_other_requests_does_not_end_one_that_was_not_sent_yet(vtn, device):
+    known = request_of(device)
+    vtn.do(vtn.vtn.reports.cancel(device.ven_id, known))
+    device.post("EiReport", reporting.canceled_report(device.ven_id))
+    assert device.poll_for("oadrCancelReport").texts("./ei:reportRequestID") == [known]
