@@ -29,6 +29,7 @@ class Session:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._kept: AsyncConnection | None = None
+        self._uses = 0
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
@@ -53,6 +54,10 @@ class Session:
                     driver = await driver_of(connection)
                     if new:
                         await driver.execute(_KEYS_ONLY)
+                    self._uses += 1
+                    if not self._uses & (self._uses - 1):
+                        # planned anew, ever more rarely: a plan made while the tables were empty takes any index
+                        await driver.execute("DISCARD PLANS")
                     yield driver
                 except BaseException:
                     await _end(connection)
