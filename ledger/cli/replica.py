@@ -34,6 +34,12 @@ def init(
     member: Annotated[
         str, typer.Option("--member", help="Name of this member, under which it cosigns.")
     ] = "member.gridpact.local/1",
+    peer_url: Annotated[
+        str | None,
+        typer.Option(
+            "--peer-url", help="Where other members will reach this one, so that it may grow."
+        ),
+    ] = None,
     channel: Annotated[str, typer.Option("--channel", help="Channel of the ledger.")] = "main",
     member_file: Annotated[
         list[Path] | None,
@@ -83,8 +89,16 @@ def init(
         genesis, policy = founding.consortium(members, quorum=quorum, **agreed)
         founding.found_consortium(settings, genesis, policy)
     else:
-        genesis = founding.found(settings, member=member, **agreed).genesis
-    shown = {
+        genesis = founding.found(settings, member=member, peer_url=peer_url, **agreed).genesis
+    show(_founded(settings, genesis, member), as_json=json)
+    if member_file:
+        typer.echo(f"Founded. Next, at each member: dr-ledger join --from {settings.data_dir} --data-dir ...", err=True)
+    else:
+        typer.echo(f"Founded. Next: dr-ledger migrate --data-dir {settings.data_dir}", err=True)
+
+
+def _founded(settings: LedgerSettings, genesis: Genesis, member: str) -> dict[str, Any]:
+    return {
         "data_dir": str(settings.data_dir),
         "genesis": digest(genesis),
         "channel": genesis.channel,
@@ -93,11 +107,6 @@ def init(
         "policy_file": str(settings.policy_file),
         "parties": _shown(genesis),
     }
-    show(shown, as_json=json)
-    if member_file:
-        typer.echo(f"Founded. Next, at each member: dr-ledger join --from {settings.data_dir} --data-dir ...", err=True)
-    else:
-        typer.echo(f"Founded. Next: dr-ledger migrate --data-dir {settings.data_dir}", err=True)
 
 
 def migrate(

@@ -129,6 +129,7 @@ async def _promote(layout: Layout, label: str) -> None:
 def _several(layout: Layout) -> None:
     if layout.orderer != "etcd":
         raise ClusterError(
-            "a ledger founded by one member orders by itself and has no room for others: found one of several with "
-            "`dr-ledger cluster up --members 3`"
+            "a consortium of one orders by itself, and this command adds to an order in etcd: found one of several "
+            "with `dr-ledger cluster up --members 3`, or move the order first (ledger/DESIGN.md says how one member "
+            "becomes several)"
         )

@@ -149,6 +149,7 @@ def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> Non
             member=alone.name,
             contracts_root=contracts_root(),
             created_ms=created_ms,
+            peer_url=layout.peer_url(alone),
         )
         return
     made = [

@@ -119,7 +119,10 @@ def join(settings: LedgerSettings, *, genesis: Path, policy: Path, members: Path
     if listed is not None and tuple(listed) != agreed.members:
         raise GenesisInvalid(f"{members} names other members than {genesis}")
     if not agreed.members:
-        raise GenesisInvalid(f"{genesis} is of a ledger of one member, which nobody joins")
+        raise GenesisInvalid(
+            f"{genesis} is of a ledger that one member founded for good (dr-ledger init without --peer-url): its state "
+            "names no members, so nobody can approve another"
+        )
     check(agreed)
     log, cosigner = PrivateKey.load(settings.log_key_file), PrivateKey.load(settings.cosigner_key_file)
     named = any(own_member(each.name, each.peer_url, agreed.origin, log, cosigner) == each for each in agreed.members)

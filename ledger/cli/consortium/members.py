@@ -78,6 +78,12 @@ def propose(
         ledger = await client.record(FoundingRecord, FOUNDING_KEY)
         if ledger is None:
             raise NotThere("this ledger does not say how it was founded: its members cannot change")
+        if not await client.records(MemberRecord):
+            raise NotThere(
+                "one member founded this ledger for good (dr-ledger init without --peer-url): its state names no "
+                "members, so nobody can approve another. Found one of several members, or one with --peer-url, and go "
+                "on there"
+            )
         height = (await client.status())["height"]
         return Proposal(
             ledger=ledger.genesis,

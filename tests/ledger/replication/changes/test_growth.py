@@ -1,0 +1,76 @@
+"""One member founds, and grows to three: the order moves to etcd behind its last block, then others are approved."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from contracts.core.parties import Role
+from ledger.config import LedgerSettings
+from ledger.errors import GenesisInvalid
+from ledger.founding import contracts_root, create_member, found, join
+from ledger.ordering.etcd.orderer import EtcdOrderer
+from ledger.ordering.etcd.settings import EtcdSettings
+from tests.builders import START_MS
+from tests.ledger.interface.commands import refusal
+from tests.ledger.replicas import a_replica, an_issue, transfers
+from tests.ledger.replication.consortium import ORIGIN, Consortium, Member, Ways, changed, joining, name_of, until
+from tests.ledger.running import AGGREGATOR, UTILITY, a_running_ledger, an_enrolment
+
+
+def _alone(folder: Path, peer_url: str | None) -> LedgerSettings:
+    settings = LedgerSettings(data_dir=folder)
+    parties = [an_enrolment(Role.UTILITY, UTILITY), an_enrolment(Role.AGGREGATOR, AGGREGATOR)]
+    found(
+        settings, parties=parties, channel="main", origin=ORIGIN, member=name_of(1), contracts_root=contracts_root(),
+        created_ms=START_MS, peer_url=peer_url,
+    )  # fmt: skip
+    return settings
+
+
+@pytest.fixture
+def urls(new_database):
+    return [new_database("ledger") for _ in range(3)]
+
+
+async def test_a_ledger_of_one_member_grows_to_three(urls, tmp_path, etcd_servers):
+    settings = _alone(tmp_path / "1", "http://127.0.0.1:9001")
+    async with a_replica(urls[0], tmp_path / "1") as ledger:  # orders by itself
+        await ledger.run(an_issue())
+        await ledger.run(*transfers(3))
+        founded, height = ledger.founded, ledger.replica.height
+    etcd = EtcdSettings(
+        endpoints=etcd_servers.endpoints, channel="main", member=name_of(1), prefix="/growth", lease_s=1
+    )
+    orderer = EtcdOrderer(etcd)
+    await orderer.found(height)  # dr-ledger begin-order
+    await orderer.stop()
+    one = Member(founded, settings, urls[0], etcd, Ways())
+    members = Consortium({1: one}, one._ways)
+    try:
+        await members.start()
+        (paid,) = await one.submit(*transfers(1, first=50))
+        assert (paid.code, paid.height) == ("ok", height + 1)
+        for number, signers in ((2, [1]), (3, [1, 2])):
+            new = members.members[number] = joining(members, number, urls[number - 1], tmp_path / str(number))
+            await new.start()
+            await changed(members, "add", new, [members[each] for each in signers], 100 * number)
+        (paid,) = await members[3].submit(*transfers(1, first=500))
+        await until(lambda: all(each.replica.attested(paid.index or 0) == 3 for each in members.running))
+        assert members[1].replica.status()["members"] == [name_of(number) for number in (1, 2, 3)]
+        await members.agreed()
+    finally:
+        await asyncio.gather(*(each.stop() for each in members.running))
+
+
+async def test_a_ledger_founded_for_one_for_good_says_why_nobody_joins(urls, tmp_path):
+    settings = _alone(tmp_path / "1", None)
+    other = LedgerSettings(data_dir=tmp_path / "2")
+    create_member(other, name=name_of(2), peer_url="http://127.0.0.1:9002", origin=ORIGIN)
+    with pytest.raises(GenesisInvalid, match="without --peer-url"):
+        join(other, genesis=settings.genesis_file, policy=settings.policy_file)
+    async with a_running_ledger(urls[0], tmp_path / "1") as address:
+        propose = ["members", "propose", "--add", other.member_file, "--output", tmp_path / "change.json"]
+        assert "without --peer-url" in await asyncio.to_thread(refusal, 9, *propose, "--url", address)
