@@ -122,7 +122,7 @@ class HttpPeers:
                 _raise_for(member, response.status, response.headers, body)
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            raise PeerUnavailable(f"member {member} does not answer ({str(error) or type(error).__name__})") from error
+            raise PeerUnavailable(f"member {member} does not answer ({_why(error)})") from error
 
     @contextlib.asynccontextmanager
     async def _opened(
@@ -143,6 +143,14 @@ class HttpPeers:
             connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit_per_host=8)
             self._session = aiohttp.ClientSession(connector=connector)
         return self._session
+
+
+def _why(error: BaseException) -> str:
+    """In few words; of a certificate that is refused, what is wrong with it."""
+    refused = getattr(error, "certificate_error", None)
+    if isinstance(refused, ssl_module.SSLCertVerificationError):
+        return f"its certificate is refused: {refused.verify_message}"
+    return str(error) or type(error).__name__
 
 
 class NotThere(PeerUnavailable):
