@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -50,6 +51,7 @@ _NONCE = re.compile(r"[\x21-\x7e]{8,128}")
 
 _REFERENCES = 2
 _SIGNED_INFO_ELEMENTS_MAX = 24
+_SIGNATURE_ELEMENTS_MAX = 200
 _TRANSFORMS = frozenset(
     {_C14N, "http://www.w3.org/2006/12/xml-c14n11", "http://www.w3.org/2001/10/xml-exc-c14n#"}
 )  # without comments; not "enveloped", which takes elements out
@@ -159,13 +161,19 @@ def _check_form(root: Any) -> None:
     signatures = root.findall(DS + "Signature")
     if len(signatures) != 1:
         raise ValueError(f"there are {len(signatures)} signatures")
+    if _more_than(_SIGNATURE_ELEMENTS_MAX, signatures[0]):
+        raise ValueError(f"the signature has more than {_SIGNATURE_ELEMENTS_MAX} elements")
     info = signatures[0].find(DS + "SignedInfo")
     references = [] if info is None else info.findall(DS + "Reference")
-    if len(references) != _REFERENCES or sum(1 for _ in info.iter()) > _SIGNED_INFO_ELEMENTS_MAX:
+    if len(references) != _REFERENCES or _more_than(_SIGNED_INFO_ELEMENTS_MAX, info):
         raise ValueError("SignedInfo has to have two references, and nothing besides what they need")
     for transform in info.iter(DS + "Transform"):
         if transform.get("Algorithm") not in _TRANSFORMS:
             raise ValueError(f"the transform {str(transform.get('Algorithm'))[:80]} is not applied")
+
+
+def _more_than(maximum: int, element: Any) -> bool:
+    return next(islice(element.iter(), maximum, None), None) is not None
 
 
 def is_signed(root: Any) -> bool:

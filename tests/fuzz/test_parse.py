@@ -1,0 +1,75 @@
+"""Mutated messages against what reads them: hypothesis here, a million in `python -m tests.bench.fuzz_openadr2`."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openadr.errors import SignatureRefused
+from openadr.v2 import OadrPoll, render, verify
+from tests.fuzz.judging import ACCEPTED, judged
+from tests.fuzz.mutation import corpus, mutated
+
+BODIES = corpus()
+SIGNED = BODIES[-1]
+
+
+def test_every_message_of_the_corpus_is_accepted() -> None:
+    assert {judged(body, lenient=False, validate=True) for body in BODIES} == {ACCEPTED}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**64), st.booleans())
+def test_whatever_arrives_can_be_answered(seed: int, lenient: bool) -> None:
+    judged(mutated(BODIES, random.Random(seed)), lenient=lenient, validate=True)
+
+
+def costly() -> dict[str, bytes]:
+    """Bodies that are small to send and dear to read, if one lets them."""
+    info = SIGNED[SIGNED.index(b"<ds:SignedInfo>") : SIGNED.index(b"</ds:SignedInfo>")]
+    reference = info[info.index(b"<ds:Reference") : info.index(b"</ds:Reference>") + len(b"</ds:Reference>")]
+    transform = reference[reference.index(b"<ds:Transform ") : reference.index(b"</ds:Transforms>")]
+    padding = b"<ds:Object>" + b"<a/>" * 200_000 + b"</ds:Object></ds:Signature>"
+    deep = b"<a>" * 200 + b"</a>" * 200
+    poll = render(OadrPoll("x"))
+    return {
+        "references": SIGNED.replace(reference, reference * 3_000, 1),
+        "transforms": SIGNED.replace(transform, transform * 6_000, 1),
+        "certificates": SIGNED.replace(b"</ds:X509Data>", b"<ds:X509Certificate/>" * 40_000 + b"</ds:X509Data>", 1),
+        "objects": SIGNED.replace(b"</ds:Signature>", padding, 1),
+        "ids": SIGNED.replace(b"</ds:Signature>", b'<a Id="x"/>' * 80_000 + b"</ds:Signature>", 1),
+        "namespaces": poll.replace(b"<oadr:oadrPoll ", b"<oadr:oadrPoll " + b"".join(
+            b'xmlns:n%d="u" ' % n for n in range(20_000)), 1),
+        "attributes": poll.replace(b"<oadr:oadrPoll ", b"<oadr:oadrPoll " + b"".join(
+            b'a%d="" ' % n for n in range(40_000)), 1),
+        "depth": poll.replace(b"<ei:venID>", deep * 700 + b"<ei:venID>", 1),
+        "text": poll.replace(b"<ei:venID>x", b"<ei:venID>" + b"x&amp;" * 160_000, 1),
+        "children": poll.replace(b"</oadr:oadrPoll>", b"<ei:venID/>" * 90_000 + b"</oadr:oadrPoll>", 1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(costly()))
+def test_no_body_of_a_mebibyte_keeps_the_process_busy(name: str) -> None:
+    """CPU time, not wall time: the machine may have other work. The bound is for a slow machine."""
+    body = costly()[name]
+    assert len(body) <= 1024 * 1024
+    began_s = time.process_time()
+    judged(body, lenient=True, validate=True)
+    assert time.process_time() - began_s < 3
+
+
+@pytest.mark.parametrize("name", ["references", "transforms", "certificates", "objects", "ids"])
+def test_a_signature_that_costs_much_is_refused_before_it_is_followed(name: str) -> None:
+    with pytest.raises(SignatureRefused, match=r"elements|references"):
+        verify(costly()[name])
+
+
+def test_two_signatures_are_none() -> None:
+    """The one that is checked must be the one that counts."""
+    start, stop = SIGNED.index(b"<ds:Signature "), SIGNED.index(b"</ds:Signature>") + len(b"</ds:Signature>")
+    with pytest.raises(SignatureRefused, match="2 signatures"):
+        verify(SIGNED[:stop] + SIGNED[start:stop] + SIGNED[stop:])
