@@ -171,9 +171,7 @@ class Proving:
             if read is not None:
                 return head, *read
             if before.height == height == head.height:
-                fault = Diverged(f"block {height}: {StateTampered(f'record {kind}/{key}')}")
-                self._tampered(fault)
-                raise fault
+                raise self._edited(height, kind, key)
         raise NotFinalYet(f"record {kind}/{key} changes faster than it can be read")
 
     async def _tick_fact(self, index: int, entry: Mapping[str, Any], fact_index: int) -> dict[str, Any] | None:
@@ -205,6 +203,12 @@ class Proving:
         except (LookupError, ValueError, VerificationError):
             raise self._changed(index) from None
         return found[0], write_proof(index, path, final.note)
+
+    def _edited(self, height: int, kind: str, key: str) -> Diverged:
+        """Halts: the record is not the one that the state root stands for."""
+        fault = Diverged(f"block {height}: {StateTampered(f'record {kind}/{key}')}")
+        self._tampered(fault)
+        return fault
 
     def _changed(self, index: int) -> Diverged:
         """Halts: what was signed is not what the tables hold. It costs two hashes a level to notice it here."""

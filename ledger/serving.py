@@ -7,7 +7,7 @@ cosigned a checkpoint that covers it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ from ledger.ordering.progress import Progress
 from ledger.proving import Proving
 from ledger.replication.attestation import Attestations
 from ledger.store.store import ResultRow, Store
+
+_READS_MAX: Final = 8
 
 
 class FactRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +79,18 @@ class Serving(Proving):
         return None if found is None else first_result(found)
 
     async def record(self, kind: str, key: str) -> tuple[bytes | None, int]:
-        """The canonical bytes of a record, and the height at which this is true."""
+        """The canonical bytes of a record, and the height at which this is true. What the state root does not stand for
+        is shown to nobody, and halts the replica."""
         self._require_sound()
-        return await self._store.record(kind, key)
+        for _ in range(_READS_MAX):
+            body, height = await self._store.record(kind, key)
+            machine = self._machine()
+            if machine.head.height == height:  # else a block was committed meanwhile that is not in memory yet, or is
+                shown = machine.cache.prove(kind, key, (body,))
+                if shown is None or shown[0] != body:
+                    raise self._edited(height, kind, key)
+                break
+        return body, height
 
     async def records(self, kind: str, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """Records whose key begins with `prefix` and is greater than `after`, in bytewise order, at most `limit`."""

@@ -9,6 +9,7 @@ import pytest
 
 from ledger.errors import Diverged
 from tests.ledger.replicas import a_replica, a_transfer, an_issue, transfers
+from tests.ledger.running import UTILITY_ID
 
 NewDatabase = Callable[..., str]
 
@@ -39,6 +40,30 @@ async def test_a_proof_of_what_was_edited_stops_the_replica(database: str, tmp_p
         assert ledger.replica.status()["state"] == "diverged"
         with pytest.raises(Diverged):
             await ledger.submit(a_transfer("later"))
+
+
+RECORDS = {
+    "edited": "UPDATE records SET body = body || '\\x20' WHERE kind = 'party' AND key = :key",
+    "gone": "DELETE FROM records WHERE kind = 'party' AND key = :key",
+}
+
+
+@pytest.mark.parametrize("edit", RECORDS)
+@pytest.mark.parametrize("cached", [True, False])
+async def test_a_record_that_was_edited_is_shown_to_nobody(
+    database: str, tmp_path: Path, edit: str, cached: bool
+) -> None:
+    async with a_replica(database, tmp_path / "member") as ledger:
+        await ledger.run(an_issue())
+    async with a_replica(database, tmp_path / "member") as ledger:
+        assert (await ledger.replica.record("party", "nobody"))[0] is None
+        assert (await ledger.replica.record("party", UTILITY_ID))[0]
+        if cached:
+            await ledger.run(an_issue(reference="once more"))
+        await ledger.sql(RECORDS[edit], key=UTILITY_ID)
+        with pytest.raises(Diverged, match=f"record party/{UTILITY_ID}"):
+            await ledger.replica.record("party", UTILITY_ID)
+        assert ledger.replica.status()["state"] == "diverged"
 
 
 async def test_what_was_never_there_is_not_there(database: str, tmp_path: Path) -> None:
