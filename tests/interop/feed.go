@@ -102,18 +102,15 @@ func newSigner(origin string) (note.Signer, string) {
 // feedWitness plays a log against a witness: writes a list of logs, waits for a line on stdin (the witness runs), and
 // takes it through the answers of c2sp.org/tlog-witness.
 func feedWitness(args []string) {
-	url, vkey := args[0], args[1]
 	const origin = "go.example/log"
 	signer, public := newSigner(origin)
 	stranger, _ := newSigner(origin)
-	must(os.WriteFile(args[2], []byte("log "+public+"\n"), 0o600))
-	if strings.HasPrefix(url, "-") {
-		fmt.Println("wrote", args[2])
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		must(err)
-		words := strings.Fields(line)
-		url, vkey = words[0], words[1]
-	}
+	must(os.WriteFile(args[0], []byte("log "+public+"\n"), 0o600))
+	fmt.Println("wrote", args[0])
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	must(err)
+	words := strings.Fields(line)
+	url, vkey := words[0], words[1]
 	witness, err := fnote.NewVerifierForCosignatureV1(vkey)
 	must(err)
 	log := &memoryLog{origin: origin, signer: signer}

@@ -9,7 +9,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: interop log|proof|feed|policy ...")
+		fail("usage: interop log|proof|policy|feed|witness ...")
 	}
 	args := os.Args[2:]
 	switch os.Args[1] {
@@ -19,8 +19,10 @@ func main() {
 		checkProof(args)
 	case "policy": // POLICY CHECKPOINT met|unmet
 		checkPolicy(args)
-	case "feed": // WITNESS-URL WITNESS-VKEY LOGS-FILE-TO-WRITE go-on
+	case "feed": // LOGS-FILE-TO-WRITE, then WITNESS-URL WITNESS-VKEY on stdin
 		feedWitness(args)
+	case "witness": // NAME
+		beWitness(args)
 	default:
 		fail("unknown command %q", os.Args[1])
 	}

@@ -18,12 +18,14 @@ from contracts.core.commands import Issue
 from ledger.client import LedgerClient
 from ledger.config import LedgerSettings
 from ledger.log.proof import write_proof
-from ledger.verify import canonical
+from ledger.verify import canonical, parse_policy
+from ledger.verify.note import parse_checkpoint
 from ledger.verify.proof import parse_proof
 from ledger.witness.folder import create
-from ledger.witness.trust import read_logs
+from ledger.witness.trust import read_logs, read_witnesses
 from tests.ledger.log.lived import lived
 from tests.ledger.running import AGGREGATOR_ID, a_client, a_running_ledger
+from tests.ledger.witness.founding import founded
 from tests.ledger.witness.served import a_witness
 
 HERE = Path(__file__).parent
@@ -111,7 +113,7 @@ async def test_a_log_written_in_go_is_cosigned_by_our_witness_and_every_other_re
     create(tmp_path / "w", "witness.example/w1")
     logs = tmp_path / "logs"
     process = await asyncio.create_subprocess_exec(
-        program, "feed", "-", "-", logs, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        program, "feed", logs, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -120,6 +122,34 @@ async def test_a_log_written_in_go_is_cosigned_by_our_witness_and_every_other_re
     async with a_witness(tmp_path / "w", keys, clock=lambda: int(time.time())) as witness:
         said, error = await process.communicate(f"{witness.url} {witness.key.encode()}\n".encode())
     assert (process.returncode, said) == (0, b"ok\n"), error.decode()
+
+
+async def test_a_ledger_whose_policy_requires_a_witness_written_in_go_becomes_final_by_it(
+    program: Path, new_database_url: str, tmp_path: Path
+):
+    """The witness knows the log by its key and checks every step with the checksum database's code; what is served in
+    the end is verified in Go by the policy that requires it."""
+    process = await asyncio.create_subprocess_exec(
+        program, "witness", "go.example/w1", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    witnesses = tmp_path / "witnesses"
+    witnesses.write_bytes(b"witness " + await process.stdout.readline())
+    settings = LedgerSettings(data_dir=tmp_path / "ledger")
+    policy = parse_policy(founded(settings, [each.key for each in read_witnesses(witnesses)], required=1).policy)
+    process.stdin.write(policy.logs[0].encode().encode() + b"\n")
+    options = {"witness_file": witnesses, "witness_interval_s": 0.05}
+    async with a_running_ledger(new_database_url, tmp_path / "ledger", **options) as url, a_client(url) as client:
+        await grow(client, 3)
+        last = await grow(client, 300)
+        bundle = await client.proof(last, 0)  # of what is final alone
+        lines = parse_checkpoint(parse_proof(bundle.proof).checkpoint).signatures
+        assert "go.example/w1" in {line.name for line in lines}
+        said = await run(program, "log", client.url + MAIN, settings.policy_file)
+    async with asyncio.timeout(60):
+        ended, _ = await process.communicate(b"")  # which also closes its stdin
+    assert (process.returncode, ended.split()[1]) == (0, said.split()[1].encode())
 
 
 async def grow(client: LedgerClient, count: int) -> str:

@@ -13,15 +13,14 @@ import pytest
 
 import ledger.witness.feeding as module
 from contracts.core.commands import Issue
-from contracts.core.parties import Role
 from ledger.client import LedgerClient, Result
 from ledger.config import LedgerSettings
-from ledger.founding import Founded, contracts_root, found
+from ledger.founding import Founded
 from ledger.verify import parse_policy, verify_checkpoint, verify_proof
 from ledger.witness.folder import create
 from ledger.witness.trust import ExternalWitness
-from tests.builders import START_MS
-from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, UTILITY, a_client, a_running_ledger, an_enrolment
+from tests.ledger.running import AGGREGATOR_ID, a_client, a_running_ledger
+from tests.ledger.witness.founding import founded
 from tests.ledger.witness.served import a_witness
 
 NAME = "witness.example/w1"
@@ -54,18 +53,8 @@ def place(new_database: Callable[..., str], tmp_path: Path, monkeypatch: pytest.
     database = new_database("ledger")
 
     def founding(required: int) -> Place:
-        founded = found(
-            LedgerSettings(data_dir=tmp_path / "l"),
-            parties=[an_enrolment(Role.UTILITY, UTILITY), an_enrolment(Role.AGGREGATOR, AGGREGATOR)],
-            channel="main",
-            origin="ledger.example/main",
-            member="member.example/1",
-            contracts_root=contracts_root(),
-            created_ms=START_MS,
-            witnesses=[create(tmp_path / "w", NAME)],
-            required=required,
-        )
-        return Place(database, tmp_path, founded)
+        made = founded(LedgerSettings(data_dir=tmp_path / "l"), [create(tmp_path / "w", NAME)], required)
+        return Place(database, tmp_path, made)
 
     return founding
 
