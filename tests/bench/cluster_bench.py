@@ -14,7 +14,9 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +40,22 @@ _ACCOUNTS = 2_000
 @dataclass(frozen=True)
 class Plan:
     """How much is measured. rate: transactions a second of the open loop, None: most of what the closed loop reached;
-    growth: seconds of each further consortium."""
+    growth_s: seconds of each further consortium: of so many members; alone with so many accounts; alone with a log of
+    so many entries; proofs: sizes of the logs that are proved in."""
 
     seconds: float
     rate: float | None
     growth_s: float
     members: tuple[int, ...]
     accounts: tuple[int, ...]
+    entries: tuple[int, ...]
     proofs: tuple[int, ...]
 
 
-QUICK = Plan(6.0, None, 0.0, (), (), (10_000,))
-USUAL = Plan(15.0, None, 6.0, (1,), (10_000, 100_000), (10_000, 100_000, 1_000_000))
-FULL = Plan(30.0, None, 8.0, (1, 5), (1_000, 10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000))
+_LOGS = (10_000, 100_000, 1_000_000)
+QUICK = Plan(6.0, None, 0.0, (), (), (), _LOGS[:1])
+USUAL = Plan(15.0, None, 6.0, (1,), (10_000, 100_000), _LOGS[:2], _LOGS)
+FULL = Plan(30.0, None, 8.0, (1, 5), (1_000, 10_000, 100_000, 1_000_000), _LOGS, _LOGS)
 
 
 def main() -> None:
@@ -68,6 +73,8 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     report.show(result)
+    if any(row["lost"] for row in (result, *result["growth"])):
+        sys.exit("acknowledged transactions are missing")
 
 
 async def bench(plan: Plan) -> dict[str, Any]:
@@ -77,6 +84,7 @@ async def bench(plan: Plan) -> dict[str, Any]:
         found = {"limits": await bare_limits(folder, min(3.0, plan.seconds / 3)), **await three(folder, plan)}
         growth = [await alone(folder / f"members-{count}", plan, members=count) for count in plan.members]
         growth += [await alone(folder / f"accounts-{count}", plan, accounts=count) for count in plan.accounts]
+        growth += [await alone(folder / f"log-{count}", plan, entries=count) for count in plan.entries]
     return {**found, "growth": growth, **proofs(plan.proofs)}
 
 
@@ -106,6 +114,7 @@ async def three(folder: Path, plan: Plan) -> dict[str, Any]:
         late = await catch_up(consortium, seconds / 2, count)
         killed = await kills(consortium, rate / 2, min(10.0, max(6.0, seconds / 2)))
         puts = await limits.puts_per_s(consortium.layout, min(3.0, seconds / 3))
+        verified = await consortium.verified()
     return {
         "members": 3,
         "applied_tx_per_s": closed.per_s,
@@ -115,6 +124,7 @@ async def three(folder: Path, plan: Plan) -> dict[str, Any]:
         "p99_ms": steady.load["p99_ms"],
         "values_per_s": round(steady.load["values"] / steady.applied_s, 1),
         "etcd_puts_64k_per_s": round(puts),
+        **verified,
         **idle_before,
         **late,
         **killed,
@@ -122,15 +132,21 @@ async def three(folder: Path, plan: Plan) -> dict[str, Any]:
     }
 
 
-async def alone(folder: Path, plan: Plan, *, members: int = 1, accounts: int = _ACCOUNTS) -> dict[str, Any]:
-    """A consortium of its own for one row of growth."""
-    async with Consortium.running(folder, members, accounts=accounts, batch=_BATCH) as consortium:
+async def alone(
+    folder: Path, plan: Plan, *, members: int = 1, accounts: int = _ACCOUNTS, entries: int = 0
+) -> dict[str, Any]:
+    """A consortium of its own for one row of growth. entries: of the log it begins with (tests.bench.history)."""
+    started_s = time.monotonic()
+    async with Consortium.running(folder, members, accounts=accounts, batch=_BATCH, entries=entries) as consortium:
+        ready_s = time.monotonic() - started_s
         warm = await warmed(consortium)
         sent = await consortium.send(
             "--abreast", str(_ABREAST), seconds=plan.growth_s, transactions=round(1.7 * warm.per_s * plan.growth_s)
         )
-    report.say(f"{members} members, {accounts} accounts: {sent.per_s} tx/s")
-    return {**as_row("growth", sent), "members": members, "accounts": accounts}
+        verified = await consortium.verified()
+    report.say(f"{members} members, {accounts} accounts, {entries} entries: {sent.per_s} tx/s")
+    place = {"members": members, "accounts": accounts, "entries": entries, "ready_s": round(ready_s, 1)}
+    return {**as_row("growth", sent), **place, **verified}
 
 
 async def warmed(consortium: Consortium) -> Sent:
@@ -158,7 +174,8 @@ def as_row(name: str, sent: Sent) -> dict[str, Any]:
 
 
 def proofs(sizes: tuple[int, ...]) -> dict[str, Any]:
-    """A payment's proof with three cosignatures, by the number of entries in the log."""
+    """A payment's proof with three cosignatures, by the number of entries in the log: one real entry among hashes of
+    numbers, since size and time follow from the count of leaves alone."""
     rows = []
     for size in sizes:
         hashes = [leaf_hash(b"%d" % number) for number in range(size)]

@@ -4,7 +4,8 @@
 
 As tests.bench.profile_machine, but records are read from and written to a real database: `client` is this process, by
 part (`execute` with its queries, `store` the statements), `server` all processes of PostgreSQL. `load` at the end is a
-start of the replica on what was written: all records read and checked.
+start of the replica on what was written: all records read and checked. `--statements` adds what a
+PostgreSQL that has pg_stat_statements says of each statement: microseconds a transaction, planning apart.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import pstats
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts import rules
 from contracts.core.state import Writes
@@ -35,6 +40,7 @@ from tests.bench.traffic import Traffic, blocks
 from tests.builders import START_MS
 
 _TICK_S = 0.01
+_WATCHED = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_planning": "on"}
 
 
 def main() -> None:
@@ -45,6 +51,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=37)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="print cProfile of this process as well")
+    parser.add_argument("--statements", type=Path, metavar="BINARIES", help="programs of a PostgreSQL with that module")
     options = parser.parse_args()
     traffic = Traffic(accounts=options.accounts, epoch_ms=START_MS, groups=options.groups, batch=options.batch)
     prepared = list(blocks(traffic.stages(options.events), options.block))
@@ -52,21 +59,27 @@ def main() -> None:
         channel="main", origin="bench/main", created_ms=START_MS, contracts_root="0" * 64, parties=traffic.founders()
     )
     state = {**rules.genesis(genesis), **traffic.population()}
-    result = asyncio.run(measure(state, prepared, profile=options.profile))
+    result = asyncio.run(measure(state, prepared, profile=options.profile, statements=options.statements))
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-async def measure(state: Writes, prepared: Sequence[tuple[int, list[bytes]]], *, profile: bool) -> dict[str, Any]:
+async def measure(
+    state: Writes, prepared: Sequence[tuple[int, list[bytes]]], *, profile: bool, statements: Path | None
+) -> dict[str, Any]:
     """Microseconds of CPU a transaction."""
     count = sum(len(contents) for _, contents in prepared)
     with tempfile.TemporaryDirectory(prefix="gridpact-profile-") as folder:
-        server = EmbeddedPostgres(Path(folder) / "postgres")
+        options = _WATCHED if statements else {}
+        server = EmbeddedPostgres(Path(folder) / "postgres", binaries=statements, options=options)
         await server.start()
         engine = None
         try:
             url = await server.ensure_database("ledger")
             await upgrade(url, "ledger")
             engine = create_engine(url)
+            if statements:
+                async with engine.begin() as connection:
+                    await connection.execute(text("CREATE EXTENSION pg_stat_statements"))
             store = PostgresStore(engine, "main")
             await store.create(Founding(genesis=b"g", policy=b"p", records=state, checkpoint=b"n"))
             run = Run(state)
@@ -81,6 +94,7 @@ async def measure(state: Writes, prepared: Sequence[tuple[int, list[bytes]]], *,
                     profiler.enable()
                 await commit(run, store, data)
                 profiler.disable()
+            watched = await _statements(engine, count) if statements else {}
             own = time.process_time() - before - beside
             spent = {"client": own, "server": _server_s() - server_before, "wall": time.perf_counter() - wall}
             if profile:
@@ -98,8 +112,24 @@ async def measure(state: Writes, prepared: Sequence[tuple[int, list[bytes]]], *,
         "blocks": len(prepared),
         "us_per_tx": {name: round(seconds * 1e6 / count, 1) for name, seconds in spent.items()},
         "by_part": {name: round(seconds * 1e6 / count, 1) for name, seconds in run.spent.items()},
+        "statements": watched,
         "load": {name: round(seconds, 2) for name, seconds in load.items()},
     }
+
+
+async def _statements(engine: AsyncEngine, count: int) -> dict[str, str]:
+    """Microseconds a transaction by statement: execution + planning, calls."""
+    query = text("SELECT query, total_exec_time, total_plan_time, calls, wal_bytes FROM pg_stat_statements")
+    async with engine.connect() as connection:
+        found = (await connection.execute(query)).all()
+    spent, shown = Counter[str](), {}
+    for said, executed_ms, planned_ms, calls, wal in found:
+        name = " ".join(said.split())[:60]
+        spent[name] = executed_ms + planned_ms
+        shown[name] = (
+            f"{executed_ms * 1e3 / count:.1f} + {planned_ms * 1e3 / count:.1f} us, {calls} calls, {wal // count} B"
+        )
+    return {name: shown[name] for name, _ in spent.most_common(20)}
 
 
 async def commit(run: Run, store: PostgresStore, data: bytes) -> None:

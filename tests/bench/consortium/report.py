@@ -26,6 +26,7 @@ def show(found: dict[str, Any]) -> None:
         ("with two of three", found["two_of_three_tx_per_s"], "tx/s"),
         ("etcd leader killed", found["leader_kill_gap_ms"], "ms between acknowledgements"),
         ("proposer killed", found["proposer_kill_gap_ms"], "ms between acknowledgements"),
+        ("acknowledged, held against all tables", found["acknowledged"], f"transactions, {found['lost']} lost"),
         ("idle", found["idle_cpu_percent"], "% of a core, our processes"),
     ])  # fmt: skip
     _lines("Limits of this run", [
@@ -58,6 +59,8 @@ def _loads(rows: list[dict[str, Any]]) -> None:
         name = row["load"]
         if "accounts" in row:
             name = f"{row['members']} members, {row['accounts']:,} accounts"
+            if row["entries"]:
+                name = f"1 member, log of {row['entries']:,}"
         spent = row["cpu_us_per_tx"]
         shown = [*(spent[each] for each in names), sum(spent.values())]
         sys.stdout.write(f"  {name:<32}{row['tx_per_s']:>8,.0f}{row['transactions'] / max(1, row['blocks']):>9.0f}")

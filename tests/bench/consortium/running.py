@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
+import psycopg
+from sqlalchemy import make_url
 
 from contracts.core.parties import Role
 from ledger.cluster import order, preparation
 from ledger.cluster.binaries import find_etcd
 from ledger.cluster.layout import Layout, Member
 from ledger.cluster.processes import Supervised
+from runtime.postgres import postgres
 from tests.bench.consortium import usage
 from tests.bench.consortium.clock import SharedClock
 from tests.bench.consortium.preparing import Supply
+from tests.bench.history import lengthen
 from tests.bench.traffic import AGGREGATOR, UTILITY, Traffic
 
 EPOCH_MS: Final = 1_772_323_200_000
@@ -98,10 +102,18 @@ class Consortium:
     replicas: dict[str, Supervised] = field(default_factory=dict)
     http: aiohttp.ClientSession | None = None
 
+    @property
+    def acknowledged_file(self) -> Path:
+        """Where the loads write down what they were told."""
+        return self.clock_file.with_name("acknowledged")
+
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, folder: Path, members: int, *, accounts: int, batch: int) -> AsyncIterator[Self]:
-        """Founded in an empty folder, started and ready. batch: transactions of a request, at least."""
+    async def running(
+        cls, folder: Path, members: int, *, accounts: int, batch: int, entries: int = 0
+    ) -> AsyncIterator[Self]:
+        """Founded in an empty folder, started and ready. batch: transactions of a request, at least. entries: of the
+        log that a member alone begins with."""
         traffic = Traffic(accounts=accounts, epoch_ms=EPOCH_MS, groups=_GROUPS)
         names = [f"member.bench/{place + 1}" for place in range(members)]
         layout = Layout.plan(folder / "cluster", names, port=0)
@@ -111,6 +123,9 @@ class Consortium:
         SharedClock.create(self.clock_file, EPOCH_MS)
         try:
             await preparation.prepare(layout, founders, created_ms=EPOCH_MS - 1)
+            if entries:
+                clock = SharedClock(self.clock_file)
+                await lengthen(layout.members[0], self.supply, clock, traffic.population(), entries)
             self.http = aiohttp.ClientSession()
             await self._start()
             yield self
@@ -161,7 +176,8 @@ class Consortium:
         addresses = [part for member in to or self.layout.members for part in ("--url", self.layout.api_url(member))]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.consortium.load", str(path), "--clock", str(self.clock_file),
-            "--seconds", str(seconds), *addresses, *arguments, stdout=asyncio.subprocess.PIPE,
+            "--seconds", str(seconds), "--acknowledged", str(self.acknowledged_file), *addresses, *arguments,
+            stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         said, _ = await process.communicate()
         if process.returncode:
@@ -169,6 +185,31 @@ class Consortium:
         page = dict(json.loads(said))
         self.supply.take(page["requests"])
         return page
+
+    async def verified(self) -> dict[str, int]:
+        """Every acknowledgement of every load held against the tables of every member: `acknowledged`, and `lost`:
+        those that some member has not, or with another outcome or place."""
+        told = {}
+        if self.acknowledged_file.exists():
+            for line in self.acknowledged_file.read_text(encoding="ascii").splitlines():
+                name, code, height, index = line.split()
+                told[name] = (code, int(height), int(index))
+        await self.level()
+        lost = set[str]()
+        for member in self.layout.members:
+            found = await self._executed(member)
+            lost.update(name for name, outcome in told.items() if found.get(name) != outcome)
+        return {"acknowledged": len(told), "lost": len(lost)}
+
+    async def _executed(self, member: Member) -> dict[str, tuple[str, int, int]]:
+        """What a member's tables say became of each transaction."""
+        folder = preparation.settings_of(member).postgres_dir
+        async with postgres(None, folder, "ledger", attach=True) as url:
+            conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+            async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+                query = "SELECT id, code, height, log_index FROM transactions WHERE registered"
+                rows = await (await connection.execute(query, binary=True)).fetchall()
+        return {name: (code, height, index) for name, code, height, index in rows}
 
     async def level(self) -> None:
         """Returns when all replicas that run have the same height and nothing waits. Raises TimeoutError."""
