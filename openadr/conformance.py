@@ -31,6 +31,25 @@ SIGNAL_TYPES: dict[str, frozenset[str]] = {
 """Signal types the 2.0b profile allows for each signal name. Names that begin with x- are private and unrestricted."""
 
 
+_PRICES = frozenset({"currency_per_kwh", "currency_per_kw", "currency_per_therm", "currency"})
+_POWERS = frozenset({"power_real", "power_reactive", "power_apparent"})
+_ENERGIES = frozenset({"energy_real", "energy_reactive", "energy_apparent"})
+_UNITS: dict[tuple[str, str], frozenset[str]] = {
+    **{
+        (name, kind): _PRICES
+        for name in ("ELECTRICITY_PRICE", "ENERGY_PRICE", "DEMAND_CHARGE", "BID_PRICE")
+        for kind in ("price", "priceRelative")
+    },
+    ("BID_LOAD", "setpoint"): _POWERS,
+    ("BID_ENERGY", "setpoint"): _ENERGIES,
+    ("CHARGE_STATE", "setpoint"): _ENERGIES,
+    ("CHARGE_STATE", "delta"): _ENERGIES,
+    ("LOAD_DISPATCH", "setpoint"): _POWERS,
+    ("LOAD_DISPATCH", "delta"): _POWERS,
+}
+"""Kinds of unit of a signal by name and type; in the profile every other one has none."""
+
+
 class Violation(msgspec.Struct, frozen=True):
     """One broken rule (0: the signal table of the profile), the code to answer with and what is wrong."""
 
@@ -50,6 +69,25 @@ def violations(event: DrEvent, *, is_new: bool = False) -> tuple[Violation, ...]
     for signal in event.signals:
         found.extend(_signal_violations(event, signal))
     return tuple(found)
+
+
+def unit_violations(event: DrEvent) -> tuple[Violation, ...]:
+    """Signals whose unit is not that of the profile's signal table. For who writes events: one that is read is still
+    understood without its unit."""
+    found = []
+    for signal in event.signals:
+        if signal.name.startswith("x-"):
+            continue
+        wanted = _UNITS.get((signal.name, signal.type))
+        kind = None if signal.unit is None else signal.unit.kind
+        if (wanted is None and kind is not None) or (wanted is not None and kind not in wanted):
+            detail = f"signal {signal.name} {signal.type} has {kind or 'no unit'}, not {_listed(wanted)}"
+            found.append(Violation(0, ResponseCode.SIGNAL_NOT_SUPPORTED, detail))
+    return tuple(found)
+
+
+def _listed(kinds: frozenset[str] | None) -> str:
+    return "no unit" if kinds is None else " or ".join(sorted(kinds))
 
 
 def _signal_violations(event: DrEvent, signal: Signal) -> list[Violation]:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from openadr.conformance import violations
+from openadr.conformance import unit_violations, violations
 from openadr.errors import ResponseCode
-from openadr.model import DrEvent, SignalInterval, Target
+from openadr.model import DrEvent, SignalInterval, Target, Unit
 from openadr.v2 import OadrDistributeEvent, RefusedEvent, distribute, parse, render
 from tests.builders import START_MS, a_dr_event, a_signal
 from tests.openadr.strategies import events
@@ -161,3 +161,24 @@ def test_a_single_interval_without_duration_lasts_the_whole_event() -> None:
     without = body.replace(b"<xcal:duration><xcal:duration>PT1H</xcal:duration></xcal:duration>", b"")
     assert without != body
     assert received(without).events[0].dr_event == a_dr_event()
+
+
+@pytest.mark.parametrize(
+    ("name", "type", "unit", "ok"),
+    [
+        ("ELECTRICITY_PRICE", "price", Unit("currency_per_kwh", "EUR"), True),
+        ("ELECTRICITY_PRICE", "price", None, False),
+        ("ELECTRICITY_PRICE", "priceMultiplier", None, True),
+        ("LOAD_DISPATCH", "setpoint", Unit("power_real", "W"), True),
+        ("LOAD_DISPATCH", "setpoint", Unit("energy_real", "Wh"), False),
+        ("LOAD_DISPATCH", "level", None, True),
+        ("CHARGE_STATE", "delta", Unit("energy_real", "Wh"), True),
+        ("SIMPLE", "level", Unit("energy_real", "Wh"), False),
+        ("x-ours", "level", Unit("temperature", "celsius"), True),
+    ],
+)
+def test_a_signal_that_is_written_has_the_unit_of_the_profile(name, type, unit, ok) -> None:
+    event = a_dr_event(signals=(a_signal(name=name, type=type, unit=unit),))
+    found = unit_violations(event)
+    assert (not found) is ok
+    assert all(each.code == ResponseCode.SIGNAL_NOT_SUPPORTED for each in found)

@@ -18,7 +18,7 @@ from sqlalchemy import RowMapping, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openadr.conformance import violations
+from openadr.conformance import unit_violations, violations
 from openadr.model import DrEvent, canonical, digest
 from runtime.clock import Clock
 from vtn.errors import Conflict, InvalidInput, NotFound
@@ -72,7 +72,7 @@ class DrEvents:
         Raises InvalidInput if it breaks a rule of the profile, NotFound for the program, Conflict for another event
         with this id.
         """
-        broken = violations(event, is_new=True)
+        broken = violations(event, is_new=True) + unit_violations(event)
         if broken:
             raise InvalidInput("event_invalid", "; ".join(f"rule {each.rule}: {each.detail}" for each in broken))
         now_ms = self._clock.now_ms()
@@ -238,7 +238,7 @@ class DrEvents:
             return record
         number = record.modification_number + 1
         event = msgspec.structs.replace(event, modification_number=number, created_ms=record.created_ms)
-        if broken := violations(event):
+        if broken := violations(event) + unit_violations(event):
             raise InvalidInput("event_invalid", "; ".join(f"rule {each.rule}: {each.detail}" for each in broken))
         if event.program != record.event.program:
             raise InvalidInput("event_invalid", "an event stays in its program")

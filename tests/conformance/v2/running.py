@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from openadr.model import DrEvent, Signal, SignalInterval, Target
+from openadr.model import DrEvent, Signal, SignalInterval, Target, Unit
 from runtime.clock import ManualClock
 from tests.builders import a_clock
 from tests.conformance.v2 import wire
@@ -25,7 +25,8 @@ T = TypeVar("T")
 PATH = "/OpenADR2/Simple/2.0b"
 CONTEXT = f"urn:gridpact:program:{PROGRAM}"
 HOUR_MS = 3_600_000
-_PATIENCE_S = 20
+EUR = Unit("currency_per_kwh", "EUR")
+_PATIENCE_S = 60
 _numbers = itertools.count(1)
 
 

@@ -4,6 +4,7 @@ from vtn.services.reports.collected import Collected, Measurement, ResourceState
 from vtn.services.reports.requests import (
     CANCEL_MESSAGE,
     CREATE_MESSAGE,
+    GREEN_BUTTON_METADATA,
     METADATA_MESSAGE,
     REQUESTED,
     STATUS_METADATA,
@@ -29,6 +30,7 @@ from vtn.services.reports.source import (
 __all__ = [
     "CANCEL_MESSAGE",
     "CREATE_MESSAGE",
+    "GREEN_BUTTON_METADATA",
     "METADATA",
     "METADATA_MESSAGE",
     "REGISTER_MESSAGE",

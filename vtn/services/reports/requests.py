@@ -32,6 +32,7 @@ REQUESTED, RUNNING, COMPLETED, REFUSED, CANCELLED = "requested", "running", "com
 OPEN = (REQUESTED, RUNNING)
 USAGE_METADATA = "METADATA_TELEMETRY_USAGE"
 STATUS_METADATA = "METADATA_TELEMETRY_STATUS"
+GREEN_BUTTON_METADATA = "METADATA_HISTORY_GREENBUTTON"
 _OF_ITS_OWN = ("usage-", "status-")
 """How the ids of requests begin that follow from a registration alone; others are the operator's."""
 

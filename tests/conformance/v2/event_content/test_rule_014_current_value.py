@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.conformance.v2.running import HOUR_MS, a_signal
+from tests.conformance.v2.running import EUR, HOUR_MS, a_signal
 
 
 def test_the_current_value_follows_the_intervals_of_every_signal(vtn, device):
     simple = a_signal(("1", 1800), ("2", 1800))
-    price = a_signal(("0.45", 3600), name="ELECTRICITY_PRICE", type="price", signal_id="signal-1")
+    price = a_signal(("0.45", 3600), name="ELECTRICITY_PRICE", type="price", signal_id="signal-1", unit=EUR)
     event_id = vtn.event(device, signals=(simple, price))
 
     def values():

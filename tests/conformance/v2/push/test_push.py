@@ -13,7 +13,7 @@ from tests.conformance.v2 import reporting, wire
 from tests.conformance.v2.running import a_running_vtn
 from tests.conformance.v2.wire import Answer
 
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 class PushedTo:

@@ -113,3 +113,10 @@ def test_readings_of_an_interval_that_has_not_begun_are_invalid(vtn, device):
     )
     stretch = interval(number("meter", 10), start_ms=vtn.clock.now_ms() + 3_600_000, length="PT15M")
     assert send(device, request_id, "usage", "TELEMETRY_USAGE", stretch).code == 454
+
+
+def test_a_feed_in_a_report_of_another_kind_is_not_supported(vtn, device):
+    registered = register(device, "usage", "TELEMETRY_USAGE", reporting.description("meter"))
+    stretch = interval(f"<oadr:oadrGBPayload>{FEED}</oadr:oadrGBPayload>", start_ms=0, length="PT1H")
+    assert send(device, registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", stretch).code == 461
+    assert vtn.do(vtn.vtn.collected.feeds(device.ven_id)) == []

@@ -73,7 +73,7 @@ async def registered_for_push(vtn, url, authority, session, ven_name, certificat
 
 
 async def eventually(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0.02)
 

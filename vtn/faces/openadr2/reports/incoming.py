@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from openadr.errors import OpenAdrError
+from openadr.errors import InvalidReport, OpenAdrError, ResponseCode
 from openadr.model import Reading
 from openadr.v2 import (
     EiResponse,
@@ -30,6 +30,7 @@ from runtime.logs import get_logger
 from vtn.errors import VtnError
 from vtn.faces.openadr2.answers import failure
 from vtn.services.reports import (
+    GREEN_BUTTON_METADATA,
     METADATA,
     REQUESTED,
     Collected,
@@ -119,15 +120,24 @@ class Reporting:
         sorted_out = _sort(report, descriptions, request.granularity_s)
         stored = await self._telemetry.store(ven.ven_id, sorted_out.readings)
         await self._collected.store(ven.ven_id, sorted_out.values, sorted_out.states)
-        for interval in report.intervals:
-            for each in interval.green_button:
-                await self._collected.store_feed(ven.ven_id, request.report_request_id, each.feed)
+        for feed in _feeds(report, specifier):
+            await self._collected.store_feed(ven.ven_id, request.report_request_id, feed)
         if request.status == REQUESTED:
             await self._reports.confirm(ven.ven_id, [request.report_request_id])
         if not request.report_back_s:
             await self._reports.complete(ven.ven_id, request.report_request_id)
         if stored.corrected:
             _log.info("readings corrected", ven_id=ven.ven_id, corrected=stored.corrected)
+
+
+def _feeds(report: OadrReport, specifier: Specifier) -> list[str]:
+    """Raises InvalidReport 461 for feeds in a report that was described as something else."""
+    found = [each.feed for interval in report.intervals for each in interval.green_button]
+    if found and specifier.report_name != GREEN_BUTTON_METADATA:
+        raise InvalidReport(
+            f"{specifier.report_specifier_id} is no Green Button report", ResponseCode.REPORT_NOT_SUPPORTED
+        )
+    return found
 
 
 class _Sorted(msgspec.Struct, frozen=True):
