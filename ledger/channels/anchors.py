@@ -5,8 +5,8 @@
 
 The member whose replica proposes for the child does it, both ways: it holds the child and its parent, which whoever
 proposes for the parent need not. Another goes on where it stopped. Nothing here is trusted: the contracts judge each
-command, and one that was brought before is refused and does no harm. Anchors of anchors are not news, so two idle
-channels stay idle.
+command, and one that was brought before is refused and does no harm. Anchors of anchors are not news (but for the first
+of each channel, which makes the bridge ready), so two idle channels stay idle.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Crossing:
         await self._scan(size)
         done = 0
         members = await self._members(known)
-        if self._active or tuple(members) != known.members:
+        # The first checkpoint is anchored whatever is in it: nothing can be locked for a channel that has none.
+        if self._active or known.size == 0 or tuple(members) != known.members:
             done += await self._anchor(known, members)
             known = await self._known() or known
         for index in sorted(self._waiting):
