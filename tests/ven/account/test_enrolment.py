@@ -8,16 +8,21 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
-from contracts.core.commands import Enrolment, enrolment_bytes
+from contracts.core.commands import Enrolment, RejectReduction, enrolment_bytes
 from contracts.core.parties import Role
 from ledger.client import party_id
+from runtime.clock import SystemClock
 from runtime.keys import verify
 from tests.ven.homes import a_store
 from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
 from ven.account.identity import read_identity, read_policy
 from ven.account.wallet import Wallet
+from ven.agent import Surroundings
+from ven.app import ledger_of
 from ven.errors import EnrolmentRefused, NotEnrolled, VtnUnreachable
+from ven.metrics import Metrics
 
 OFFER = Offer(flexible_w=1500, flexible_percent=30, max_events_per_week=7)
 
@@ -100,6 +105,19 @@ async def test_a_home_joins_with_a_key_that_never_leaves_it(vtn, tmp_path, store
     assert identity.openadr2_url == f"{vtn.url}/OpenADR2/Simple/2.0b"
     assert read_identity(store.notes) == identity
     assert read_policy(store.notes) == (tmp_path / "policy.txt").read_bytes() == b"log x\nquorum none\n"
+
+
+async def test_a_home_works_in_the_channel_that_its_invitation_names(vtn, tmp_path, store):
+    invitation = msgspec.structs.replace(an_invitation(vtn.url), channel="vn-1")
+    async with aiohttp.ClientSession() as session:
+        await enrol(invitation, tmp_path, store, OFFER, session)
+        identity = read_identity(store.notes)
+        around = Surroundings(SystemClock(), session, Metrics(CollectorRegistry()))
+        async with ledger_of(identity, around) as ledger:
+            assert ledger.channel == "vn-1"
+    command = RejectReduction(contract_id="sc2-1", reason="")
+    assert Wallet.open(tmp_path, identity.channel).seal(command, 1).header.channel == "vn-1"
+    assert Wallet.open(tmp_path).seal(command, 1).header.channel == "main"
 
 
 async def test_enrolling_again_asks_nobody(vtn, tmp_path, store):
