@@ -36,9 +36,7 @@ def init(
     ] = "member.gridpact.local/1",
     peer_url: Annotated[
         str | None,
-        typer.Option(
-            "--peer-url", help="Where other members will reach this one, so that it may grow."
-        ),
+        typer.Option("--peer-url", help="Where other members will reach this one, so that it may grow."),
     ] = None,
     channel: Annotated[str, typer.Option("--channel", help="Channel of the ledger.")] = "main",
     member_file: Annotated[
@@ -67,7 +65,6 @@ def init(
 
     With --member-file the genesis is of all these members: hand the three files it writes to each of them."""
     from ledger import founding  # SQL drivers are loaded by the commands that need them
-    from ledger.witness.trust import read_witnesses
 
     settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir, "clock_file": clock_file})
     given = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor or []}
@@ -77,13 +74,8 @@ def init(
         "origin": origin or f"gridpact.local/{channel}",
         "contracts_root": founding.contracts_root(),
         "created_ms": settings.clock().now_ms() if founded_ms is None else founded_ms,
-        "witnesses": [] if witness_file is None else [each.key for each in read_witnesses(witness_file)],
-        "required": witness_quorum,
+        **_witnesses(witness_file, witness_quorum),
     }
-    if witness_quorum > len(agreed["witnesses"]):
-        raise UsageError(
-            f"--witness-quorum {witness_quorum}: --witness-file names {len(agreed['witnesses'])} witnesses"
-        )
     if member_file:
         members = [founding.read_member(path) for path in member_file]
         genesis, policy = founding.consortium(members, quorum=quorum, **agreed)
@@ -217,6 +209,16 @@ def _settings(config: Path | None, secrets_dir: Path | None, flags: Mapping[str,
     settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
     logs.configure("dr-ledger", settings.log_json, settings.log_level)
     return settings
+
+
+def _witnesses(file: Path | None, required: int) -> dict[str, object]:
+    """What the policy says of external witnesses."""
+    from ledger.witness.trust import read_witnesses
+
+    named = [] if file is None else [each.key for each in read_witnesses(file)]
+    if required > len(named):
+        raise UsageError(f"--witness-quorum {required}: --witness-file names {len(named)} witnesses")
+    return {"witnesses": named, "required": required}
 
 
 def _founder(role: Role, public: str) -> Enrolment:
