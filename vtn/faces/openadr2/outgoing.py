@@ -114,7 +114,8 @@ class Outgoing:
         return None
 
     async def _choose(self, ven: Ven, now_ms: int, *, push: bool) -> list[QueuedMessage]:
-        self._directory.looking(ven.ven_id)
+        if not push:  # a claim leaves out what others have locked: it cannot say what is due
+            self._directory.looking(ven.ven_id)
         async with self._database.transaction() as connection:
             waiting = await open_messages(connection, ven.ven_id, claim=push)
             due = [each for each in waiting if self._due_ms(each, push=push) <= now_ms]
@@ -126,11 +127,12 @@ class Outgoing:
                 await mark_delivered(connection, sequences, now_ms)
             if chosen and push:
                 await claim_push(connection, sequences, now_ms + CLAIM_MS)
-        later = [
-            now_ms + self.redeliver_ms if each.sequence in sequences else self._due_ms(each, push=False)
-            for each in waiting
-        ]
-        self._directory.looked(ven.ven_id, min(later, default=None))
+        if not push:
+            later = [
+                now_ms + self.redeliver_ms if each.sequence in sequences else self._due_ms(each, push=False)
+                for each in waiting
+            ]
+            self._directory.looked(ven.ven_id, min(later, default=None))
         return chosen
 
     def _due_ms(self, message: QueuedMessage, *, push: bool) -> int:
