@@ -5,9 +5,11 @@ from __future__ import annotations
 from hashlib import sha256
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.core.envelope import parse_transaction, signing_bytes
 from ledger.log import entry
 from ledger.log.statetree import StateTree, touched_buckets
 from ledger.ordering.transactions import parse
@@ -38,6 +40,13 @@ def test_a_transaction_knows_its_entry_before_it_is_executed():
     parsed = parse(an_issue())
     whole = entry.transaction_entry(msgspec.to_builtins(parsed.header), parsed.signature, bytes(32))
     assert parsed.entry(bytes(32)) == whole
+
+
+@pytest.mark.parametrize("text", ['"header":', '\\"header\\":{', '","header":{"channel":"x"},"salt":"', "\\", "plain"])
+def test_the_header_is_found_whatever_the_body_says(text):
+    parsed = parse(a_transfer(text))
+    assert parsed.signed == signing_bytes(parsed.header) == signing_bytes(parse_transaction(parsed.content).header)
+    assert parsed.command.reference == text
 
 
 @given(st.lists(st.binary(max_size=3), max_size=40))
