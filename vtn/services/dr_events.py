@@ -40,6 +40,8 @@ from vtn.services.deliveries import (
 from vtn.services.reports import vens_with_resources
 from vtn.services.vens import ENROLLED
 
+_BATCH = 5_000
+"""VENs in one statement: PostgreSQL takes 65,535 parameters."""
 _FRESH: dict[str, Any] = {
     "state": QUEUED, "delivered_ms": None, "answered_ms": None, "late": False, "opt_id": None,
 }  # fmt: skip
@@ -127,10 +129,11 @@ class DrEvents:
                 }
                 for ven_id in dict.fromkeys(chosen)
             ]
-            added = await connection.scalars(
-                upsert(event_deliveries).values(rows).on_conflict_do_nothing().returning(event_deliveries.c.ven_id)
-            )
-            new = sorted(added)
+            new: builtins.list[str] = []
+            for first in range(0, len(rows), _BATCH):
+                statement = upsert(event_deliveries).values(rows[first : first + _BATCH]).on_conflict_do_nothing()
+                new += await connection.scalars(statement.returning(event_deliveries.c.ven_id))
+            new.sort()
             await queue(connection, new, EVENT_MESSAGE, event_id, now_ms)
         return new
 

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openadr.errors import InvalidReport, MessageError, ResponseCode
+from openadr.errors import InvalidReport, MessageError, OpenAdrError, ResponseCode
 from openadr.model import Reading, Report, Unit
 from openadr.v2 import (
+    GreenButton,
     OadrRegisterReport,
     OadrReport,
     OadrUpdateReport,
@@ -138,3 +139,20 @@ def test_an_infinite_value_is_refused() -> None:
     body = render(OadrUpdateReport("r", (a_report(an_interval("1")),))).replace(b"<ei:value>1<", b"<ei:value>INF<")
     with pytest.raises(MessageError):
         parse(body)
+
+
+@pytest.mark.parametrize("feed", ["", "no xml", "<a/>", '<entry xmlns="http://www.w3.org/2005/Atom"/>', "<feed/>"])
+def test_what_is_no_atom_feed_is_not_written_into_a_message(feed: str) -> None:
+    interval = ReportInterval((), 0, 3600, green_button=(GreenButton(feed),))
+    with pytest.raises(OpenAdrError):
+        render(OadrUpdateReport("r", (OadrReport("rr", "green", 0, intervals=(interval,)),)))
+
+
+def test_a_feed_keeps_the_names_it_uses_in_values() -> None:
+    feed = (
+        '<feed xmlns="http://www.w3.org/2005/Atom" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        "<id>urn:uuid:1</id><title>a &amp; b</title><updated>2026-01-01T00:00:00Z</updated></feed>"
+    )
+    interval = ReportInterval((), 0, 3600, green_button=(GreenButton(feed),))
+    sent = OadrUpdateReport("r", (OadrReport("rr", "green", 0, intervals=(interval,)),))
+    assert parse(render(sent)) == sent
