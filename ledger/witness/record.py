@@ -20,7 +20,7 @@ from typing import Final
 
 from ledger.witness.errors import WitnessExists, WitnessInvalid
 
-_BUSY_S: Final = 2.0
+_BUSY_S: Final = 5.0
 _SCHEMA: Final = (
     "CREATE TABLE witness(vkey TEXT NOT NULL)",
     "CREATE TABLE log(origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, time_s INTEGER NOT NULL, "

@@ -12,6 +12,7 @@ import pytest
 
 from ledger.log.checkpoint import log_key
 from ledger.verify.note import parse_checkpoint
+from ledger.witness import record
 from ledger.witness.cosigner import REQUEST_BYTES_MAX
 from ledger.witness.trust import ExternalWitness
 from tests.ledger.witness.growing import ORIGIN, GrowingLog, raw
@@ -79,11 +80,12 @@ async def test_requests_at_once_have_one_winner_and_the_others_learn_its_size(ht
     assert len({size for _, size in answers}) == 1
 
 
-async def test_where_nothing_can_be_kept_nothing_is_signed(witness: ExternalWitness, tmp_path: Path):
+async def test_where_nothing_can_be_kept_nothing_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Somebody holds the record's write lock, as a full disk would refuse the write."""
-    other = sqlite3.connect(tmp_path / "w" / "cosigned.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    async with aiohttp.ClientSession(witness.url) as http:
+    monkeypatch.setattr(record, "_BUSY_S", 0.1)
+    async with a_witness(tmp_path / "w", [KEY]) as witness, aiohttp.ClientSession(witness.url) as http:
+        other = sqlite3.connect(tmp_path / "w" / "cosigned.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
         async with http.post("/add-checkpoint", data=LOG.request(0, 7)) as response:
             assert (response.status, response.headers["Retry-After"]) == (503, "5")
         other.execute("ROLLBACK")
