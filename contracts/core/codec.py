@@ -23,6 +23,7 @@ DEPTH_MAX: Final = 16
 _KEY = re.compile(r"[a-z0-9_]{1,64}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_OTHER_ESCAPE = re.compile(rb'\\[^"]')
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 _known_closed: dict[Any, bool] = {}
@@ -106,7 +107,7 @@ def is_closed(kind: Any) -> bool:
 
 def _has_plain_text(data: bytes) -> bool:
     """Do the encoder's bytes alone say that every string is canonical: ASCII, no escape but of the quotation mark?"""
-    return data.isascii() and (b"\\" not in data or data.count(b"\\") == data.count(b'\\"'))
+    return data.isascii() and _OTHER_ESCAPE.search(data) is None
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:

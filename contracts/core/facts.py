@@ -302,7 +302,7 @@ def parties(fact: Fact) -> tuple[str, ...]:
     found = [value for name in _PARTIES_OF[type(fact)] if (value := getattr(fact, name)) is not None]
     if isinstance(fact, TransferPosted):
         found += [account[6:] for account in (fact.debit, fact.credit) if account.startswith("party/")]
-    return tuple(dict.fromkeys(found))
+    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
 
 
 def subject(fact: Fact) -> str | None:
