@@ -9,6 +9,8 @@ It runs beside a serving replica. The whole file is sealed, not the bodies alone
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +27,7 @@ from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from ledger.operations.backup_file import BackupWriter, ChannelAt, FilePart, TablePart, sync, sync_folder
 from ledger.operations.backup_key import Recipient
-from ledger.operations.errors import BackupError
+from ledger.operations.errors import BackupError, BackupRuns
 from ledger.store import tables
 from runtime.database import found_version
 
@@ -79,7 +81,12 @@ async def backup(
     partial = target.with_name(target.name + ".partial")
     schema = await found_version(engine, "ledger")
     try:
-        with partial.open("wb") as raw:
+        raw = partial.open("ab")
+    except OSError as error:
+        raise BackupError(f"{target} cannot be written ({error}): choose another place") from None
+    try:
+        with raw:
+            _hold(raw, partial, target)
             partial.chmod(0o600)
             file = _Hashed(raw)
             async with engine.connect() as connection:
@@ -99,8 +106,10 @@ async def backup(
                 parts += await _write_tables(writer, connection, sorted(channels))
                 writer.close()
             sync(raw)
-        partial.rename(target)
-        sync_folder(target.parent)
+            partial.rename(target)
+            sync_folder(target.parent)
+    except BackupRuns:
+        raise
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -194,6 +203,20 @@ async def _rows(driver: psycopg.AsyncConnection[Any], part: TablePart) -> AsyncI
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
         async for data in copy:
             yield data
+
+
+def _hold(raw: IO[bytes], partial: Path, target: Path) -> None:
+    """What a killed backup left is begun anew; what one that runs is writing, or has just finished, is let be. Raises
+    BackupRuns."""
+    opened = os.fstat(raw.fileno())
+    try:
+        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(opened, partial.stat()):
+            raise FileNotFoundError
+    except (BlockingIOError, FileNotFoundError):
+        raise BackupRuns(f"another backup is writing {target}: wait for it, or choose another name") from None
+    if opened.st_size:
+        raw.truncate(0)
 
 
 class _Hashed:

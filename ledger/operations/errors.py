@@ -3,6 +3,7 @@
 GridpactError
 ├── BackupError           exit code 7
 │   ├── BackupDamaged     cut off, changed, or no backup at all
+│   ├── BackupRuns        another one writes the same file
 │   ├── BackupKeyWrong    sealed for other keys than the one that was given
 │   └── RestoreRefused    the file is whole, and does not belong where it is to be restored
 ├── ExportRefused         there is nothing to export, or no proof of it (exit code 9)
@@ -27,6 +28,10 @@ class BackupError(GridpactError):
 
 class BackupDamaged(BackupError):
     """The bytes are not those that were written; the message says where reading stopped."""
+
+
+class BackupRuns(BackupError):
+    """Nothing was touched: the file belongs to the backup that is on its way."""
 
 
 class BackupKeyWrong(BackupError):

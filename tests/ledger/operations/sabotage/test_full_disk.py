@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from ledger.errors import OrderingUnavailable
 from ledger.marker import FileMarker
-from ledger.operations.errors import BackupError, SigningStopped
+from ledger.operations.errors import BackupError, BackupRuns, SigningStopped
 from ledger.operations.watch import readiness
 from ledger.replication import exchange
 from tests.ledger.operations.commands import refused
@@ -110,6 +112,21 @@ async def test_a_backup_without_room_leaves_nothing_and_says_so(database: str, t
     assert not (tmp_path / "b").exists()
     assert not (tmp_path / "b.partial").is_symlink()
     await backed_up(database, tmp_path / "member", tmp_path / "b")
+
+
+async def test_two_backups_do_not_write_one_file_and_a_killed_one_is_begun_anew(database: str, tmp_path: Path) -> None:
+    await a_filled_ledger(database, tmp_path / "member")
+    partial = tmp_path / "b.partial"
+    with partial.open("ab") as running:
+        running.write(b"the first half")
+        running.flush()
+        fcntl.flock(running, fcntl.LOCK_EX)
+        with pytest.raises(BackupRuns, match="another backup is writing"):
+            await backed_up(database, tmp_path / "member", tmp_path / "b")
+        assert partial.read_bytes() == b"the first half"
+    made = await backed_up(database, tmp_path / "member", tmp_path / "b")
+    assert made.sha256 == sha256((tmp_path / "b").read_bytes()).hexdigest()
+    assert not partial.exists()
 
 
 def test_a_database_without_room_for_what_is_restored_is_a_sentence(
