@@ -96,6 +96,17 @@ async def test_idle_channels_stay_idle_and_money_for_nobody_comes_back(
         assert await height_of_both(hosted) == before
 
 
+async def test_a_channel_can_be_funded_before_anything_happened_in_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosting(url, tmp_path, monkeypatch) as hosted:
+        await hosted.run(AGGREGATOR_ID, opening(hosted.child, hosted.policy), channel="main")
+        await hosted.run(UTILITY_ID, c.Issue(to=UTILITY_ID, amount_minor=10_000, reference=""), channel="main")
+        await until(lambda: known(hosted), lambda record: record is not None and record.size > 0)
+        await lock(hosted, 700, AGGREGATOR_ID)
+        await until(lambda: hosted.free(f"party/{AGGREGATOR_ID}"), lambda free: free == 700)
+
+
 def seen_before() -> Callable[[object], bool]:
     """True for an answer that was the same ten times in a row."""
     last: list[object] = []
