@@ -11,6 +11,7 @@ from vtn.errors import NotFound
 from vtn.services.deliveries import OPTED_IN, OPTED_OUT
 from vtn.services.dr_events import DrEvents
 from vtn.services.opts import Opts
+from vtn.services.programs import Program
 from vtn.services.telemetry import Telemetry
 from vtn.services.vens import ENROLLED, Vens
 
@@ -21,7 +22,7 @@ _ALL_TIME_MS = 2**53 - 1
 class EnrolledMembers:
     """`Members` of one program on its VENs, their telemetry and their opt schedules."""
 
-    def __init__(self, vens: Vens, telemetry: Telemetry, opts: Opts, program: str) -> None:
+    def __init__(self, vens: Vens, telemetry: Telemetry, opts: Opts, program: Program) -> None:
         self._vens = vens
         self._telemetry = telemetry
         self._opts = opts
@@ -39,7 +40,7 @@ class EnrolledMembers:
                 flexible_percent=ven.resource.flexible_percent,
             )
             for ven in await self._vens.list(virtual_node=group, status=ENROLLED)
-            if ven.party is not None and ven.program == self._program
+            if ven.party is not None and ven.program == self._program.name
         ]
 
     async def readings(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, dict[int, int]]:
@@ -48,7 +49,7 @@ class EnrolledMembers:
 
     async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
         """See ports.Members."""
-        return await self._opts.unavailable(list(ven_ids), from_ms, to_ms)
+        return await self._opts.unavailable(list(ven_ids), from_ms, to_ms, market_context=self._program.market_context)
 
 
 class ProgramEvents:

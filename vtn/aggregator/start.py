@@ -44,7 +44,7 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
     settings = vtn.settings
     records = AggregatorRecords(vtn.database)
     around = Surroundings(
-        members=EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, program.name),
+        members=EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, program),
         events=ProgramEvents(vtn.dr_events, program.name),
         records=records,
         program=program,

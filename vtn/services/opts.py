@@ -133,18 +133,22 @@ class Opts:
                 .values(opt_id=None)
             )
 
-    async def unavailable(self, ven_ids: Sequence[str], from_ms: int, to_ms: int) -> dict[str, str]:
+    async def unavailable(
+        self, ven_ids: Sequence[str], from_ms: int, to_ms: int, *, market_context: str | None = None
+    ) -> dict[str, str]:
         """VENs that are not to be called at some time between from_ms and to_ms: venID -> reason.
 
-        An opt for resources counts if the VEN's meter belongs to one of them, or says nothing about its resource.
+        An opt that names another market context than `market_context` does not count (None: all do). One for resources
+        counts if the VEN's meter belongs to one of them, or says nothing about its resource.
         """
         query = select(opts).where(opts.c.ven_id.in_(ven_ids), opts.c.event_id.is_(None))
         query = query.where(opts.c.cancelled_ms.is_(None)).order_by(opts.c.ven_id, opts.c.created_ms, opts.c.opt_id)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
             of_ven: dict[str, builtins.list[Opt]] = {}
-            for row in rows:
-                of_ven.setdefault(row["ven_id"], []).append(_opt(row))
+            for opt in map(_opt, rows):
+                if market_context is None or opt.schedule.market_context in (None, market_context):
+                    of_ven.setdefault(opt.ven_id, []).append(opt)
             found = {}
             for ven_id, theirs in of_ven.items():
                 overlapping = [

@@ -79,3 +79,13 @@ async def test_an_opt_for_a_resource_counts_if_the_meter_belongs_to_it(opened_vt
             Opt(ven_id=ven_id, opt_id=resource, opt_type="optOut", opt_reason="economic", schedule=schedule)
         )
         assert list(await vtn.opts.unavailable([ven_id], 0, 2**52)) == expected
+
+
+async def test_an_opt_for_another_market_context_does_not_count(opened_vtn):
+    vtn = opened_vtn.vtn
+    ven_id = (await vtn.vens.add("home-1", "F1", PROGRAM)).ven_id
+    schedule = OptSchedule(market_context="http://other.example")
+    await vtn.opts.create(Opt(ven_id=ven_id, opt_id="o-1", opt_type="optOut", opt_reason="economic", schedule=schedule))
+    ours = (await vtn.programs.get(PROGRAM)).market_context
+    assert await vtn.opts.unavailable([ven_id], 0, 2**52, market_context=ours) == {}
+    assert list(await vtn.opts.unavailable([ven_id], 0, 2**52, market_context="http://other.example")) == [ven_id]
