@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openadr.errors import SignatureRefused
+from openadr.errors import SignatureRefused, UnsafeDocument
 from openadr.v2 import OadrPoll, render, verify
+from openadr.v2.document.names import Names
 from tests.fuzz.judging import ACCEPTED, judged
 from tests.fuzz.mutation import corpus, mutated
 
@@ -73,3 +74,35 @@ def test_two_signatures_are_none() -> None:
     start, stop = SIGNED.index(b"<ds:Signature "), SIGNED.index(b"</ds:Signature>") + len(b"</ds:Signature>")
     with pytest.raises(SignatureRefused, match="2 signatures"):
         verify(SIGNED[:stop] + SIGNED[start:stop] + SIGNED[stop:])
+
+
+def test_names_that_nobody_knows_cannot_fill_the_memory() -> None:
+    """libxml2 keeps every name it ever met; here expat meets them first, and some are let through."""
+    names = Names(budget_bytes=1000)
+    for number in range(20):
+        names.check(b"<x:a%d xmlns:x='u' b%d=''/>" % (number, number))
+    crowd = b"".join(b"<crowd%d/>" % number for number in range(100))
+    for body in (
+        b"<a>%b</a>" % crowd,
+        b"<a %b/>" % b" ".join(b"m%d=''" % number for number in range(100)),
+        b"<a %b/>" % b" ".join(b"xmlns:q%d='u%d'" % (number, number) for number in range(100)),
+        b"<a>%b</a>" % b"".join(b"<?target%d x?>" % number for number in range(100)),
+        b"<a x='>' %b/>" % b" ".join(b"o%d=''" % number for number in range(100)),
+        b"<" + b"n" * 1001 + b"/>",
+    ):
+        with pytest.raises(UnsafeDocument, match="names"):
+            names.check(body)
+    with pytest.raises(UnsafeDocument, match="well-formed"):
+        names.check(b"<a>%b</a>" % b"".join(b"&e%d;" % number for number in range(100)))
+    for body in BODIES * 2:
+        names.check(body)
+
+
+def test_a_budget_of_names_is_spent_once() -> None:
+    names = Names(budget_bytes=100)
+    for number in range(12):
+        names.check(b"<name%04d/>" % number)
+    with pytest.raises(UnsafeDocument):
+        names.check(b"<name0012/>")
+    names.check(b"<name0003/>")
+    names.check(BODIES[0])

@@ -1,6 +1,6 @@
 """From bytes to a tree that may be read: safe to parse, valid by the OpenADR 2.0b schema.
 
-    bytes ── size, UTF-8, no DOCTYPE ── lxml without entities ── [leniency] ── XSD ── the message element
+    bytes ── size, UTF-8, no DOCTYPE, names ── lxml without entities ── [leniency] ── XSD ── the message element
 
 Validation runs on the finished tree. A parser that validates while it parses (`XMLParser(schema=...)`) crashes the
 process on a body of 600 bytes with an internal entity, so none is ever built here.
@@ -12,11 +12,13 @@ from lxml import etree
 
 from openadr.errors import MessageError, ResponseCode, SchemaViolation, UnsafeDocument
 from openadr.v2.document.leniency import Leniency, repair_shape, repair_values
+from openadr.v2.document.names import Names
 from openadr.v2.document.schema import EI, OADR, PYLD, schema_error
 
 Refusal = TypeVar("Refusal", bound=MessageError)
 
 BODY_BYTES_MAX = 1024 * 1024
+_NAMES = Names()
 
 
 def parse_safely(body: bytes) -> Any:
@@ -29,6 +31,7 @@ def parse_safely(body: bytes) -> Any:
         raise UnsafeDocument("the body is not UTF-8") from None
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
         raise UnsafeDocument("the body has a DOCTYPE", ResponseCode.NOT_ALLOWED)
+    _NAMES.check(body)
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
