@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-delta test lint fix bench bench-ledger bench-faults clean
+.PHONY: help demo demo-delta test lint fix bench bench-ledger bench-faults bench-openadr2 clean
 export PYTHON
 
 VENV := .venv
@@ -45,13 +45,17 @@ fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 	$(RUN)ruff format .
 	$(RUN)python -m tests.reference --write
 
-bench: bench-ledger bench-faults ## every measurement; each writes var/bench/<name>.json
+bench: bench-ledger bench-faults bench-openadr2 ## every measurement; each writes var/bench/<name>.json
 
 bench-ledger: $(DEV) ## measure a consortium of three: transactions a second, latency, CPU, kills (ARGS="--quick")
 	$(RUN)python -m tests.bench.cluster_bench $(ARGS)
 
 bench-faults: $(DEV) ## what is lost under faults: a thousand simulated runs, then real kills and partitions (ARGS="--seeds 100")
 	$(RUN)python -m tests.bench.faults_bench $(ARGS)
+
+bench-openadr2: $(DEV) ## polls a second beside stock openleadr, unsigned and signed (ARGS="--seconds 5"), then hostile input
+	$(RUN)python -m tests.bench.openadr2_bench $(ARGS)
+	$(RUN)python -m tests.bench.fuzz_openadr2
 
 clean: ## remove what runs and builds left, and the environment
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)

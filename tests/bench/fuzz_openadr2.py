@@ -1,6 +1,6 @@
 """A long run of hostile 2.0b bodies: at least a million against the parser, some thousands through the face.
 
-    python -m tests.bench.fuzz_openadr2 [--inputs 1000000] [--face 20000] [--seed 1]
+    python -m tests.bench.fuzz_openadr2 [--inputs 1000000] [--face 20000] [--processes 2] [--seed 1]
 
 Each worker process writes its input down before it reads it, so that a crash leaves the input that caused it in
 `var/bench/fuzz-crash-<seed>.bin`. Counts, memory and times go to `var/bench/fuzz.json`; the exit code is 1 if anything
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import mmap
 import multiprocessing
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,8 @@ from tests.fuzz.mutation import corpus, mutated
 
 _REPORT = Path("var/bench/fuzz.json")
 _SLOT = 128 * 1024
-_SLICE = 50_000
-_WARM = 20_000
+_SLICE = 20_000
+_WARM = 10_000
 _VALIDATE_EVERY = 50
 
 
@@ -41,10 +44,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=1_000_000, help="inputs against the parser")
     parser.add_argument("--face", type=int, default=20_000, help="inputs through the face")
+    parser.add_argument("--processes", type=int, default=2, help="that share the inputs of the parser")
     parser.add_argument("--seed", type=int, default=1, help="of all inputs")
     options = parser.parse_args()
     began = time.monotonic()
-    report: dict[str, Any] = {"seed": options.seed, "parser": parser_run(options.inputs, options.seed)}
+    report: dict[str, Any] = {"seed": options.seed}
+    report["parser"] = parser_run(options.inputs, options.seed, options.processes)
     if options.face:
         report["face"] = asyncio.run(face_run(options.face, options.seed))
     report["seconds"] = round(time.monotonic() - began, 1)
@@ -55,52 +60,72 @@ def main() -> None:
     sys.exit(1 if bad else 0)
 
 
-def parser_run(inputs: int, seed: int) -> dict[str, Any]:
-    """Slices in processes of their own, one after the other; one that dies is counted and the next goes on."""
-    counts: Counter[str] = Counter()
-    slowest_ms, cpu_s, growth_kb, crashes, errors = 0.0, 0.0, 0, 0, []
-    times: list[float] = []
+def parser_run(inputs: int, seed: int, processes: int) -> dict[str, Any]:
+    """All inputs, in as many processes as asked for."""
+    edges = [inputs * number // processes for number in range(processes + 1)]
+    with ThreadPoolExecutor(processes) as pool:
+        parts = list(pool.map(lambda edge: _range(seed, *edge), itertools.pairwise(edges)))
+    times = sorted(itertools.chain.from_iterable(part.times_ms for part in parts))
+    errors = list(itertools.chain.from_iterable(part.errors for part in parts))
+    return {
+        "inputs": inputs,
+        "codes": dict(sorted(sum((part.codes for part in parts), Counter()).items())),
+        "crashes": sum(part.crashes for part in parts),
+        "errors": len(errors),
+        "first_errors": errors[:5],
+        "cpu_ms_per_input": round(1000 * sum(part.cpu_s for part in parts) / inputs, 4),
+        "p50_ms": round(times[len(times) // 2], 3),
+        "p999_ms": round(times[int(len(times) * 0.999)], 3),
+        "slowest_ms": round(max(part.slowest_ms for part in parts), 1),
+        "memory_growth_kb": max(part.growth_kb for part in parts),
+    }
+
+
+@dataclass
+class _Part:
+    """What came of a range of inputs."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    times_ms: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    crashes: int = 0
+    cpu_s: float = 0.0
+    slowest_ms: float = 0.0
+    growth_kb: int = 0
+
+
+def _range(seed: int, first: int, last: int) -> _Part:
+    """One worker after the other: one that dies is counted, and the next goes on behind its last input."""
+    found = _Part()
     with tempfile.TemporaryFile() as shared:
         shared.truncate(_SLOT)
         slot = mmap.mmap(shared.fileno(), _SLOT)
-        # one long-lived worker shows growth of memory; it is replaced only after a crash
-        done = 0
-        while done < inputs:
+        done = first
+        while done < last:
             here, there = multiprocessing.Pipe(duplex=False)
             worker = multiprocessing.get_context("fork").Process(
-                target=_work, args=(seed, done, inputs, slot, there), daemon=True
+                target=_work, args=(seed, done, last, slot, there), daemon=True
             )
             worker.start()
             there.close()
             try:
                 while True:
                     part = here.recv()
-                    counts.update(part["codes"])
-                    times += part["sample_ms"]
-                    errors += part["errors"]
-                    slowest_ms = max(slowest_ms, part["slowest_ms"])
-                    cpu_s, growth_kb, done = cpu_s + part["cpu_s"], part["growth_kb"], part["done"]
-                    print(f"{done:>9} inputs, {slowest_ms:.1f} ms the slowest, {growth_kb} kB grown", file=sys.stderr)
+                    found.codes.update(part["codes"])
+                    found.times_ms += part["sample_ms"]
+                    found.errors += part["errors"]
+                    found.slowest_ms = max(found.slowest_ms, part["slowest_ms"])
+                    found.cpu_s += part["cpu_s"]
+                    found.growth_kb, done = part["growth_kb"], part["done"]
+                    print(f"{done:>9}: {found.slowest_ms:.1f} ms the slowest, {found.growth_kb} kB", file=sys.stderr)
             except EOFError:
                 worker.join()
-            if done < inputs:
-                crashes += 1
-                length = int.from_bytes(slot[:8], "big")
-                (_REPORT.parent / f"fuzz-crash-{seed}-{crashes}.bin").write_bytes(slot[16 : 16 + length])
-                done = int.from_bytes(slot[8:16], "big") + 1
-    times.sort()
-    return {
-        "inputs": inputs,
-        "codes": dict(sorted(counts.items())),
-        "crashes": crashes,
-        "errors": len(errors),
-        "first_errors": errors[:5],
-        "cpu_ms_per_input": round(1000 * cpu_s / inputs, 4),
-        "p50_ms": round(times[len(times) // 2], 3),
-        "p999_ms": round(times[int(len(times) * 0.999)], 3),
-        "slowest_ms": round(slowest_ms, 1),
-        "memory_growth_kb": growth_kb,
-    }
+            if done < last:
+                found.crashes += 1
+                length, done = int.from_bytes(slot[:8], "big"), int.from_bytes(slot[8:16], "big") + 1
+                _REPORT.parent.mkdir(parents=True, exist_ok=True)
+                (_REPORT.parent / f"fuzz-crash-{seed}-{done - 1}.bin").write_bytes(slot[16 : 16 + length])
+    return found
 
 
 def _work(seed: int, first: int, last: int, slot: mmap.mmap, pipe: Any) -> None:
