@@ -179,8 +179,8 @@ class Transfer:
                 page = await self._page(member, last + 1, target.size) if self._behind(target) else []
         if self._behind(target):
             raise PeerUnavailable(
-                f"it has no block {self._progress.head.height + 1} to give, or its bodies are erased; where all members "
-                "erased them, stop this replica and copy the state of one: dr-ledger copy-state"
+                f"it has no block {self._progress.head.height + 1} to give, or its bodies are erased; where all "
+                "members erased them, stop this replica and copy the state of one: dr-ledger copy-state"
             )
 
     def _behind(self, target: Checkpoint) -> bool:
