@@ -257,7 +257,7 @@ class Exchange:
         while self.contacts.get(name) is contact:
             try:
                 if contact.reachable is not True or not contact.queue:
-                    self._heard(contact, await self._peers.status(name))
+                    self._heard(name, contact, await self._peers.status(name))
                 while contact.queue and not self.halted:
                     contact.filled.clear()
                     notes = dict(contact.queue)
@@ -281,11 +281,11 @@ class Exchange:
         except TimeoutError:
             return
 
-    def _heard(self, contact: Contact, status: PeerStatus) -> None:
+    def _heard(self, name: str, contact: Contact, status: PeerStatus) -> None:
         contact.reachable, contact.error, contact.heard = True, "", status
         self.hear([text.encode() for text in (status.final, status.note) if text])
+        self._attestations.stands(name, status.size, status.height, status.fault)
 
 
 def _reached(contact: Contact) -> dict[str, Any]:
     return {"reachable": contact.reachable, "error": contact.error}
-
