@@ -127,8 +127,8 @@ class Exchange:
             self._grown.set()
 
     async def release(self) -> None:
-        """Let our signatures go: the marker first. None goes once the replica has halted, nor while the marker cannot be
-        made durable: a full disk delays them."""
+        """Let our signatures go: the marker first. None goes once the replica has halted, nor while the marker cannot
+        be made durable: a full disk delays them."""
         mine, self._mine = self._mine, []
         if not mine or self.halted:
             return
