@@ -104,9 +104,12 @@ class Exchange:
         self._kept = final.size
 
     def due(self) -> FinalRow | None:
-        """What the next block should keep: a newer final checkpoint than the one that is kept."""
+        """What the next block should keep: a newer final checkpoint than the one that is kept, in a row or, where our
+        own signature is a quorum, as the note of the newest block."""
         reached = self._attestations.reached
-        return FinalRow(reached.size, reached.height, reached.note) if reached.size > self._kept else None
+        if reached.size <= self._kept or (self._attestations.alone() and reached.size == self._newest):
+            return None
+        return FinalRow(reached.size, reached.height, reached.note)
 
     async def committed(self, head: Head, note: bytes, kept: FinalRow | None = None) -> None:
         """A block is committed with our note of it, and `kept` with it. Where our signature is a quorum it is final on
