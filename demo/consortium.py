@@ -148,6 +148,16 @@ class Consortium:
             raise CommandFailed(f"the replica of {seat.label} does not run:\n{self.report()}")
         os.kill(pid, signal.SIGKILL)
 
+    async def restart(self, path: str) -> None:
+        """Ends every replica; returns when those started in their place answer `path`, which none did before. Raises
+        CommandFailed."""
+        assert self.process is not None
+        for each in await self.status():
+            os.kill(each["replica_pid"], signal.SIGTERM)
+        for seat in self.seats:
+            await self.process.wait_ready(f"{seat.url}{path}", tls=self.tls)
+        await self.wait_ready()
+
     async def wait_ready(self, seats: Sequence[Seat] | None = None) -> None:
         """Returns when these members (all of them) are ready. Raises CommandFailed."""
         assert self.process is not None

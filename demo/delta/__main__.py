@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> int:
     chosen = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     folder = chosen.folder.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it ends all that it started
     try:
         asyncio.run(reduction(folder, chosen.speed, console, members=chosen.members, fallback=True))
     except (CommandFailed, TimeoutError, RuntimeError) as error:

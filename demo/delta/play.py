@@ -1,10 +1,11 @@
-"""Plays one reduction on the testbed: setup, one hour of event, settlement, proofs, summary.json."""
+"""Plays one reduction on the testbed: setup, half an hour of event, settlement, proofs, summary.json."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
+from contracts.channels.registry import ChannelRecord
 from contracts.core import facts
+from contracts.tokens import Account, need_account
 from demo.consortium import AGGREGATOR, etcd_missing
-from demo.delta.testbed import INTERVAL_S, SITES, ZONE, Testbed
+from demo.delta.channels import open_channels
+from demo.delta.testbed import INTERVAL_S, SITES, ZONE, Operator, Testbed
 from demo.outcome import Finality, finality
 from demo.processes import call, call_json
 from demo.until import until, within
@@ -22,15 +26,13 @@ from ledger.client import START, LedgerClient
 from runtime.clock import Clock
 
 NEED_ID = "need-testbed"
-#: of the 3.5 kWh that both devices can shed in an hour
-TARGET_WH = 2_500
 PRICE_MINOR_PER_MWH = 200_000
-EVENT_S = 3600
+EVENT_S = 1800
 #: domain time between the need and the start of the event
-LEAD_S = 30 * 60
+LEAD_S = 40 * 60
 #: a working day, mid-morning; both loads are constant, so that the day makes no difference
 BEGIN = datetime(2026, 3, 18, 10, 0, tzinfo=ZoneInfo(ZONE))
-DEADLINE_S = 180.0
+DEADLINE_S = 420.0
 
 
 async def reduction(
@@ -64,30 +66,49 @@ async def _play(testbed: Testbed, clock: Clock, console: Console) -> dict[str, A
     await testbed.open_ledger()
     labels = testbed.consortium.labels
     say(f"{len(labels)} replicas ({', '.join(labels)}), one authority: {testbed.ca}")
-    await testbed.open_vtn()
+    testbed.doing = "the channels of the virtual nodes, and a VTN in each, to be opened"
+    await asyncio.gather(open_channels(testbed, clock), testbed.open_vtns())
+    say(f"channels {', '.join(each.channel for each in testbed.operators)}, funded from main")
     vens = await testbed.open_sites()
     for site in SITES:
         [ven] = [each for each in vens if each["ven_name"] == site.name]
         say(f"{site.name}: {site.device}, in virtual node {ven['virtual_node']}")
     start_ms = _next_interval(clock.now_ms() + LEAD_S * 1000)
+    ended = await asyncio.gather(*(_reduce(testbed, each, clock, start_ms, say) for each in testbed.operators))
+    async with LedgerClient(testbed.consortium.seat(AGGREGATOR).url, clock=clock, ssl=testbed.ledger_tls()) as main:
+        status = await main.status()
+        final = finality(await main.checkpoint(), await main.policy())
+        anchored = [known for _, known in await main.records(ChannelRecord)]
+    return _summary(testbed, start_ms, vens, ended, status, final, anchored)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A need that is closed: statements as `dr-vtn` shows them, what its escrow still holds, and the sites whose
+    payment was proved."""
+
+    statements: list[dict[str, Any]]
+    escrow_left_minor: int
+    proved: list[str]
+
+
+async def _reduce(testbed: Testbed, operator: Operator, clock: Clock, start_ms: int, say: Any) -> Ended:
+    """One need in the channel of one virtual node, from the utility's request to the proved payment."""
+    need_id, site = f"{NEED_ID}-{operator.site.name}", operator.site
     await call(
-        ["dr-ledger", "request-reduction", *testbed.utility_options, "--need-id", NEED_ID,
-         "--start", _iso(start_ms), "--end", _iso(start_ms + EVENT_S * 1000),
-         "--target-kwh", f"{TARGET_WH / 1000:.3f}", "--price-minor-per-mwh", str(PRICE_MINOR_PER_MWH)],
+        ["dr-ledger", "request-reduction", *testbed.utility_options, "--channel", operator.channel,
+         "--need-id", need_id, "--start", _iso(start_ms), "--end", _iso(start_ms + EVENT_S * 1000),
+         "--target-kwh", f"{site.target_wh / 1000:.3f}", "--price-minor-per-mwh", str(PRICE_MINOR_PER_MWH)],
         testbed.environment,
     )  # fmt: skip
-    say(f"the utility needs {TARGET_WH / 1000:.1f} kWh less from {_local(start_ms)} on, for an hour")
-    url = testbed.consortium.seat(AGGREGATOR).url
-    async with LedgerClient(url, clock=clock, ssl=testbed.ledger_tls()) as ledger:
+    say(f"the utility needs {site.target_wh / 1000:.1f} kWh less of the {site.name} from {_local(start_ms)} on")
+    url, tls = testbed.consortium.seat(AGGREGATOR).url, testbed.ledger_tls()
+    async with LedgerClient(url, channel=operator.channel, clock=clock, ssl=tls) as ledger:
         await _follow(testbed, ledger, say)
-        status = await ledger.status()
-        final = finality(await ledger.checkpoint(), await ledger.policy())
-    statements, view = await asyncio.gather(
-        call_json(["dr-vtn", "statements", NEED_ID], testbed.environment),
-        call_json(["dr-vtn", "needs", "show", NEED_ID], testbed.environment),
-    )
-    proofs = await _prove(testbed, statements, say)
-    return _summary(testbed, start_ms, vens, statements, view, status, final, proofs)
+        escrow = await ledger.record(Account, need_account(need_id)) or Account()
+    statements = await call_json(["dr-vtn", "statements", need_id], operator.environment)
+    proved = await _prove(testbed, operator, statements, say)
+    return Ended(statements, escrow.credits_posted - escrow.debits_posted, proved)
 
 
 async def _follow(testbed: Testbed, ledger: LedgerClient, say: Any) -> None:
@@ -109,7 +130,7 @@ async def _follow(testbed: Testbed, ledger: LedgerClient, say: Any) -> None:
                     closed.set()
                 case _:
                     pass
-            testbed.doing = f"{NEED_ID} to be closed; last fact: {type(record.fact).__name__}"
+            testbed.doing = f"the need in {ledger.channel} to be closed; last fact: {type(record.fact).__name__}"
 
     async def look_after() -> None:
         while True:
@@ -119,23 +140,23 @@ async def _follow(testbed: Testbed, ledger: LedgerClient, say: Any) -> None:
     await until(closed, watch(), look_after())
 
 
-async def _prove(testbed: Testbed, statements: list[dict[str, Any]], say: Any) -> list[str]:
-    """Names of the sites whose payment was verified offline, against the policy file each was given when it joined."""
+async def _prove(testbed: Testbed, operator: Operator, statements: list[dict[str, Any]], say: Any) -> list[str]:
+    """Names of the sites whose payment was verified offline: by the site with the policy file of its channel, which it
+    was given when it joined, and by an auditor outside the channel with main's alone."""
     (testbed.folder / "proofs").mkdir(exist_ok=True)
     paid = {each["name"]: each for each in statements if each["level"] == "SC2" and each["amount_minor"] > 0}
-    await asyncio.gather(*(_prove_payment(testbed, each) for each in paid.values()))
     for name, each in paid.items():
-        say(f"{name}: payment of {each['amount_minor'] / 100:.2f} proved offline")
+        await asyncio.gather(_prove_payment(testbed, operator, each), _disclose(testbed, operator, each))
+        say(f"{name}: payment of {each['amount_minor'] / 100:.2f} proved offline, to its home and to an auditor")
     return list(paid)
 
 
-async def _prove_payment(testbed: Testbed, statement: dict[str, Any]) -> None:
+async def _prove_payment(testbed: Testbed, operator: Operator, statement: dict[str, Any]) -> None:
     """Raises CommandFailed where it does not verify."""
     base = testbed.folder / "proofs" / statement["name"]
-    url = testbed.consortium.seat(AGGREGATOR).url
     await call(
         ["dr-ledger", "proof", "--transaction", statement["transaction_id"], "--fact", str(statement["fact"]),
-         "--output", base, "--url", url, "--ca", testbed.ca],
+         "--output", base, "--channel", operator.channel, *_at(testbed)],
         testbed.environment,
     )  # fmt: skip
     await call(
@@ -145,23 +166,37 @@ async def _prove_payment(testbed: Testbed, statement: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
+async def _disclose(testbed: Testbed, operator: Operator, statement: dict[str, Any]) -> None:
+    """Raises CommandFailed where main's anchor does not vouch for the contract's end."""
+    file = testbed.folder / "proofs" / f"{statement['name']}.disclosure"
+    await call(
+        ["dr-ledger", "disclose", "-o", file, "--channel", operator.channel, "--contract", statement["contract_id"],
+         "--wait", "30", *_at(testbed)],
+        testbed.environment,
+    )  # fmt: skip
+    policy = testbed.consortium.seat(AGGREGATOR).data_dir / "policy.txt"
+    await call(["dr-ledger", "disclosure", "verify", file, "--policy", policy], {})
+
+
+def _at(testbed: Testbed) -> list[str | Path]:
+    return ["--url", testbed.consortium.seat(AGGREGATOR).url, "--ca", testbed.ca]
+
+
 def _summary(
     testbed: Testbed,
     start_ms: int,
     vens: list[dict[str, Any]],
-    statements: list[dict[str, Any]],
-    view: dict[str, Any],
+    ended: list[Ended],
     status: dict[str, Any],
     final: Finality,
-    proofs: list[str],
+    anchored: list[ChannelRecord],
 ) -> dict[str, Any]:
-    escrow = view["escrow"]
     return {
         "event": {
             "id": NEED_ID,
             "start": _iso(start_ms),
             "end": _iso(start_ms + EVENT_S * 1000),
-            "obligation_wh": TARGET_WH,
+            "obligation_wh": sum(site.target_wh for site in SITES),
         },
         "sites": {
             each["ven_name"]: {"ven_id": each["ven_id"], "virtual_node": each["virtual_node"]} for each in vens
@@ -169,11 +204,16 @@ def _summary(
         "contracts": [
             {name: each[name] for name in ("level", "contract_id", "name", "status", "outcome", "obligation_wh",
                                            "delivered_wh", "paid_wh", "amount_minor", "penalty_minor")}
-            for each in statements
+            for need in ended
+            for each in need.statements
         ],
-        "escrow_left_minor": escrow["credits_posted"] - escrow["debits_posted"],
-        "proofs_verified": proofs,
+        "escrow_left_minor": sum(each.escrow_left_minor for each in ended),
+        "proofs_verified": [name for need in ended for name in need.proved],
         "authority": str(testbed.ca),
+        "channels": {
+            each.channel: {"members": [member.name for member in each.members], "anchored_size": each.size}
+            for each in anchored
+        },
         "ledger": {
             "members": [seat.name for seat in testbed.consortium.seats],
             "orderer": status["orderer"],

@@ -1,14 +1,16 @@
 """The small testbed: a house and an office, two devices, two virtual nodes, two full replicas, one authority.
 
-    utility ─▶ replica "utility"                 replica "aggregator" ◀─ VTN
+    utility ─▶ replica "utility"                 replica "aggregator" ◀─ VTNs
                     ▲  └───── etcd, peers ─────┘  ▲        │ OpenADR 2.0b
                     │                             │        ▼
-              house: relay, 1.5 kW           office: dimmer, 3 kW (1 kW stays)       each a virtual node of its own
+              house: relay, 1.5 kW           office: dimmer, 3 kW (1 kW stays)
 
+Each is a virtual node of its own, with a channel of its own (vn-house, vn-office) in which a `dr-vtn` of the aggregator
+works; both replicas are members of both channels, and money comes over the bridge from main.
 One authority vouches for replicas, their etcd, the VTN and both devices; nothing speaks in clear. The loads are
 constant, so that what each delivers is known beforehand and payments can be told to the cent.
 
-var/demo-delta/  clock.json  keys/  ledger/  vtn/  tls/  invitations/  house/  office/  logs/  summary.json
+var/demo-delta/  clock.json  keys/  ledger/  vtn-*/  tls/  invitations/  house/  office/  logs/  summary.json
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from runtime.tls import Certificate, client_context
 PROGRAM = "testbed"
 ZONE = "Europe/Paris"
 INTERVAL_S = 900
-FUNDS_MINOR = 100_000
 TERMS = {
     "zone": ZONE,
     "interval_s": str(INTERVAL_S),
@@ -43,21 +44,41 @@ TERMS = {
 
 @dataclass(frozen=True)
 class Site:
-    """A building with one device and a virtual node of its own. Settings are those of `dr-ven`."""
+    """A building with one device and a virtual node of its own. `target_wh`: what the utility wants of it in half an
+    hour; settings are those of `dr-ven`."""
 
     name: str
     device: str
+    target_wh: int
     settings: dict[str, str]
 
 
 SITES = (
-    Site("house", "a relay, 1.5 kW", {"GRIDPACT_VEN_DEVICE": "relay", "GRIDPACT_VEN_RATED_W": "1500"}),
+    Site("house", "a relay, 1.5 kW", 550, {"GRIDPACT_VEN_DEVICE": "relay", "GRIDPACT_VEN_RATED_W": "1500"}),
     Site(
         "office",
         "a dimmer, 3 kW of which 1 kW stays",
+        700,
         {"GRIDPACT_VEN_DEVICE": "dimmer", "GRIDPACT_VEN_RATED_W": "3000", "GRIDPACT_VEN_FLOOR_W": "1000"},
     ),
 )
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A `dr-vtn` of the aggregator for one virtual node: the site in it, and the channel its contracts live in."""
+
+    site: Site
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"vtn-{self.site.name}"
+
+    @property
+    def channel(self) -> str:
+        return f"vn-{self.site.name}"
 
 
 @dataclass
@@ -69,25 +90,15 @@ class Testbed:
     members: int = 2
     processes: dict[str, Process] = field(default_factory=dict)
     parties: dict[str, str] = field(default_factory=dict)
+    public_keys: dict[str, str] = field(default_factory=dict)
     doing: str = ""
 
     def __post_init__(self) -> None:
-        self.vtn_url = f"https://127.0.0.1:{free_port()}"
-        self.environment = {
-            "GRIDPACT_CLOCK": str(self.folder / "clock.json"),
-            "GRIDPACT_VTN_DATA_DIR": str(self.folder / "vtn"),
-            "GRIDPACT_VTN_PORT": self.vtn_url.rsplit(":", 1)[1],
-            "GRIDPACT_VTN_VIRTUAL_NODE_HOMES_MIN": "1",
-            "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "500",
-            "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
-            "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
-            "GRIDPACT_VTN_CLIENT_CA": str(self.ca),
-            "GRIDPACT_VTN_ENROLMENT_PORT": "0",
-            "GRIDPACT_VTN_PUBLIC_ENROLMENT_URL": self.vtn_url,
-        } | self._shown("vtn", "GRIDPACT_VTN")
+        self.environment = {"GRIDPACT_CLOCK": str(self.folder / "clock.json")}
         self.consortium = Consortium(
             self.folder / "ledger", self.members, self.environment, self.folder / "logs", api_tls=True
         )
+        self.operators = [self._operator(site) for site in SITES]
 
     @property
     def ca(self) -> Path:
@@ -97,6 +108,10 @@ class Testbed:
     @property
     def utility_key(self) -> Path:
         return self.folder / "keys" / "utility.key"
+
+    @property
+    def aggregator_key(self) -> Path:
+        return self.folder / self.operators[0].name / "aggregator.key"
 
     @property
     def utility_options(self) -> list[str | Path]:
@@ -112,6 +127,7 @@ class Testbed:
         label = self.consortium.labels[SITES.index(site) % len(self.consortium.labels)]
         return {
             **self.environment,
+            "SSL_CERT_FILE": str(self.ca),
             **site.settings,
             **self._shown(site.name, "GRIDPACT_VEN"),
             "GRIDPACT_VEN_SERVER_CA": str(self.ca),
@@ -127,39 +143,38 @@ class Testbed:
         return write_clock(self.folder / "clock.json", epoch_domain_ms=now_ms, speed=self.speed)
 
     async def open_ledger(self) -> None:
-        """Two replicas under one authority, money, and certificates for the others."""
+        """Two replicas under one authority, and certificates for the others."""
         self.doing = "the ledger to be founded"
+        first, *others = self.operators
         utility, aggregator = await asyncio.gather(
             call_json(
                 ["dr-ledger", "keys", "create", self.utility_key, "--role", "utility"], self.environment
             ),
-            call_json(["dr-vtn", "init"], self.environment),
+            call_json(["dr-vtn", "init"], first.environment),
         )  # fmt: skip
+        for each in others:
+            each.environment["GRIDPACT_VTN_AGGREGATOR_KEY"] = str(self.aggregator_key)
         self.parties = {UTILITY: utility["party"], AGGREGATOR: aggregator["party"]}
-        self.consortium.found({UTILITY: utility["public_key"], AGGREGATOR: aggregator["public_key"]})
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.consortium.start())
-            tasks.create_task(call(["dr-vtn", "migrate"], self.environment))
-            for name in ("vtn", *(site.name for site in SITES)):
-                tasks.create_task(self._certify(name))
-        self.environment["GRIDPACT_VTN_LEDGER_URL"] = self.consortium.seat(AGGREGATOR).url
-        self.environment["GRIDPACT_VTN_LEDGER_POLICY"] = str(self.consortium.seat(AGGREGATOR).data_dir / "policy.txt")
-        self.environment["SSL_CERT_FILE"] = str(self.ca)
+        self.public_keys = {UTILITY: utility["public_key"], AGGREGATOR: aggregator["public_key"]}
+        self.consortium.found(self.public_keys)
+        await asyncio.gather(
+            self.consortium.start(),
+            *(call(["dr-vtn", "migrate"], each.environment) for each in self.operators),
+            *(self._certify(name) for name in ("vtn", *(site.name for site in SITES))),
+        )
 
-    async def open_vtn(self) -> None:
-        """The VTN with its program, and an invitation for each site."""
-        self.doing = "the VTN to open its program"
-        await self._start("vtn", ["dr-vtn", "serve"], self.environment)
-        async with asyncio.TaskGroup() as tasks:
-            for party in self.parties.values():
-                tasks.create_task(self._fund(party))
-            tls = client_context(self.ca, Certificate(*self._pair("vtn")))
-            tasks.create_task(self.processes["vtn"].wait_ready(f"{self.vtn_url}/readyz", tls=tls))
-        terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
-        await call(["dr-vtn", "programs", "create", PROGRAM, *terms], self.environment)
-        await asyncio.gather(*map(self._invite, SITES))
+    async def open_vtns(self) -> None:
+        """A VTN for each virtual node with its program, and an invitation for its site."""
+        await asyncio.gather(*map(self._open_vtn, self.operators))
 
-    async def open_sites(self, timeout_s: float = 40.0) -> list[dict[str, Any]]:
+    async def vens(self) -> list[dict[str, Any]]:
+        """What the VTNs know of their sites."""
+        found = await asyncio.gather(
+            *(call_json(["dr-vtn", "vens", "list"], each.environment) for each in self.operators)
+        )
+        return [ven for vens in found for ven in vens]
+
+    async def open_sites(self, timeout_s: float = 120.0) -> list[dict[str, Any]]:
         """Both sites enrol and run; returns the VENs once each is a virtual node that has reported."""
         self.doing = "both sites to enrol"
         await asyncio.gather(*map(self._open_site, SITES))
@@ -168,7 +183,7 @@ class Testbed:
         while time.monotonic() < deadline:
             await asyncio.sleep(1)  # a look costs more than that
             self.check_alive()
-            vens = await call_json(["dr-vtn", "vens", "list"], self.environment)
+            vens = await self.vens()
             if len(vens) == len(SITES) and all(each["virtual_node"] and each["reported_ms"] for each in vens):
                 return vens
         raise CommandFailed(f"after {timeout_s:.0f} s the sites are not ready: {vens}\n{self.report()}")
@@ -197,12 +212,20 @@ class Testbed:
         await call(["dr-ven", "enrol", "--invitation", invitation, "--data-dir", folder], environment)
         await self._start(site.name, ["dr-ven", "run", "--data-dir", folder], environment)
 
-    async def _invite(self, site: Site) -> None:
+    async def _open_vtn(self, operator: Operator) -> None:
+        seat, environment = self.consortium.seat(AGGREGATOR), operator.environment
+        policy = seat.data_dir / "channels" / operator.channel / "policy.txt"
+        environment |= {"GRIDPACT_VTN_LEDGER_URL": seat.url, "GRIDPACT_VTN_LEDGER_POLICY": str(policy)}
+        process = await self._start(operator.name, ["dr-vtn", "serve"], environment)
+        tls = client_context(self.ca, Certificate(*self._pair("vtn")))
+        await process.wait_ready(f"{operator.url}/readyz", tls=tls)
+        terms = [part for name, value in TERMS.items() for part in ("--term", f"{name}={value}")]
+        await call(["dr-vtn", "programs", "create", PROGRAM, *terms], environment)
+        site = operator.site.name
         await call(
-            ["dr-vtn", "vens", "invite", "--name", site.name, "--area", site.name,
-             "--output", self.folder / "invitations"],
-            self.environment,
-        )  # fmt: skip
+            ["dr-vtn", "vens", "invite", "--name", site, "--area", site, "--output", self.folder / "invitations"],
+            environment,
+        )
 
     async def _certify(self, name: str) -> None:
         """A key, its request and the authority's signature, as on three machines; waits for the authority."""
@@ -212,6 +235,7 @@ class Testbed:
             self.environment,
         )
         while not self.ca.exists():
+            self.check_alive()
             await asyncio.sleep(0.1)
         await call(
             ["dr-ledger", "cluster", "certificates", "sign", "--authority", self.ca.parent,
@@ -219,16 +243,28 @@ class Testbed:
             self.environment,
         )  # fmt: skip
 
-    async def _fund(self, party: str) -> None:
-        await call(
-            ["dr-ledger", "issue", *self.utility_options, "--to", party, "--amount-minor", str(FUNDS_MINOR),
-             "--reference", "budget of the testbed"],
-            self.environment,
-        )  # fmt: skip
+    async def _start(self, name: str, arguments: list[str | Path], environment: dict[str, str]) -> Process:
+        process = self.processes[name] = Process(name, arguments, environment, self.folder / "logs")
+        await process.start()
+        return process
 
-    async def _start(self, name: str, arguments: list[str | Path], environment: dict[str, str]) -> None:
-        self.processes[name] = Process(name, arguments, environment, self.folder / "logs")
-        await self.processes[name].start()
+    def _operator(self, site: Site) -> Operator:
+        url, name = f"https://127.0.0.1:{free_port()}", f"vtn-{site.name}"
+        settings = {
+            "DATA_DIR": str(self.folder / name),
+            "PORT": url.rsplit(":", 1)[1],
+            "CHANNEL": f"vn-{site.name}",
+            "VIRTUAL_NODE_HOMES_MIN": "1",
+            "ENROLMENT_CREDIT_MINOR": "500",
+            "AGGREGATOR_TURN_S": "0.5",
+            "POLL_INTERVAL_S": str(max(60, int(self.speed))),
+            "CLIENT_CA": str(self.ca),
+            "ENROLMENT_PORT": "0",
+            "PUBLIC_ENROLMENT_URL": url,
+        }
+        prefixed = {f"GRIDPACT_VTN_{key}": value for key, value in settings.items()}
+        trusted = {"SSL_CERT_FILE": str(self.ca)}
+        return Operator(site, url, {**self.environment, **prefixed, **trusted, **self._shown("vtn", "GRIDPACT_VTN")})
 
     def _pair(self, name: str) -> tuple[Path, Path]:
         return self.folder / "tls" / f"{name}.pem", self.folder / "tls" / f"{name}.key"
