@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.v2.wire import _element, _request_id, _response, _ven_id, when
+from tests.conformance.v2.wire import element, request_id_element, response_element, ven_id_element, when
 
 ENERGY = (
     "<power:energyReal><power:itemDescription>RealEnergy</power:itemDescription><power:itemUnits>Wh</power:itemUnits>"
@@ -46,7 +46,7 @@ def metadata(specifier: str, name: str, *descriptions: str, request_id: str = "0
 
 
 def register_report(ven_id: str, *reports: str, request_id: str = "register-1") -> bytes:
-    return _element("oadrRegisterReport", _request_id(request_id), *reports, _ven_id(ven_id))
+    return element("oadrRegisterReport", request_id_element(request_id), *reports, ven_id_element(ven_id))
 
 
 def number(r_id: str, value: str | int, quality: str = "Quality Good - Non Specific") -> str:
@@ -91,23 +91,23 @@ def report(
 
 
 def update_report(ven_id: str, *reports: str, request_id: str = "update-1") -> bytes:
-    return _element("oadrUpdateReport", _request_id(request_id), *reports, _ven_id(ven_id))
+    return element("oadrUpdateReport", request_id_element(request_id), *reports, ven_id_element(ven_id))
 
 
 def created_report(ven_id: str, *pending: str, request_id: str = "", code: int = 200) -> bytes:
-    return _element("oadrCreatedReport", _response(request_id, code), _pending(pending), _ven_id(ven_id))
+    return element("oadrCreatedReport", response_element(request_id, code), _pending(pending), ven_id_element(ven_id))
 
 
 def canceled_report(ven_id: str, *pending: str, request_id: str = "") -> bytes:
-    return _element("oadrCanceledReport", _response(request_id), _pending(pending), _ven_id(ven_id))
+    return element("oadrCanceledReport", response_element(request_id), _pending(pending), ven_id_element(ven_id))
 
 
 def registered_report(ven_id: str, request_id: str, *requests: str) -> bytes:
-    return _element("oadrRegisteredReport", _response(request_id), *requests, _ven_id(ven_id))
+    return element("oadrRegisteredReport", response_element(request_id), *requests, ven_id_element(ven_id))
 
 
 def updated_report(ven_id: str, request_id: str) -> bytes:
-    return _element("oadrUpdatedReport", _response(request_id), _ven_id(ven_id))
+    return element("oadrUpdatedReport", response_element(request_id), ven_id_element(ven_id))
 
 
 def report_request(
@@ -131,13 +131,13 @@ def report_request(
 
 
 def create_report(ven_id: str, *requests: str, request_id: str = "create-1") -> bytes:
-    return _element("oadrCreateReport", _request_id(request_id), *requests, _ven_id(ven_id))
+    return element("oadrCreateReport", request_id_element(request_id), *requests, ven_id_element(ven_id))
 
 
 def cancel_report(ven_id: str, *ids: str, to_follow: bool = False, request_id: str = "cancel-1") -> bytes:
     named = "".join(f"<ei:reportRequestID>{each}</ei:reportRequestID>" for each in ids)
     follow = f"<pyld:reportToFollow>{str(to_follow).lower()}</pyld:reportToFollow>"
-    return _element("oadrCancelReport", _request_id(request_id), named, follow, _ven_id(ven_id))
+    return element("oadrCancelReport", request_id_element(request_id), named, follow, ven_id_element(ven_id))
 
 
 def _pending(ids: tuple[str, ...]) -> str:

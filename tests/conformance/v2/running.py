@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 
 class RunningVtn:
-    """`vtn` is its inside (call it with `do`), `url` its address, `clock` the time of the test."""
+    """`inside` is the open VTN (call it with `do`), `url` its address, `clock` the time of the test."""
 
     def __init__(self, database_url: str, folder: Path, clock: ManualClock, **settings: object) -> None:
         self.clock = clock
@@ -44,7 +44,7 @@ class RunningVtn:
 
     async def _start(self, database_url: str, folder: Path, settings: dict[str, object]) -> None:
         found = await self._open.enter_async_context(opened(database_url, self.clock, folder, **settings))
-        self.vtn = found.vtn
+        self.inside = found.vtn
         self.url = await self._open.enter_async_context(facing(found.vtn))
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -61,7 +61,7 @@ class RunningVtn:
     def device(self, *, group: str | None = None, register: bool = True) -> Device:
         """A new enrolled VEN, registered unless told otherwise."""
         ven_name = f"device-{next(_numbers)}"
-        ven = self.do(self.vtn.vens.add(ven_name, "F1", PROGRAM, virtual_node=group))
+        ven = self.do(self.inside.vens.add(ven_name, "F1", PROGRAM, virtual_node=group))
         device = Device(self, ven_name, ven.ven_id)
         if register:
             answer = device.post("EiRegisterParty", wire.create_party_registration(ven_name))
@@ -71,8 +71,8 @@ class RunningVtn:
     def event(self, *devices: Device, **given: Any) -> str:
         """Create an event in an hour, of an hour, publish it to these devices and return its id."""
         event = self.an_event(**given)
-        self.do(self.vtn.dr_events.create(event, PROGRAM))
-        self.do(self.vtn.dr_events.publish(event.event_id, [device.ven_id for device in devices] or None))
+        self.do(self.inside.dr_events.create(event, PROGRAM))
+        self.do(self.inside.dr_events.publish(event.event_id, [device.ven_id for device in devices] or None))
         return event.event_id
 
     def an_event(self, **given: Any) -> DrEvent:
@@ -88,7 +88,7 @@ class RunningVtn:
 
     def delivery(self, event_id: str, device: Device) -> Any:
         """What the operator sees of an event and a device."""
-        [found] = [each for each in self.do(self.vtn.dr_events.deliveries(event_id)) if each.ven_id == device.ven_id]
+        [found] = [each for each in self.do(self.inside.dr_events.deliveries(event_id)) if each.ven_id == device.ven_id]
         return found
 
 

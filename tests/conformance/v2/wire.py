@@ -98,35 +98,36 @@ def when(moment_ms: int) -> str:
     return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _element(name: str, *parts: str) -> bytes:
+def element(name: str, *parts: str) -> bytes:
+    """A whole message of that name."""
     return payload(f'<oadr:{name} ei:schemaVersion="2.0b">{"".join(parts)}</oadr:{name}>')
 
 
-def _request_id(request_id: str) -> str:
+def request_id_element(request_id: str) -> str:
     return f"<pyld:requestID>{request_id}</pyld:requestID>"
 
 
-def _ven_id(ven_id: str | None) -> str:
+def ven_id_element(ven_id: str | None) -> str:
     return "" if ven_id is None else f"<ei:venID>{ven_id}</ei:venID>"
 
 
-def _response(request_id: str, code: int = 200) -> str:
+def response_element(request_id: str, code: int = 200) -> str:
     return (
         f"<ei:eiResponse><ei:responseCode>{code}</ei:responseCode><ei:responseDescription>said</ei:responseDescription>"
-        f"{_request_id(request_id)}</ei:eiResponse>"
+        f"{request_id_element(request_id)}</ei:eiResponse>"
     )
 
 
 def poll(ven_id: str) -> bytes:
-    return _element("oadrPoll", _ven_id(ven_id))
+    return element("oadrPoll", ven_id_element(ven_id))
 
 
 def response(request_id: str = "", ven_id: str | None = None, code: int = 200) -> bytes:
-    return _element("oadrResponse", _response(request_id, code), _ven_id(ven_id))
+    return element("oadrResponse", response_element(request_id, code), ven_id_element(ven_id))
 
 
 def query_registration(request_id: str = "query-1") -> bytes:
-    return _element("oadrQueryRegistration", _request_id(request_id))
+    return element("oadrQueryRegistration", request_id_element(request_id))
 
 
 def create_party_registration(
@@ -140,11 +141,11 @@ def create_party_registration(
     address: str | None = None,
     pull: bool = True,
 ) -> bytes:
-    return _element(
+    return element(
         "oadrCreatePartyRegistration",
-        _request_id(request_id),
+        request_id_element(request_id),
         "" if registration_id is None else f"<ei:registrationID>{registration_id}</ei:registrationID>",
-        _ven_id(ven_id),
+        ven_id_element(ven_id),
         f"<oadr:oadrProfileName>{profile}</oadr:oadrProfileName>",
         f"<oadr:oadrTransportName>{transport}</oadr:oadrTransportName>",
         "" if address is None else f"<oadr:oadrTransportAddress>{address}</oadr:oadrTransportAddress>",
@@ -155,28 +156,28 @@ def create_party_registration(
 
 
 def cancel_party_registration(registration_id: str, ven_id: str | None = None, request_id: str = "cancel-1") -> bytes:
-    return _element(
+    return element(
         "oadrCancelPartyRegistration",
-        _request_id(request_id),
+        request_id_element(request_id),
         f"<ei:registrationID>{registration_id}</ei:registrationID>",
-        _ven_id(ven_id),
+        ven_id_element(ven_id),
     )
 
 
 def canceled_party_registration(request_id: str, registration_id: str, ven_id: str) -> bytes:
-    return _element(
+    return element(
         "oadrCanceledPartyRegistration",
-        _response(request_id),
+        response_element(request_id),
         f"<ei:registrationID>{registration_id}</ei:registrationID>",
-        _ven_id(ven_id),
+        ven_id_element(ven_id),
     )
 
 
 def request_event(ven_id: str, request_id: str = "events-1", limit: int | None = None) -> bytes:
     reply_limit = "" if limit is None else f"<pyld:replyLimit>{limit}</pyld:replyLimit>"
-    return _element(
+    return element(
         "oadrRequestEvent",
-        f"<pyld:eiRequestEvent>{_request_id(request_id)}{_ven_id(ven_id)}{reply_limit}</pyld:eiRequestEvent>",
+        f"<pyld:eiRequestEvent>{request_id_element(request_id)}{ven_id_element(ven_id)}{reply_limit}</pyld:eiRequestEvent>",
     )
 
 
@@ -185,14 +186,14 @@ def created_event(
 ) -> bytes:
     """`answers`: (eventID, modificationNumber, optType); `request_id` that of the oadrDistributeEvent (rule 41)."""
     responses = "".join(
-        f"<ei:eventResponse><ei:responseCode>{code}</ei:responseCode>{_request_id(request_id)}<ei:qualifiedEventID>"
+        f"<ei:eventResponse><ei:responseCode>{code}</ei:responseCode>{request_id_element(request_id)}<ei:qualifiedEventID>"
         f"<ei:eventID>{event_id}</ei:eventID><ei:modificationNumber>{number}</ei:modificationNumber>"
         f"</ei:qualifiedEventID><ei:optType>{opt_type}</ei:optType></ei:eventResponse>"
         for event_id, number, opt_type in answers
     )
-    inner = _response(request_id if outer is None else outer)
+    inner = response_element(request_id if outer is None else outer)
     inner += f"<ei:eventResponses>{responses}</ei:eventResponses>" if answers else ""
-    return _element("oadrCreatedEvent", f"<pyld:eiCreatedEvent>{inner}{_ven_id(ven_id)}</pyld:eiCreatedEvent>")
+    return element("oadrCreatedEvent", f"<pyld:eiCreatedEvent>{inner}{ven_id_element(ven_id)}</pyld:eiCreatedEvent>")
 
 
 def create_opt(
@@ -213,12 +214,12 @@ def create_opt(
         "</xcal:available>"
         for start_ms, length in available
     )
-    return _element(
+    return element(
         "oadrCreateOpt",
         f"<ei:optID>{opt_id}</ei:optID><ei:optType>{opt_type}</ei:optType>",
-        f"<ei:optReason>notParticipating</ei:optReason>{_ven_id(ven_id)}",
+        f"<ei:optReason>notParticipating</ei:optReason>{ven_id_element(ven_id)}",
         f"<xcal:vavailability><xcal:components>{schedule}</xcal:components></xcal:vavailability>" if available else "",
-        f"<ei:createdDateTime>{when(created_ms)}</ei:createdDateTime>{_request_id(request_id)}",
+        f"<ei:createdDateTime>{when(created_ms)}</ei:createdDateTime>{request_id_element(request_id)}",
         ""
         if event is None
         else f"<ei:qualifiedEventID><ei:eventID>{event[0]}</ei:eventID>"
@@ -228,4 +229,6 @@ def create_opt(
 
 
 def cancel_opt(ven_id: str, opt_id: str, request_id: str = "opt-request-2") -> bytes:
-    return _element("oadrCancelOpt", _request_id(request_id), f"<ei:optID>{opt_id}</ei:optID>", _ven_id(ven_id))
+    return element(
+        "oadrCancelOpt", request_id_element(request_id), f"<ei:optID>{opt_id}</ei:optID>", ven_id_element(ven_id)
+    )

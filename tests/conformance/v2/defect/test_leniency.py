@@ -75,5 +75,5 @@ def test_a_week_is_a_week(vtn, device, written, seconds):
     start_ms = vtn.clock.now_ms()
     body = wire.create_opt(device.ven_id, "opt-1", "optOut", available=((start_ms, written),))
     assert device.post("EiOpt", body).code == 200
-    [found] = vtn.do(vtn.vtn.opts.list(device.ven_id))
+    [found] = vtn.do(vtn.inside.opts.list(device.ven_id))
     assert [length_s for _, length_s in found.schedule.availability] == [seconds]

@@ -15,4 +15,4 @@ def test_a_new_event_is_sent_with_modification_number_0(vtn, device):
 
 def test_an_operator_cannot_make_a_new_event_with_another_number(vtn):
     with pytest.raises(InvalidInput, match="rule 4"):
-        vtn.do(vtn.vtn.dr_events.create(vtn.an_event(modification_number=1), PROGRAM))
+        vtn.do(vtn.inside.dr_events.create(vtn.an_event(modification_number=1), PROGRAM))

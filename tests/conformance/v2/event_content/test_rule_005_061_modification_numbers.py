@@ -11,8 +11,8 @@ from tests.conformance.v2.running import HOUR_MS, a_signal
 
 
 def change(vtn, event_id, **changes):
-    event = vtn.do(vtn.vtn.dr_events.get(event_id)).event
-    return vtn.do(vtn.vtn.dr_events.modify(msgspec.structs.replace(event, **changes)))
+    event = vtn.do(vtn.inside.dr_events.get(event_id)).event
+    return vtn.do(vtn.inside.dr_events.modify(msgspec.structs.replace(event, **changes)))
 
 
 def settled(device, event_id, number):
@@ -72,6 +72,6 @@ def test_an_active_event_is_changed_and_cancelled_under_new_numbers(vtn, device)
     changed = device.poll_for("oadrDistributeEvent")
     assert (changed.modification(event_id), changed.event_status(event_id)) == (1, "active")
     assert changed.text(".//ei:currentValue//ei:value", changed.event(event_id)) == "3"
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     cancelled = device.poll_for("oadrDistributeEvent")
     assert (cancelled.modification(event_id), cancelled.event_status(event_id)) == (2, "cancelled")

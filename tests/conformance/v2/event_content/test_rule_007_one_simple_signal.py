@@ -42,4 +42,4 @@ def test_an_event_carries_signals_of_every_name_in_their_order(vtn, device):
 def test_two_signals_named_simple_are_refused(vtn):
     both = (a_signal(("1", 3600)), a_signal(("2", 3600), signal_id="signal-1"))
     with pytest.raises(InvalidInput, match="rule 7"):
-        vtn.do(vtn.vtn.dr_events.create(vtn.an_event(signals=both), PROGRAM))
+        vtn.do(vtn.inside.dr_events.create(vtn.an_event(signals=both), PROGRAM))

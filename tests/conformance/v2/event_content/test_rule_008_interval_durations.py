@@ -19,4 +19,4 @@ def test_the_intervals_of_a_sent_event_add_up(vtn, device):
 
 def test_an_event_whose_intervals_do_not_add_up_is_refused(vtn):
     with pytest.raises(InvalidInput, match="rule 8"):
-        vtn.do(vtn.vtn.dr_events.create(vtn.an_event(duration_s=5400, signals=(a_signal(("1", 1800)),)), PROGRAM))
+        vtn.do(vtn.inside.dr_events.create(vtn.an_event(duration_s=5400, signals=(a_signal(("1", 1800)),)), PROGRAM))

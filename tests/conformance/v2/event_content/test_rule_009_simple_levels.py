@@ -18,4 +18,4 @@ def test_levels_0_to_3_are_sent(vtn, device):
 @pytest.mark.parametrize("level", ["4", "-1", "1.5"])
 def test_another_level_is_refused(vtn, level):
     with pytest.raises(InvalidInput, match="rule 9"):
-        vtn.do(vtn.vtn.dr_events.create(vtn.an_event(signals=(a_signal((level, 3600)),)), PROGRAM))
+        vtn.do(vtn.inside.dr_events.create(vtn.an_event(signals=(a_signal((level, 3600)),)), PROGRAM))

@@ -29,5 +29,5 @@ def test_it_is_0_during_ramp_up_and_in_a_cancelled_event(vtn, device):
     near = device.events()
     assert (near.event_status(event_id), near.texts(".//ei:currentValue//ei:value")) == ("near", ["0"])
     vtn.clock.advance(1_200_000)
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     assert device.events().texts(".//ei:currentValue//ei:value") == ["0"]

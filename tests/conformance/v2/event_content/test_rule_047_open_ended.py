@@ -18,11 +18,11 @@ def test_an_open_ended_event_is_active_until_it_is_cancelled(vtn, device):
     later = device.events()
     assert later.event_status(event_id) == "active"
     assert later.text(".//ei:currentValue//ei:value", later.event(event_id)) == "2"
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     assert device.events().event_status(event_id) == "cancelled"
 
 
 def test_an_interval_of_0_elsewhere_is_refused(vtn):
     broken = vtn.an_event(duration_s=0, signals=(a_signal(("1", 0), ("2", 600)),))
     with pytest.raises(InvalidInput, match="rule 47"):
-        vtn.do(vtn.vtn.dr_events.create(broken, PROGRAM))
+        vtn.do(vtn.inside.dr_events.create(broken, PROGRAM))

@@ -21,7 +21,7 @@ def test_always_is_asked_for_until_it_is_answered_and_repeated_where_it_was(vtn,
 
 def test_a_cancelled_event_is_answered_too(vtn, device):
     event_id = vtn.event(device)
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     cancelled = device.poll_for("oadrDistributeEvent")
     assert required(cancelled, event_id) == "always"
     assert device.answer((event_id, 1, "optIn"), request_id=cancelled.request_id).code == 200

@@ -11,8 +11,8 @@ from tests.conformance.v2.running import PROGRAM
 
 def publish(vtn, *targets):
     event = vtn.an_event(targets=targets)
-    vtn.do(vtn.vtn.dr_events.create(event, PROGRAM))
-    return event.event_id, vtn.do(vtn.vtn.dr_events.publish(event.event_id))
+    vtn.do(vtn.inside.dr_events.create(event, PROGRAM))
+    return event.event_id, vtn.do(vtn.inside.dr_events.publish(event.event_id))
 
 
 @pytest.mark.parametrize("kind", ["venID", "groupID", "resourceID"])

@@ -12,7 +12,7 @@ def test_the_window_is_sent_and_stays_in_a_cancellation_during_the_event(vtn, de
     event_id = vtn.event(device, start_after_s=300)
     assert tolerance(device.events(), event_id) == "PT5M"
     vtn.clock.advance(3_660_000)
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     cancelled = device.poll_for("oadrDistributeEvent")
     assert cancelled.event_status(event_id) == "cancelled"
     assert tolerance(cancelled, event_id) == "PT5M"

@@ -6,7 +6,7 @@ from __future__ import annotations
 def test_a_cancelled_event_stays_until_it_is_confirmed_and_then_goes(vtn, device):
     event_id = vtn.event(device)
     device.answer((event_id, 0, "optIn"))
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     for _ in range(3):
         assert device.events().event_status(event_id) == "cancelled"
     confirmed = device.answer((event_id, 1, "optIn"))
@@ -18,7 +18,7 @@ def test_a_cancelled_event_stays_until_it_is_confirmed_and_then_goes(vtn, device
 
 def test_the_old_modification_does_not_confirm_it(vtn, device):
     event_id = vtn.event(device)
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     assert device.answer((event_id, 0, "optIn")).code == 450
     assert device.events().event_status(event_id) == "cancelled"
 
@@ -26,7 +26,7 @@ def test_the_old_modification_does_not_confirm_it(vtn, device):
 def test_an_event_withdrawn_from_one_ven_is_cancelled_for_it_alone(vtn, device):
     other = vtn.device()
     event_id = vtn.event(device, other)
-    vtn.do(vtn.vtn.dr_events.withdraw(event_id, [device.ven_id]))
+    vtn.do(vtn.inside.dr_events.withdraw(event_id, [device.ven_id]))
     withdrawn = device.poll_for("oadrDistributeEvent")
     assert (withdrawn.event_status(event_id), withdrawn.modification(event_id)) == ("cancelled", 1)
     assert other.events().modification(event_id) == 0

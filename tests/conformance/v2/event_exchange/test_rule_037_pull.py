@@ -31,7 +31,7 @@ def test_an_event_that_nobody_answered_is_no_longer_sent_when_it_is_over(vtn, de
 
 
 def test_messages_come_one_by_one_the_oldest_first(vtn, device):
-    vtn.do(vtn.vtn.registrations.request_reregistration(device.ven_id))
+    vtn.do(vtn.inside.registrations.request_reregistration(device.ven_id))
     vtn.event(device)
     assert device.poll_for("oadrRequestReregistration").text("./ei:venID") == device.ven_id
     assert device.poll_for("oadrDistributeEvent").name == "oadrDistributeEvent"

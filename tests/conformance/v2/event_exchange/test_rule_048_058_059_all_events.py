@@ -39,7 +39,7 @@ def test_a_modification_that_is_not_the_current_one_is_out_of_sequence(vtn, devi
 
 def test_an_answer_to_an_older_modification_is_out_of_sequence(vtn, device):
     event_id = vtn.event(device)
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     assert device.answer((event_id, 0, "optIn")).code == 450
 
 

@@ -8,7 +8,7 @@ HOUR_MS = 3_600_000
 
 
 def unavailable(vtn, device, from_ms, to_ms):
-    return list(vtn.do(vtn.vtn.opts.unavailable([device.ven_id], from_ms, to_ms)))
+    return list(vtn.do(vtn.inside.opts.unavailable([device.ven_id], from_ms, to_ms)))
 
 
 def test_windows_keep_a_ven_from_being_called_and_no_longer_once_they_are_cancelled(vtn, device):
@@ -33,7 +33,7 @@ def test_an_opt_for_a_resource_is_kept_with_it(vtn, device):
     assert (
         device.post("EiOpt", wire.create_opt(device.ven_id, "o", "optOut", available=window, target=target)).code == 200
     )
-    [found] = vtn.do(vtn.vtn.opts.list(device.ven_id))
+    [found] = vtn.do(vtn.inside.opts.list(device.ven_id))
     assert [(each.kind, each.value) for each in found.schedule.targets] == [("resource", "heater")]
 
 

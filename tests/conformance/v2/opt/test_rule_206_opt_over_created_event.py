@@ -44,4 +44,4 @@ def test_an_opt_for_an_unknown_event_or_a_wrong_modification_is_refused(vtn, dev
     event_id = vtn.event(device)
     assert opt(device, "opt-1", "optOut", ("evt-nobody-knows", 0)).code == 452
     assert opt(device, "opt-2", "optOut", (event_id, 3)).code == 450
-    assert vtn.do(vtn.vtn.opts.list(device.ven_id)) == []
+    assert vtn.do(vtn.inside.opts.list(device.ven_id)) == []

@@ -99,7 +99,7 @@ def test_an_event_is_posted_acknowledged_by_the_answer_and_opted_later(vtn, devi
 def test_a_cancellation_is_posted_too(vtn, device, server):
     event_id = vtn.event(device)
     server.next("oadrDistributeEvent")
-    vtn.do(vtn.vtn.dr_events.cancel(event_id))
+    vtn.do(vtn.inside.dr_events.cancel(event_id))
     while (message := server.next("oadrDistributeEvent")[1]).event_status(event_id) != "cancelled":
         pass
     assert device.answer((event_id, 1, "optIn"), request_id=message.request_id).code == 200
@@ -145,20 +145,20 @@ def test_report_requests_are_confirmed_in_the_answer(vtn, device, server):
     server.answers["oadrCreateReport"] = lambda message: reporting.created_report(
         device.ven_id, *message.texts(".//ei:reportRequestID"), request_id=message.request_id
     )
-    vtn.do(vtn.vtn.reports.ask(device.ven_id, "past", granularity_s=900, report_back_s=900))
+    vtn.do(vtn.inside.reports.ask(device.ven_id, "past", granularity_s=900, report_back_s=900))
     path, _ = server.next("oadrCreateReport")
     assert path == "/OpenADR2/Simple/2.0b/EiReport"
-    eventually(lambda: [each.status for each in vtn.do(vtn.vtn.reports.requests(device.ven_id))] == ["running"])
+    eventually(lambda: [each.status for each in vtn.do(vtn.inside.reports.requests(device.ven_id))] == ["running"])
 
 
 def test_the_end_of_a_registration_is_confirmed_in_the_answer(vtn, device, server):
     server.answers["oadrCancelPartyRegistration"] = lambda message: wire.canceled_party_registration(
         message.request_id, device.registration_id, device.ven_id
     )
-    vtn.do(vtn.vtn.registrations.request_cancel(device.ven_id))
+    vtn.do(vtn.inside.registrations.request_cancel(device.ven_id))
     path, _ = server.next("oadrCancelPartyRegistration")
     assert path == "/OpenADR2/Simple/2.0b/EiRegisterParty"
-    eventually(lambda: vtn.do(vtn.vtn.vens.get(device.ven_id)).registration_id is None)
+    eventually(lambda: vtn.do(vtn.inside.vens.get(device.ven_id)).registration_id is None)
 
 
 def test_a_push_ven_may_poll_as_well(vtn, device, server):
@@ -182,6 +182,6 @@ def test_of_two_workers_one_posts(vtn, device, server, tmp_path):
         event_id = vtn.event(device)
         server.next("oadrDistributeEvent")
         eventually(lambda: vtn.delivery(event_id, device).state == "acknowledged")
-        assert other.do(other.vtn.dr_events.deliveries(event_id))[0].deliveries == 1
+        assert other.do(other.inside.dr_events.deliveries(event_id))[0].deliveries == 1
         time.sleep(0.5)
         assert not server.received

@@ -86,7 +86,7 @@ def test_a_registration_of_another_ven_is_not_ended(vtn, device):
 
 
 def test_the_vtn_ends_a_registration_and_the_ven_confirms(vtn, device):
-    vtn.do(vtn.vtn.registrations.request_cancel(device.ven_id))
+    vtn.do(vtn.inside.registrations.request_cancel(device.ven_id))
     told = device.poll_for("oadrCancelPartyRegistration")
     assert (told.text("./ei:registrationID"), told.text("./ei:venID")) == (device.registration_id, device.ven_id)
     vtn.clock.advance(30_000)
@@ -106,7 +106,7 @@ def test_an_unasked_confirmation_ends_nothing(device):
 
 
 def test_the_vtn_asks_for_a_new_registration_until_it_comes(vtn, device):
-    vtn.do(vtn.vtn.registrations.request_reregistration(device.ven_id))
+    vtn.do(vtn.inside.registrations.request_reregistration(device.ven_id))
     for _ in range(2):
         assert device.poll_for("oadrRequestReregistration").text("./ei:venID") == device.ven_id
         vtn.clock.advance(30_000)
@@ -121,7 +121,7 @@ def test_with_a_registration_end_its_report_requests_and_a_new_one_brings_back_t
     described = reporting.metadata("usage", "TELEMETRY_USAGE", reporting.description("meter"))
     registered = device.post("EiReport", reporting.register_report(device.ven_id, described))
     device.post("EiRegisterParty", wire.cancel_party_registration(device.registration_id, device.ven_id))
-    assert vtn.do(vtn.vtn.reports.requests(device.ven_id)) == []
+    assert vtn.do(vtn.inside.reports.requests(device.ven_id)) == []
     register(device, ven_name=device.ven_name)
     assert event_id in device.poll_for("oadrDistributeEvent").event_ids
     stretch = reporting.interval(reporting.number("meter", 1), start_ms=0, length="PT15M")

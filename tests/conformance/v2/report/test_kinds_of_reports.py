@@ -28,20 +28,20 @@ def test_energy_is_kept_in_wh_whatever_its_scale(vtn, device, scale, value, wh):
     start_ms = vtn.clock.now_ms() // QUARTER_MS * QUARTER_MS - QUARTER_MS
     stretch = interval(number("meter", value), start_ms=start_ms, length="PT15M")
     assert send(device, registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", stretch).code == 200
-    assert vtn.do(vtn.vtn.telemetry.history(device.ven_id, 0, 2**52)) == {start_ms: wh}
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52)) == {start_ms: wh}
 
 
 def test_power_is_asked_for_by_the_operator_and_kept_as_it_is(vtn, device):
     power = reporting.description("power", unit=reporting.POWER, report_type="demand", reading="Mean")
     assert register(device, "power", "TELEMETRY_USAGE", power).elements(".//oadr:oadrReportRequest") == []
     request_id = vtn.do(
-        vtn.vtn.reports.ask(device.ven_id, "power", granularity_s=60, report_back_s=60)
+        vtn.inside.reports.ask(device.ven_id, "power", granularity_s=60, report_back_s=60)
     ).report_request_id
     assert device.poll_for("oadrCreateReport").texts(".//ei:readingType") == ["Mean"]
     start_ms = vtn.clock.now_ms() - 60_000
     stretch = interval(number("power", "1234.5"), start_ms=start_ms, length="PT1M")
     assert send(device, request_id, "power", "TELEMETRY_USAGE", stretch).code == 200
-    [found] = vtn.do(vtn.vtn.collected.values(device.ven_id, "power", 0, 2**52))
+    [found] = vtn.do(vtn.inside.collected.values(device.ven_id, "power", 0, 2**52))
     assert (found.start_ms, found.interval_s, found.value, found.quality) == (start_ms, 60, "1234.5", "ok")
 
 
@@ -57,12 +57,12 @@ def test_states_of_resources_are_asked_for_at_once_and_kept(vtn, device):
     now_ms = vtn.clock.now_ms()
     first = interval(reporting.status("status", online=True, override=False, control=control), start_ms=now_ms - 60_000)
     assert send(device, request_id, "status", "TELEMETRY_STATUS", first).code == 200
-    [found] = vtn.do(vtn.vtn.collected.states(device.ven_id))
+    [found] = vtn.do(vtn.inside.collected.states(device.ven_id))
     assert (found.online, found.manual_override) == (True, False)
     assert (found.load_control.capacity.current, found.load_control.capacity.max) == ("0.75", "1")
     second = interval(reporting.status("status", online=False, override=True), start_ms=now_ms)
     assert send(device, request_id, "status", "TELEMETRY_STATUS", second).code == 200
-    [found] = vtn.do(vtn.vtn.collected.states(device.ven_id))
+    [found] = vtn.do(vtn.inside.collected.states(device.ven_id))
     assert (found.online, found.manual_override, found.load_control) == (False, True, None)
 
 
@@ -70,12 +70,14 @@ def test_green_button_data_are_kept_as_they_came(vtn, device):
     unit = f"<oadr:oadrGBDataDescription>{FEED}</oadr:oadrGBDataDescription>"
     described = reporting.description("green", unit=unit, reading="Direct Read")
     register(device, "green", "HISTORY_GREENBUTTON", described)
-    request_id = vtn.do(vtn.vtn.reports.ask(device.ven_id, "green", granularity_s=0, report_back_s=0)).report_request_id
+    request_id = vtn.do(
+        vtn.inside.reports.ask(device.ven_id, "green", granularity_s=0, report_back_s=0)
+    ).report_request_id
     device.poll_for("oadrCreateReport")
     stretch = interval(f"<oadr:oadrGBPayload>{FEED}</oadr:oadrGBPayload>", start_ms=0, length="PT1H")
     for _ in range(2):
         assert send(device, request_id, "green", "HISTORY_GREENBUTTON", stretch).code == 200
-    assert vtn.do(vtn.vtn.collected.feeds(device.ven_id)) == [FEED]
+    assert vtn.do(vtn.inside.collected.feeds(device.ven_id)) == [FEED]
 
 
 def test_a_value_of_bad_quality_is_kept_and_one_that_is_missing_is_none(vtn, device):
@@ -89,7 +91,7 @@ def test_a_value_of_bad_quality_is_kept_and_one_that_is_missing_is_none(vtn, dev
         for n, quality in enumerate(qualities)
     ]
     assert send(device, request_id, "usage", "TELEMETRY_USAGE", *stretches).code == 200
-    history = vtn.do(vtn.vtn.telemetry.history(device.ven_id, 0, 2**52))
+    history = vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52))
     assert history == {start_ms: 10, start_ms + QUARTER_MS: 10}
 
 
@@ -104,7 +106,7 @@ def test_several_points_share_an_interval(vtn, device):
     start_ms = vtn.clock.now_ms() // QUARTER_MS * QUARTER_MS - QUARTER_MS
     stretch = interval(number("meter", 10), number("pv", -3), start_ms=start_ms, length="PT15M")
     assert send(device, request_id, "usage", "TELEMETRY_USAGE", stretch).code == 200
-    assert vtn.do(vtn.vtn.telemetry.history(device.ven_id, 0, 2**52, r_id="pv")) == {start_ms: -3}
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52, r_id="pv")) == {start_ms: -3}
 
 
 def test_readings_of_an_interval_that_has_not_begun_are_invalid(vtn, device):
@@ -119,4 +121,4 @@ def test_a_feed_in_a_report_of_another_kind_is_not_supported(vtn, device):
     registered = register(device, "usage", "TELEMETRY_USAGE", reporting.description("meter"))
     stretch = interval(f"<oadr:oadrGBPayload>{FEED}</oadr:oadrGBPayload>", start_ms=0, length="PT1H")
     assert send(device, registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", stretch).code == 461
-    assert vtn.do(vtn.vtn.collected.feeds(device.ven_id)) == []
+    assert vtn.do(vtn.inside.collected.feeds(device.ven_id)) == []

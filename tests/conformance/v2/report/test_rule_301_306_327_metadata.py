@@ -44,12 +44,12 @@ def test_a_new_description_replaces_the_old_one(vtn, device):
         gone, "pump", "TELEMETRY_USAGE", reporting.interval(reporting.number("pump", 1)), start_ms=0
     )
     assert device.post("EiReport", reporting.update_report(device.ven_id, body)).code == 452
-    assert [each.report_specifier_id for each in vtn.do(vtn.vtn.reports.specifiers(device.ven_id))] == ["usage"]
+    assert [each.report_specifier_id for each in vtn.do(vtn.inside.reports.specifiers(device.ven_id))] == ["usage"]
 
 
 def test_the_vtn_asks_for_the_description_again_until_it_comes(vtn, device):
     confirmed(device, register(device, usage("meter")))
-    vtn.do(vtn.vtn.reports.ask_metadata(device.ven_id))
+    vtn.do(vtn.inside.reports.ask_metadata(device.ven_id))
     asked = device.poll_for("oadrCreateReport")
     assert asked.texts(".//ei:reportSpecifierID") == ["METADATA"]
     vtn.clock.advance(30_000)
@@ -73,9 +73,9 @@ def test_a_ven_asks_the_vtn_for_its_description(vtn, device):
 
 
 def test_a_vtn_that_offers_its_reports_does_so_when_a_ven_registers(vtn, device):
-    kept, vtn.vtn.registrations.offer_reports = vtn.vtn.registrations.offer_reports, True
+    kept, vtn.inside.registrations.offer_reports = vtn.inside.registrations.offer_reports, True
     try:
         device.post("EiRegisterParty", wire.create_party_registration(device.ven_name))
     finally:
-        vtn.vtn.registrations.offer_reports = kept
+        vtn.inside.registrations.offer_reports = kept
     assert device.poll_for("oadrRegisterReport").texts(".//ei:reportName") != []

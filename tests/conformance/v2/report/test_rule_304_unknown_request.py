@@ -29,13 +29,13 @@ def test_a_request_of_another_ven_is_unknown_too(vtn, device):
     special = vtn.do(ask_other(vtn, other))
     body = reporting.update_report(device.ven_id, a_report(special, 0))
     assert device.post("EiReport", body).code == 452
-    assert vtn.do(vtn.vtn.telemetry.history(device.ven_id, 0, 2**52)) == {}
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52)) == {}
 
 
 async def ask_other(vtn, other):
     specifier = Specifier("x", USAGE_METADATA, (MeteringPoint("m", "usage", "Net"),))
-    await vtn.vtn.reports.register(other.ven_id, [specifier])
-    return (await vtn.vtn.reports.ask(other.ven_id, "x", granularity_s=900, report_back_s=900)).report_request_id
+    await vtn.inside.reports.register(other.ven_id, [specifier])
+    return (await vtn.inside.reports.ask(other.ven_id, "x", granularity_s=900, report_back_s=900)).report_request_id
 
 
 def test_one_unknown_report_does_not_spoil_the_others(vtn, device):
@@ -43,7 +43,7 @@ def test_one_unknown_report_does_not_spoil_the_others(vtn, device):
     start_ms = vtn.clock.now_ms() // 900_000 * 900_000 - 900_000
     body = reporting.update_report(device.ven_id, a_report("nobody-asked", start_ms), a_report(known, start_ms))
     assert device.post("EiReport", body).code == 452
-    assert vtn.do(vtn.vtn.telemetry.history(device.ven_id, start_ms, start_ms + 1)) == {start_ms: 120}
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, start_ms, start_ms + 1)) == {start_ms: 120}
 
 
 def test_a_point_that_was_never_described_is_an_invalid_id(vtn, device):
@@ -54,7 +54,7 @@ def test_a_point_that_was_never_described_is_an_invalid_id(vtn, device):
 
 def test_a_cancelled_request_is_unknown(vtn, device):
     known = request_of(device)
-    vtn.do(vtn.vtn.reports.cancel(device.ven_id, known))
+    vtn.do(vtn.inside.reports.cancel(device.ven_id, known))
     told = device.poll_for("oadrCancelReport")
     assert (told.texts("./ei:reportRequestID"), told.text("./pyld:reportToFollow")) == ([known], "false")
     assert device.post("EiReport", reporting.canceled_report(device.ven_id, request_id=told.request_id)).code == 200
@@ -64,7 +64,7 @@ def test_a_cancelled_request_is_unknown(vtn, device):
 
 def test_a_last_report_that_was_asked_for_is_taken(vtn, device):
     known = request_of(device)
-    vtn.do(vtn.vtn.reports.cancel(device.ven_id, known, report_to_follow=True))
+    vtn.do(vtn.inside.reports.cancel(device.ven_id, known, report_to_follow=True))
     assert device.poll_for("oadrCancelReport").text("./pyld:reportToFollow") == "true"
     body = reporting.update_report(device.ven_id, a_report(known, vtn.clock.now_ms() - 900_000))
     assert device.post("EiReport", body).code == 200
@@ -72,6 +72,6 @@ def test_a_last_report_that_was_asked_for_is_taken(vtn, device):
 
 def test_an_answer_about_other_requests_does_not_end_one_that_was_not_sent_yet(vtn, device):
     known = request_of(device)
-    vtn.do(vtn.vtn.reports.cancel(device.ven_id, known))
+    vtn.do(vtn.inside.reports.cancel(device.ven_id, known))
     device.post("EiReport", reporting.canceled_report(device.ven_id))
     assert device.poll_for("oadrCancelReport").texts("./ei:reportRequestID") == [known]

@@ -8,7 +8,7 @@ from tests.conformance.v2 import reporting
 
 
 def test_the_vtn_describes_its_reports_under_0(vtn, device):
-    vtn.do(vtn.vtn.report_source.offer(device.ven_id))
+    vtn.do(vtn.inside.report_source.offer(device.ven_id))
     described = device.poll_for("oadrRegisterReport")
     assert set(described.texts(".//ei:reportRequestID")) == {"0"}
 

@@ -17,7 +17,7 @@ def send(device, *intervals, start_ms=None):
 
 
 def history(vtn, device):
-    return vtn.do(vtn.vtn.telemetry.history(device.ven_id, 0, 2**52))
+    return vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52))
 
 
 def test_the_start_of_the_report_is_that_of_its_first_interval(vtn, device):

@@ -17,7 +17,7 @@ def described(device):
 
 def ask(vtn, device, **given):
     given = {"granularity_s": 900, "report_back_s": 0} | given
-    return vtn.do(vtn.vtn.reports.ask(device.ven_id, "past", **given)).report_request_id
+    return vtn.do(vtn.inside.reports.ask(device.ven_id, "past", **given)).report_request_id
 
 
 def deliver(device, request_id, start_ms, wh=500):
@@ -35,7 +35,7 @@ def test_one_history_report_is_asked_for_and_completes_the_request(vtn, device):
     assert asked.text(".//ei:reportBackDuration/xcal:duration") == "PT0S"
     assert asked.text(".//ei:reportInterval//xcal:duration/xcal:duration") == "PT1H"
     assert deliver(device, request_id, start_ms).code == 200
-    [request] = vtn.do(vtn.vtn.reports.all_requests(device.ven_id))
+    [request] = vtn.do(vtn.inside.reports.all_requests(device.ven_id))
     assert request.status == "completed"
     assert deliver(device, request_id, start_ms).code == 200, "the answer may have been lost"
     vtn.clock.advance(60_000)
@@ -55,7 +55,7 @@ def test_a_request_comes_again_until_it_is_confirmed_and_goes_on_until_it_is_can
         assert (
             deliver(device, request_id, vtn.clock.now_ms() // QUARTER_MS * QUARTER_MS - count * QUARTER_MS).code == 200
         )
-    [request] = vtn.do(vtn.vtn.reports.requests(device.ven_id))
+    [request] = vtn.do(vtn.inside.reports.requests(device.ven_id))
     assert request.status == "running"
 
 
@@ -64,6 +64,6 @@ def test_a_request_the_ven_refuses_ends(vtn, device):
     request_id = ask(vtn, device)
     asked = device.poll_for("oadrCreateReport")
     device.post("EiReport", reporting.created_report(device.ven_id, request_id=asked.request_id, code=461))
-    [request] = vtn.do(vtn.vtn.reports.all_requests(device.ven_id))
+    [request] = vtn.do(vtn.inside.reports.all_requests(device.ven_id))
     assert (request.report_request_id, request.status) == (request_id, "refused")
     assert deliver(device, request_id, 0).code == 452

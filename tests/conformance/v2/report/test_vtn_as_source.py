@@ -48,7 +48,7 @@ def test_history_is_sent_once_and_again_until_it_is_confirmed(vtn, device):
     assert received(device) == (["mine-1"], ["100", "101", "102", "103"])
     vtn.clock.advance(60_000)
     assert device.poll().name == "oadrResponse"
-    assert vtn.do(vtn.vtn.report_source.running(device.ven_id)) == []
+    assert vtn.do(vtn.inside.report_source.running(device.ven_id)) == []
 
 
 def test_a_coarser_granularity_adds_up(vtn, device):
@@ -91,7 +91,7 @@ def test_a_last_report_follows_a_cancellation_that_asks_for_it(vtn, device):
 def test_what_the_vtn_does_not_report_is_refused_with_its_code(vtn, device, request_xml, code):
     answer = ask(device, request_xml)
     assert (answer.name, answer.code) == ("oadrCreatedReport", code)
-    assert vtn.do(vtn.vtn.report_source.running(device.ven_id)) == []
+    assert vtn.do(vtn.inside.report_source.running(device.ven_id)) == []
 
 
 def test_an_unknown_request_cannot_be_cancelled(device):
@@ -101,7 +101,7 @@ def test_an_unknown_request_cannot_be_cancelled(device):
 
 def test_a_ven_asks_for_reports_in_the_same_breath_as_it_takes_the_offer(vtn, device):
     start_ms = with_history(vtn, device)
-    vtn.do(vtn.vtn.report_source.offer(device.ven_id))
+    vtn.do(vtn.inside.report_source.offer(device.ven_id))
     offer = device.poll_for("oadrRegisterReport")
     request = reporting.report_request("mine-1", "vtn-history", back="PT0S", start_ms=start_ms, length="PT1H")
     assert device.post("EiReport", reporting.registered_report(device.ven_id, offer.request_id, request)).code == 200
