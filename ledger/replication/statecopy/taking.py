@@ -158,6 +158,7 @@ class Copying:
                     raise CopyRefused(f"it gave {name[:40]!r} out of turn")
                 elif part:
                     count += len(part)
+                    log.require_place(name, part, head, height)
                     await self._insert(connection, name, part)
                     await log.follow(connection, name, part)
         if not ended:
@@ -244,6 +245,19 @@ class _Log:
         self._tiles: dict[TileId, bytes] = {}
         self._notes: list[dict[str, Any]] = []
 
+    def require_place(self, name: str, part: Sequence[rows.Row], head: Head, height: int) -> None:
+        """Rows of no block that is copied would lie in wait for a later one: no manifest covers them. Raises
+        CopyRefused."""
+        columns, first, end = rows.TRAVELLING[name][1], head.height + 1, height + 1
+        if name == "bodies":
+            first, end = head.size, self._blocks[-1][1] if self._blocks else 0
+        elif name == "records" or "height" not in columns:
+            return
+        at = columns.index("log_index" if name == "bodies" else "height")
+        strange = next((row[at] for row in part if not first <= row[at] < end), None)
+        if strange is not None:
+            raise CopyRefused(f"it gave a row of {name} at {strange}, which is none of {first} to {end - 1}")
+
     async def follow(self, connection: AsyncConnection, name: str, part: Sequence[rows.Row]) -> None:
         """The next rows. Raises CopyRefused for entries that make no such blocks."""
         if name == "blocks":
@@ -266,11 +280,14 @@ class _Log:
 
     def _end_block(self) -> None:
         height, size = self._blocks[self._at]
+        passes = self._size < self._marker.size <= size
         grown = merkle.append(self._size, self._leaves, self._edge)
         self._size, self._edge, self._root, self._leaves = grown.size, grown.edge, grown.root, []
-        if size == self._marker.size and self._marker.root not in (b"", grown.root):
+        signed = (self._marker.size, self._marker.root)
+        if passes and self._marker.root and (size, grown.root) != signed:
             raise CopyRefused(
-                f"this member signed another tree of {size} leaves before: block {height} is of another log"
+                f"this member signed another tree of {self._marker.size} leaves before: block {height} is of another "
+                "log"
             )
         self._tiles |= grown.tiles
         note = checkpoint_text(self._origin, size, grown.root).encode()

@@ -16,14 +16,14 @@ from ledger.audit import audit
 from ledger.channels.erasure import erase_before
 from ledger.cluster.certificates import Authority, Pair
 from ledger.errors import PeerUnavailable
-from ledger.marker import FileMarker
+from ledger.marker import FileMarker, Marker, MemoryMarker
 from ledger.ordering.signatures import CheckpointSigner
 from ledger.replication.network.listener import peer_app, reception_of
 from ledger.replication.statecopy.asking import HttpStatePeers
 from ledger.replication.statecopy.giving import TableGiving
 from ledger.replication.statecopy.manifest import SignedManifest
 from ledger.replication.statecopy.routes import add_state_routes
-from ledger.replication.statecopy.rows import frames, read_frame
+from ledger.replication.statecopy.rows import TRAVELLING, frames, read_frame
 from ledger.replication.statecopy.taking import Copied, Copying, CopyRefused
 from ledger.store.postgres import PostgresStore
 from runtime.database import create_engine
@@ -105,13 +105,15 @@ async def erased(tmp_path, urls, etcd_servers) -> AsyncIterator[Consortium]:
         yield members
 
 
-async def _copied(members: Consortium, twist: Twist | None = None, deaf: Sequence[str] = ()) -> Copied:
+async def _copied(
+    members: Consortium, twist: Twist | None = None, deaf: Sequence[str] = (), marker: Marker | None = None
+) -> Copied:
     lost = members[3]
     engine = create_engine(lost.url)
     try:
         peers = _Peers(members, lost, twist)
         peers.deaf.update(deaf)
-        marker = FileMarker(lost.settings.data_dir / "signed", _digest(lost))
+        marker = marker or FileMarker(lost.settings.data_dir / "signed", _digest(lost))
         store = PostgresStore(engine, "main")
         if await store.is_empty():
             await genesis.create(store, lost.founded, _signer(lost), 1, marker, alone=False)
@@ -154,6 +156,19 @@ def _changed(data: bytes) -> bytes:
     return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
 
 
+def _more(table: str, **values: Any) -> Twist:
+    """A row more, like the last one but for these values."""
+
+    def twist(name: str, rows: list[Any]) -> list[Any]:
+        if name != table:
+            return rows
+        more = dict(zip(TRAVELLING[table][1], rows[-1], strict=True)) | values
+        return [*rows, list(more.values())]
+
+    return twist
+
+
+FAR = 1_000_000
 EDITS: Mapping[str, tuple[Twist, str]] = {
     "a record": (_edit("records", 3, _changed), "is not the one it says it is"),
     "a record with its hash": (
@@ -165,6 +180,11 @@ EDITS: Mapping[str, tuple[Twist, str]] = {
     "a block's revision": (_edit("blocks", 3, lambda revision: revision + 1), "table blocks"),
     "a body": (_edit("bodies", 2, _changed), "the chain does not verify"),
     "a fact": (_edit("facts", 7, _changed), "the chain does not verify"),
+    "an id that is taken by a block to come": (
+        _more("transactions", log_index=FAR, height=FAR, id="f" * 64), "row of transactions at 1000000"
+    ),
+    "a fact of a block to come": (_more("facts", height=FAR), "row of facts at 1000000"),
+    "a body of a block to come": (_more("bodies", log_index=FAR), "row of bodies at 1000000"),
     "the last block": (lambda name, rows: rows[:-1] if name == "blocks" else rows, "entry|ended early|inside a block"),
 }  # fmt: skip
 
@@ -182,6 +202,10 @@ async def test_rows_that_are_edited_on_their_way_are_refused_and_nothing_of_them
             await engine.dispose()
     with pytest.raises(CopyRefused, match=r"no quorum of the members signs the manifest of block .*: away"):
         await _copied(erased, deaf=[erased[2].name])
+    signed = MemoryMarker()
+    signed.record(erased[1].replica.head.size - 1, b"\x01" * 32)
+    with pytest.raises(CopyRefused, match="signed another tree"):  # at a size at which no block ends
+        await _copied(erased, marker=signed)
 
 
 async def test_over_mutual_tls_a_member_gives_rows_and_manifest_and_strangers_get_neither(erased, tmp_path):
