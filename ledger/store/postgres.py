@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from ledger.errors import GenesisExists, GenesisInvalid
+from ledger.errors import GenesisExists, GenesisInvalid, StoreUnavailable
 from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
 from ledger.store.driver.session import Session, driver_of, rows, send
@@ -104,7 +104,13 @@ class PostgresStore(Reads):
             statements = block_statements(self._channel, executed, checkpoint)
             if final is not None:
                 statements.append(final_statement(self._channel, final.size, final.height, final.note))
-            await _send(writer, [BEGIN, *statements, COMMIT])
+            try:
+                await _send(writer, [BEGIN, *statements, COMMIT])
+            except psycopg.errors.UniqueViolation as error:
+                if error.diag.table_name != blocks.name:
+                    raise
+                # a former session of ours, cut off before its answer, has come through after all: load, and go on
+                raise StoreUnavailable(f"block {executed.head.height} was committed by another session") from error
         return executed
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
 
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.log.tiles import TileId
@@ -89,6 +92,34 @@ async def test_a_block_is_there_with_all_of_it_or_not_at_all(url, tmp_path):
         for table in ("entries", "bodies"):
             (row,) = await ledger.sql(f"SELECT max(log_index) FROM {table}")
             assert row[0] < size
+
+
+async def test_a_commit_of_a_session_that_was_given_up_is_recognised_and_stops_nothing(url, tmp_path):
+    """Cut off before its answer, a session may commit the block after the replica has loaded the height before it."""
+    async with a_replica(url, tmp_path) as ledger:
+        await ledger.run(an_issue())
+        store, former = ledger.replica._store, PostgresStore(create_engine(url), "main")
+        apply, done = store.apply, []
+
+        async def raced(work, final=None):
+            def late(source):
+                executed = work(source)
+                if not done:
+                    done.append(await_only(former.apply(lambda _: executed)))
+                return executed
+
+            return await apply(late, final)
+
+        store.apply = raced
+        height = ledger.replica.height
+        await ledger.submit(*transfers(1))  # unknown, as whenever the store has to be asked
+        async with asyncio.timeout(60):
+            await ledger.replica._progress.reached(height + 1)
+        known, next_one = await ledger.submit(*transfers(2))
+        assert (known.code, known.height) == ("ok", height + 1)
+        assert (next_one.code, next_one.height) == ("ok", height + 2)
+        await former.close()
+        await former._engine.dispose()
 
 
 async def test_sql_users_read_records_through_views(url, tmp_path):
