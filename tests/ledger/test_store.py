@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
@@ -120,6 +121,18 @@ async def test_a_commit_of_a_session_that_was_given_up_is_recognised_and_stops_n
         assert (next_one.code, next_one.height) == ("ok", height + 2)
         await former.close()
         await former._engine.dispose()
+
+
+async def test_what_is_committed_is_durable_even_where_the_server_would_not_wait_for_its_disk(url, engine):
+    name = make_url(url).database
+    await execute(engine, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await engine.dispose()
+    assert await execute(engine, "SHOW synchronous_commit") == [("off",)]
+    store = PostgresStore(engine, "main")
+    for session in (store._writer, store._asker):
+        async with session.use() as driver:
+            assert await (await driver.execute("SHOW synchronous_commit")).fetchall() == [("on",)]
+    await store.close()
 
 
 async def test_sql_users_read_records_through_views(url, tmp_path):

@@ -16,15 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ledger.store.reading import reaching
 
 _ANY_ERROR: Final = (SQLAlchemyError, psycopg.Error, OSError)
-_KEYS_ONLY: Final = (
-    "SELECT set_config(name, 'off', false) FROM pg_settings "
-    "WHERE name IN ('enable_seqscan', 'enable_hashjoin', 'enable_mergejoin')"
+_SETTINGS: Final = (
+    "SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' ELSE 'off' END, false) FROM pg_settings "
+    "WHERE name IN ('enable_seqscan', 'enable_hashjoin', 'enable_mergejoin') "
+    "OR (name = 'synchronous_commit' AND setting = 'off')"
 )
+"""Keys only; and a commit is one: a server may be told not to wait for its disk, and what was acknowledged would be
+lost with the machine."""
 
 
 class Session:
     """One session of an engine; who uses it has it alone. It looks up keys and nothing else: a plan that was cached
-    while the tables were small would scan them later."""
+    while the tables were small would scan them later. What it commits is durable, whatever the server's settings."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -53,7 +56,7 @@ class Session:
                         await connection.execution_options(isolation_level="AUTOCOMMIT")
                     driver = await driver_of(connection)
                     if new:
-                        await driver.execute(_KEYS_ONLY)
+                        await driver.execute(_SETTINGS)
                     self._uses += 1
                     if not self._uses & (self._uses - 1):
                         # planned anew, ever more rarely: a plan made while the tables were empty takes any index
