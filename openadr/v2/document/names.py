@@ -19,7 +19,7 @@ from openadr.errors import UnsafeDocument
 
 FOREIGN_MAX = 64
 """Names in one document that no schema has: prefixes, extensions."""
-BUDGET_BYTES = 1024 * 1024
+BUDGET_BYTES = 256 * 1024
 """Of foreign names in the life of a process; what libxml2 needs for them is about four times as much."""
 
 _TOKENS_MAX = 20_000

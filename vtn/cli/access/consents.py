@@ -129,12 +129,11 @@ def audit(
     if as_json:
         print_json(found)
         return
-    rows = [
-        (each.sequence, f"{each.at:%Y-%m-%d %H:%M:%SZ}", each.actor, each.act, each.subject,
-         ", ".join(f"{name} {value}" for name, value in each.detail.items()))
-        for each in found
-    ]  # fmt: skip
-    print_table("Audit", ("number", "at", "who", "did", "to", "detail"), rows)
+    for each in found:
+        detail = ", ".join(f"{name} {value}" for name, value in each.detail.items())
+        typer.echo(
+            f"{each.sequence} {each.at:%Y-%m-%d %H:%M:%SZ} {each.actor}: {each.act} {each.subject} {detail}".rstrip()
+        )
 
 
 def _show(series: dict[int, int], title: str, as_json: bool) -> None:
