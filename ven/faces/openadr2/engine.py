@@ -169,7 +169,8 @@ class Engine:
             case OadrCancelReport():
                 await self._reports.cancel(message, registration)
             case OadrRegisterReport():
-                await self._link.ask(OadrRegisteredReport(EiResponse(request_id=message.request_id)))
+                taken = EiResponse(request_id=message.request_id)
+                await self._link.ask(OadrRegisteredReport(taken, (), registration.ven_id))
             case OadrUpdateReport():
                 refusal = EiResponse(452, "no report was asked for", message.request_id)
                 await self._link.ask(OadrUpdatedReport(refusal, None, registration.ven_id))
