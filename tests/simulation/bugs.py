@@ -153,8 +153,8 @@ def never_forwarded_again() -> Iterator[None]:
 def cosigned_before_commit() -> Iterator[None]:
     original = Following._note
 
-    def hasty(self: Following, head: Any) -> bytes:
-        note = original(self, head)
+    def hasty(self: Following, head: Any, *args: Any, **given: Any) -> bytes:
+        note = original(self, head, *args, **given)
         for contact in self._committed.__self__.contacts.values():  # type: ignore[attr-defined]
             contact.put(head.size, note)
         return note
