@@ -20,7 +20,8 @@ from ledger.verify import VerificationError, parse_policy, verify_checkpoint
 from runtime import logs, service
 
 if TYPE_CHECKING:
-    from ledger.store.store import Stored
+    from ledger.founding import Founded
+    from ledger.genesis import Loaded
 
 
 def begin_order(
@@ -45,7 +46,7 @@ def begin_order(
     async def work() -> None:
         from ledger.ordering.etcd.orderer import EtcdOrderer
 
-        await _require_final(settings, founded.genesis.channel, height)
+        await _require_final(settings, founded, height)
         orderer = EtcdOrderer(etcd)
         try:
             await orderer.found(height)
@@ -56,8 +57,9 @@ def begin_order(
     show({"channel": founded.genesis.channel, "begins_after": height}, as_json=json)
 
 
-async def _require_final(settings: LedgerSettings, channel: str, height: int) -> None:
-    """Raises GenesisInvalid unless `height` is this member's last block, and is final."""
+async def _require_final(settings: LedgerSettings, founded: Founded, height: int) -> None:
+    """Raises GenesisInvalid unless `height` is this member's last block, and is final; Diverged."""
+    from ledger import genesis
     from ledger.store.postgres import PostgresStore
     from runtime.database import check_schema, create_engine
     from runtime.postgres import postgres
@@ -68,13 +70,13 @@ async def _require_final(settings: LedgerSettings, channel: str, height: int) ->
         engine = create_engine(url, application_name="dr-ledger begin-order")
         try:
             await check_schema(engine, "ledger")
-            store = PostgresStore(engine, channel)
-            stored = await store.load()
+            store = PostgresStore(engine, founded.genesis.channel)
+            loaded = await genesis.load(store, founded)
             await store.close()
         finally:
             await engine.dispose()
-    last = 0 if stored.block is None else stored.block.height
-    final = last if _alone(stored) else 0 if stored.final is None else stored.final.height
+    last = loaded.head.height
+    final = last if _alone(founded, loaded) else 0 if loaded.final is None else loaded.final.height
     if last != height or final != height:
         raise GenesisInvalid(
             f"the order cannot begin after block {height}: this member's last block is {last}, its last final one "
@@ -83,9 +85,15 @@ async def _require_final(settings: LedgerSettings, channel: str, height: int) ->
         )
 
 
-def _alone(stored: Stored) -> bool:
-    """Is this member's own signature a quorum?"""
+def _alone(founded: Founded, loaded: Loaded) -> bool:
+    """Is this member's own signature a quorum of those who are members now, whoever founded?"""
+    from ledger.founding import policy_of
+    from ledger.genesis import members
+
+    present, policy = loaded.roster.members, founded.policy
+    if present and {each.name for each in present} != members(policy).keys():
+        policy = policy_of(present, like=policy)
     try:
-        return bool(verify_checkpoint(stored.checkpoint, parse_policy(stored.policy)).cosigned_at_s)
+        return bool(verify_checkpoint(loaded.checkpoint, parse_policy(policy)).cosigned_at_s)
     except VerificationError:
         return False

@@ -60,7 +60,16 @@ async def test_a_ledger_of_one_member_grows_to_three(urls, tmp_path, etcd_server
         (paid,) = await members[3].submit(*transfers(1, first=500))
         await until(lambda: all(each.replica.attested(paid.index or 0) == 3 for each in members.running))
         assert members[1].replica.status()["members"] == [name_of(number) for number in (1, 2, 3)]
-        await members.agreed()
+        height = await members.agreed()
+        await asyncio.gather(*(members[each].stop() for each in (2, 3)))
+        (alone,) = await one.submit(*transfers(1, first=900))
+        assert (alone.code, alone.height) == ("ok", height + 1)
+        await one.stop()
+        # the founder alone was a quorum once, and is none any more
+        where = {"DR_LEDGER_DATA_DIR": str(tmp_path / "1"), "DATABASE_URL": urls[0]}
+        where["DR_LEDGER_ETCD_ENDPOINTS"] = ",".join(etcd_servers.endpoints)
+        said = await asyncio.to_thread(refusal, 7, "begin-order", "--height", height + 1, **where)
+        assert f"last block is {height + 1}, its last final one {height}" in " ".join(said.split())
     finally:
         await asyncio.gather(*(each.stop() for each in members.running))
 
