@@ -190,7 +190,7 @@ class World:
         told = self.vtn.of("oadrCreatedEvent")
         return told[-1].value("optType") if told else None
 
-    async def until(self, condition, seconds: float = 20.0) -> None:
+    async def until(self, condition, seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.01)

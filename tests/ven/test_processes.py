@@ -84,7 +84,7 @@ def commands(folder: Path) -> list[tuple[Kind, int]]:
     return [(each.kind, each.value) for each in msgspec.json.decode(state, type=LoadState).commands]
 
 
-async def until(condition, seconds: float = 20.0) -> None:
+async def until(condition, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.05)

@@ -40,7 +40,16 @@ KEYS: dict[str, PrivateKey] = {
 class Hosted:
     """The running process: its address, clock and settings."""
 
-    def __init__(self, url: str, clock: ManualClock, settings: LedgerSettings, child: Genesis, policy: bytes) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: ManualClock,
+        settings: LedgerSettings,
+        child: Genesis,
+        policy: bytes,
+        app: web.Application,
+    ) -> None:
+        self.app = app
         self.url = url
         self.clock = clock
         self.settings = settings
@@ -91,7 +100,7 @@ async def hosting(database_url: str, folder: Path, monkeypatch: Any) -> AsyncIte
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        hosted = Hosted(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, settings, child, policy)
+        hosted = Hosted(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, settings, child, policy, runner.app)
         try:
             yield hosted
         finally:
@@ -100,7 +109,7 @@ async def hosting(database_url: str, folder: Path, monkeypatch: Any) -> AsyncIte
         await runner.cleanup()
 
 
-async def until(ask: Callable[[], Awaitable[T]], fits: Callable[[T], bool], seconds: float = 8.0) -> T:
+async def until(ask: Callable[[], Awaitable[T]], fits: Callable[[T], bool], seconds: float = 60.0) -> T:
     """The first answer that fits."""
     async with asyncio.timeout(seconds):
         while not fits(answer := await ask()):

@@ -156,7 +156,7 @@ class Member:
         """Returns when it takes transactions."""
         await until(lambda: self.replica.status()["state"] == "serving" and self.orderer.proposer is not None)
 
-    async def final(self, height: int, seconds: float = 10.0) -> None:
+    async def final(self, height: int, seconds: float = 60.0) -> None:
         """Returns when the block is final here."""
         await until(lambda: self.replica.final_height >= height, seconds)
 
@@ -184,7 +184,7 @@ class Consortium:
         await asyncio.gather(*(self.members[number].start() for number in numbers or self.members))
         await asyncio.gather(*(self.members[number].serving() for number in numbers or self.members))
 
-    async def agreed(self, seconds: float = 10.0) -> int:
+    async def agreed(self, seconds: float = 60.0) -> int:
         """Returns the height when all that run have the same tree and it is final everywhere."""
 
         def same() -> bool:
@@ -201,6 +201,7 @@ async def a_consortium(
 ) -> AsyncIterator[Consortium]:
     """A member for each database, founded and joined by all; nobody runs yet. Whoever runs at the end is stopped."""
     prefix, ways = f"/test-{next(_PREFIXES)}", Ways()
+    settings = {"answer_timeout_s": 30.0} | settings  # a busy machine is no finding
     of = {number: LedgerSettings(data_dir=folder / str(number), **settings) for number in range(1, len(urls) + 1)}
     founders = [
         create_member(each, name=name_of(number), peer_url=f"http://127.0.0.1:{9000 + number}", origin=ORIGIN)
@@ -264,7 +265,7 @@ async def changed(members: Consortium, what: str, subject: Member, signers: Sequ
     await asyncio.gather(*(each.final(result.height or 0) for each in here))
 
 
-async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Returns when it is true; fails after so long."""
     async with asyncio.timeout(seconds):
         while not true():

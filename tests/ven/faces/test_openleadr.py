@@ -123,7 +123,7 @@ def now_status(device: Dimmer):
     return device.status(SystemClock().now_ms())
 
 
-async def until(condition, seconds: float = 15.0) -> None:
+async def until(condition, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.05)
