@@ -17,6 +17,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from ledger.errors import GenesisExists, GenesisInvalid, StoreUnavailable
 from ledger.log.tiles import TileId, edge_tiles
 from ledger.machine import Executed
+from ledger.store.cache.seen import PAGE, Seen
 from ledger.store.driver.session import Session, driver_of, rows, send
 from ledger.store.reading import Reads, reached
 from ledger.store.source import Key, Source, Taken
@@ -41,6 +42,7 @@ class PostgresStore(Reads):
         super().__init__(engine, channel)
         self._writer = Session(engine)
         self._asker = Session(engine)
+        self._seen = Seen()
 
     async def close(self) -> None:
         """End the kept sessions."""
@@ -68,6 +70,7 @@ class PostgresStore(Reads):
                 ) from None
 
     async def load(self) -> Stored:
+        self._seen = Seen()
         async with reached(self._engine) as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             found = (
@@ -99,23 +102,28 @@ class PostgresStore(Reads):
         return Stored(found[0], found[1], block, summary, note or b"", edge, newest)
 
     async def apply(self, work: Callable[[Source], tuple[Executed, bytes]], final: FinalRow | None = None) -> Executed:
-        async with self._writer.use() as writer:
-            executed, checkpoint = await greenlet_spawn(work, PostgresSource(writer, self._channel))
-            statements = block_statements(self._channel, executed, checkpoint)
-            if final is not None:
-                statements.append(final_statement(self._channel, final.size, final.height, final.note))
-            try:
-                await _send(writer, [BEGIN, *statements, COMMIT])
-            except psycopg.errors.UniqueViolation as error:
-                if error.diag.table_name != blocks.name:
-                    raise
-                # a former session of ours, cut off before its answer, has come through after all: load, and go on
-                raise StoreUnavailable(f"block {executed.head.height} was committed by another session") from error
+        seen = self._seen = self._seen.grown()
+        try:
+            async with self._writer.use() as writer:
+                if not seen.complete:
+                    await self._fill(seen, writer)
+                executed, checkpoint = await greenlet_spawn(work, PostgresSource(writer, self._channel, seen))
+                await self._commit(writer, executed, checkpoint, final)
+        except BaseException:
+            self._seen = Seen()  # nobody knows what was committed: the table is asked, and read anew
+            raise
+        if seen.complete:
+            taken = [row.parsed for row in executed.transactions if row.registered]
+            seen.add([parsed.id for parsed in taken])
+            seen.add([(parsed.header.sender, parsed.header.nonce) for parsed in taken])
         return executed
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
+        perhaps = self._seen.perhaps(ids)
+        if not perhaps:
+            return frozenset()
         async with self._asker.use() as asker:
-            found = await rows(asker, _KNOWN, {"channel": self._channel, "ids": text_array(ids)})
+            found = await rows(asker, _KNOWN, {"channel": self._channel, "ids": text_array(perhaps)})
         return frozenset(row[0] for row in found)
 
     async def save_final(self, final: FinalRow) -> None:
@@ -140,6 +148,29 @@ class PostgresStore(Reads):
             newest = select(func.max(refusals.c.number) - keep).where(*self._of(refusals)).scalar_subquery()
             await connection.execute(refusals.delete().where(*self._of(refusals), refusals.c.number <= newest))
 
+    async def _commit(
+        self, writer: psycopg.AsyncConnection[Any], executed: Executed, checkpoint: bytes, final: FinalRow | None
+    ) -> None:
+        statements = block_statements(self._channel, executed, checkpoint)
+        if final is not None:
+            statements.append(final_statement(self._channel, final.size, final.height, final.note))
+        try:
+            await _send(writer, [BEGIN, *statements, COMMIT])
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.table_name != blocks.name:
+                raise
+            # a former session of ours, cut off before its answer, has come through after all: load, and go on
+            raise StoreUnavailable(f"block {executed.head.height} was committed by another session") from error
+
+    async def _fill(self, seen: Seen, writer: psycopg.AsyncConnection[Any]) -> None:
+        """One page more of what is committed."""
+        found = await rows(writer, _REGISTERED, {"channel": self._channel, "first": seen.until, "limit": PAGE})
+        seen.add([row[1] for row in found])
+        seen.add([(row[2], row[3]) for row in found])
+        if found:
+            seen.until = found[-1][0] + 1
+        seen.complete = len(found) < PAGE
+
     async def _edge(self, connection: AsyncConnection, size: int) -> dict[TileId, bytes]:
         wanted = [(tile.level, tile.number) for tile in edge_tiles(size)]
         if not wanted:
@@ -155,9 +186,10 @@ class PostgresStore(Reads):
 class PostgresSource:
     """ledger.store.source.Source inside `greenlet_spawn`."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], channel: str) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], channel: str, seen: Seen) -> None:
         self._connection = connection
         self._channel = channel
+        self._seen = seen
 
     def records(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
         kinds, names = text_array([kind for kind, _ in keys]), text_array([key for _, key in keys])
@@ -173,6 +205,9 @@ class PostgresSource:
         return {number: bytes(row) for number, row in leaves.items()}
 
     def taken(self, ids: Sequence[str], nonces: Sequence[tuple[str, str]]) -> Taken:
+        ids, nonces = self._seen.perhaps(ids), self._seen.perhaps(nonces)
+        if not ids and not nonces:
+            return Taken(frozenset(), frozenset())
         found = self._rows(
             _TAKEN,
             ids=text_array(ids),
@@ -204,6 +239,10 @@ _TAKEN: Final = (
     "UNION ALL SELECT w.sender, w.nonce FROM unnest(%(senders)b::text[], %(nonces)b::text[]) "
     "AS w(sender, nonce) CROSS JOIN LATERAL (SELECT FROM transactions AS t WHERE t.channel = %(channel)s "
     "AND t.sender = w.sender AND t.nonce = w.nonce AND registered AND code <> 'nonce_reused' LIMIT 1) AS used"
+)
+_REGISTERED: Final = (
+    "SELECT log_index, id, sender, nonce FROM transactions WHERE channel = %(channel)s AND log_index >= %(first)s "
+    "AND registered ORDER BY log_index LIMIT %(limit)s"
 )
 _KNOWN: Final = (
     "SELECT w.id FROM unnest(%(ids)b::text[]) AS w(id) CROSS JOIN LATERAL (SELECT FROM transactions AS t "

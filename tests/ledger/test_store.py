@@ -14,6 +14,9 @@ from sqlalchemy.util import await_only
 
 from ledger.errors import GenesisExists, GenesisInvalid
 from ledger.log.tiles import TileId
+from ledger.store import postgres
+from ledger.store.cache.seen import Seen
+from ledger.store.driver.session import rows
 from ledger.store.postgres import PostgresStore
 from ledger.store.reading import STORE_ERRORS
 from ledger.store.store import Founding, RefusalRow
@@ -25,6 +28,7 @@ from tests.ledger.replicas import (
     UTILITY_ID,
     a_proposal,
     a_replica,
+    a_transfer,
     an_issue,
     execute,
     readings,
@@ -121,6 +125,77 @@ async def test_a_commit_of_a_session_that_was_given_up_is_recognised_and_stops_n
         assert (next_one.code, next_one.height) == ("ok", height + 2)
         await former.close()
         await former._engine.dispose()
+
+
+def test_the_filter_of_ids_never_takes_a_taken_id_for_new_and_seldom_a_new_one_for_taken():
+    seen = Seen(1 << 14)
+    taken = [("sender", f"nonce {n}") for n in range(1_024)]
+    seen.add(taken)
+    assert seen.perhaps(["new"]) == ["new"]  # not all of the table was read
+    seen.complete = True
+    assert seen.perhaps(taken) == taken
+    assert len(seen.perhaps(f"new {n}" for n in range(10_000))) < 300
+
+
+def test_where_the_filter_of_ids_is_full_a_larger_one_is_filled_anew():
+    seen = Seen(1 << 10)
+    seen.complete = True
+    seen.add(range(63))
+    assert seen.grown() is seen
+    seen.add([64])
+    larger = seen.grown()
+    assert not larger.complete
+    assert larger.until == 0
+    larger.add(range(64 * 8 - 1))
+    assert larger.grown() is larger
+
+
+async def test_an_id_is_taken_for_ever_however_much_of_the_table_was_read(url, tmp_path, monkeypatch):
+    """After a start the ids of the table are read a page with each block; meanwhile, and where a block was dropped, the
+    table is asked."""
+    monkeypatch.setattr(postgres, "PAGE", 8)
+    old = transfers(20)
+    async with a_replica(url, tmp_path) as ledger:
+        await ledger.run(an_issue(), a_transfer("first", nonce="once"))
+        first = await ledger.submit(*old)
+    assert {each.code for each in first} == {"ok"}
+    async with a_replica(url, tmp_path) as ledger:
+        store, complete = ledger.replica._store, []
+        for number in range(6):
+            complete.append(store._seen.complete)
+            again, (reused, _) = (
+                await ledger.submit(*old),
+                await ledger.submit(a_transfer(f"other {number}", nonce="once"), a_transfer(f"new {number}")),
+            )
+            assert [(each.code, each.height) for each in again] == [(each.code, each.height) for each in first]
+            assert reused.code == "nonce_reused"
+            if number == 4:  # a block that is dropped leaves nothing behind
+
+                def failing(_source):
+                    raise ZeroDivisionError
+
+                with pytest.raises(ZeroDivisionError):
+                    await store.apply(failing)
+                assert not store._seen.complete
+        assert complete[0] is False
+        assert complete[4] is True
+
+
+async def test_what_is_certainly_new_is_not_asked_of_the_table(url, tmp_path, monkeypatch):
+    asked = []
+
+    async def counted(connection, query, values):
+        asked.append(query)
+        return await rows(connection, query, values)
+
+    async with a_replica(url, tmp_path) as ledger:
+        await ledger.run(an_issue())
+        monkeypatch.setattr(postgres, "rows", counted)
+        results = await ledger.submit(*transfers(10))
+        assert {each.code for each in results} == {"ok"}
+        assert not {postgres._TAKEN, postgres._KNOWN} & set(asked)
+        assert [each.code for each in await ledger.submit(*transfers(10))] == ["ok"] * 10
+        assert postgres._KNOWN in asked
 
 
 async def test_what_is_committed_is_durable_even_where_the_server_would_not_wait_for_its_disk(url, engine):
