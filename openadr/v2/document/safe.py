@@ -47,6 +47,8 @@ def parse_safely(body: bytes) -> Any:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise UnsafeDocument(f"the body is not well-formed XML: {str(error)[:200]}") from None
+    if len(parser.error_log):  # what lxml lets pass: prefixes nobody declared, which are no names
+        raise UnsafeDocument(f"the body is not well-formed XML: {str(parser.error_log[0].message)[:200]}")
     if root is None or root.getroottree().docinfo.internalDTD is not None:
         raise UnsafeDocument("the body has a DOCTYPE or no element", ResponseCode.NOT_ALLOWED)
     return root
