@@ -133,7 +133,7 @@ class Exchange:
         """Let our signatures go: the marker first. None goes once the replica has halted, nor while the marker cannot
         be made durable: a full disk delays them."""
         mine, self._mine = self._mine, []
-        if not mine or self.halted:
+        if not mine or self._stays():
             return
         size, root, _ = mine[-1]
         try:
@@ -146,11 +146,17 @@ class Exchange:
             self._due.set()
             return
         self.withheld = None
+        if self._stays():  # it halted while the disk was waited for
+            return
         for size, _, note in mine:
             self._attestations.take(note)
             for contact in self.contacts.values():
                 contact.put(size, note)
         self._settle()
+
+    def _stays(self) -> bool:
+        """May no signature leave any more?"""
+        return self.halted
 
     def hear(self, notes: Sequence[bytes]) -> int:
         """Count what peers signed; forged and foreign notes are dropped. How many were of use."""
@@ -265,8 +271,9 @@ class Exchange:
                     contact.filled.clear()
                     notes = dict(contact.queue)
                     await self._peers.cosign(name, list(notes.values()))
-                    for size in notes:
-                        contact.queue.pop(size, None)
+                    for size, note in notes.items():
+                        if contact.queue.get(size) is note:  # else it gained a line meanwhile, and goes again
+                            del contact.queue[size]
                     await asyncio.sleep(EVERY_S)
                 failures = 0
                 await self._filled(contact)

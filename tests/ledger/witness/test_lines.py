@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from contracts.core.commands import Member
 from ledger.founding import policy_of
 from ledger.log.checkpoint import add_signatures, cosign_checkpoint, cosigner_key, log_key
 from ledger.log.policy import parties_of, write_policy
+from ledger.marker import MemoryMarker
 from ledger.ordering.signatures import CheckpointSigner
 from ledger.replication.attestation import Attestations, Contradiction, FinalCheckpoint
+from ledger.replication.exchange import Exchange
+from ledger.replication.offload import inline
+from ledger.replication.peers import NoPeers, PeerStatus
 from ledger.verify import parse_policy
 from ledger.verify.note import parse_checkpoint
 from ledger.verify.policy import verify_checkpoint
@@ -117,3 +125,56 @@ def test_when_the_members_change_the_witnesses_stay(required: int):
     changed = parties_of(parse_policy(policy_of(of.members[:2], like=of.policy_bytes), strict=True))
     assert [key.name for key in changed.members] == ["member.example/1", "member.example/2"]
     assert (changed.witnesses, changed.required) == ((WITNESS,), required)
+
+
+class _SlowPeer(NoPeers):
+    """One member that answers when it is let."""
+
+    names = ("member.example/2",)
+
+    def __init__(self) -> None:
+        self.sent: list[Sequence[bytes]] = []
+        self.answers = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def status(self, member: str) -> PeerStatus:
+        return PeerStatus(member=member, height=0, size=0, note="", final="")
+
+    async def cosign(self, member: str, notes: Sequence[bytes]) -> None:
+        self.sent.append(notes)
+        self.asked.set()
+        await self.answers.wait()
+
+
+async def test_a_line_that_comes_while_the_note_is_on_its_way_is_sent_after_it() -> None:
+    of, peer, no_store = Three(0), _SlowPeer(), None
+    exchange = Exchange(of.own, peer, MemoryMarker(), no_store, inline, ORIGIN, lambda: None)  # type: ignore[arg-type]
+    of.own.executed(5, 1, ROOT)
+    exchange.share(of.note(1, 5))
+    visit: asyncio.Task[Any] = asyncio.create_task(exchange.jobs()[-1]())
+    try:
+        async with asyncio.timeout(60):
+            await peer.asked.wait()
+            peer.asked.clear()
+            exchange.share(of.witnessed(5))
+            peer.answers.set()
+            await peer.asked.wait()
+    finally:
+        visit.cancel()
+    lines = [{line.name for line in parse_checkpoint(note).signatures} for notes in peer.sent for note in notes]
+    assert [WITNESS.name in names for names in lines] == [False, True]
+
+
+async def test_a_replica_that_halts_while_the_disk_is_waited_for_lets_no_signature_go() -> None:
+    of = Three(0)
+
+    async def slow(work: Any, /, *arguments: Any) -> Any:
+        exchange.halted = True
+        return work(*arguments)
+
+    exchange = Exchange(of.own, _SlowPeer(), MemoryMarker(), None, slow, ORIGIN, lambda: None)  # type: ignore[arg-type]
+    of.own.executed(5, 1, ROOT)
+    exchange._mine.append((5, ROOT, of.note(1, 5)))
+    await exchange.release()
+    assert of.own.note(5) is None
+    assert not exchange.contacts["member.example/2"].queue
