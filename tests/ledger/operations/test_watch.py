@@ -52,6 +52,8 @@ class Member:
         self.clocks_ms: dict[str, int] = {}
         self.alarms: list[dict[str, Any]] = []
         self.order: dict[str, Any] = {"proposer": "b", "lease": False}
+        self.held_back: str | None = None
+        self.uncosigned: dict[str, Any] | None = None
         self.__dict__ |= given
         self.peers = SimpleNamespace(names=("b", "c"), status=self._peer)
 
@@ -81,6 +83,7 @@ class Member:
         return {
             "member": "a", "height": 7, "size": 16, "final_height": 6, "final_size": 14, "replicas": rows,
             "proposer": "b", "forwarded": 3, "alarms": self.alarms, "state": "serving", "order": self.order,
+            "held_back": self.held_back, "uncosigned": self.uncosigned,
         }  # fmt: skip
 
 
@@ -199,6 +202,7 @@ async def test_metrics_tell_lag_members_order_and_certificates(database: str, tm
     clock = a_clock()
     order = {"db_bytes": 2_000, "db_used_bytes": 1_000, "alarms": ["NOSPACE"], "endpoint": "h:1", "leader": "e2"}
     member = Member(away={"c": "gone"}, order=order, clocks_ms={"b": clock.wall_ms() + 4_000})
+    member.held_back, member.uncosigned = "ahead", {"height": 8, "proposer": "b", "ahead_s": 60.0}
     observer = await seen(member, database, clock)
     registry = CollectorRegistry()
     files = {"certificate": a_certificate(tmp_path / "c.pem", days=10)}
@@ -210,7 +214,8 @@ async def test_metrics_tell_lag_members_order_and_certificates(database: str, tm
         "ledger_member_cosigned_size{member=c}": 15, "ledger_proposer_info{member=b}": 1,
         "ledger_etcd_db_used_bytes": 1_000,
         "ledger_etcd_info{endpoint=h:1,leader=e2,version=}": 1, "ledger_clock_behind_seconds": 0,
-        "ledger_member_clock_ahead_seconds{member=b}": 4,
+        "ledger_member_clock_ahead_seconds{member=b}": 4, "ledger_held_back": 1,
+        "ledger_uncosigned_block{member=b}": 8,
     }  # fmt: skip
     assert {name: found.get(name) for name in expected} == expected
     assert 0 < found["ledger_store_seconds"] < 5
