@@ -148,14 +148,14 @@ class Consortium:
             raise CommandFailed(f"the replica of {seat.label} does not run:\n{self.report()}")
         os.kill(pid, signal.SIGKILL)
 
-    async def restart(self, path: str) -> None:
-        """Ends every replica; returns when those started in their place answer `path`, which none did before. Raises
-        CommandFailed."""
+    async def restart(self, path: str, *, status: int = 200) -> None:
+        """Ends every replica; returns when those started in their place answer `path` with `status`, which none did
+        before. Raises CommandFailed."""
         assert self.process is not None
         for each in await self.status():
             os.kill(each["replica_pid"], signal.SIGTERM)
         for seat in self.seats:
-            await self.process.wait_ready(f"{seat.url}{path}", tls=self.tls)
+            await self.process.wait_ready(f"{seat.url}{path}", tls=self.tls, status=status)
         await self.wait_ready()
 
     async def wait_ready(self, seats: Sequence[Seat] | None = None) -> None:

@@ -61,8 +61,10 @@ class Process:
                 env={**os.environ, **self._environment}, start_new_session=True,
             )  # fmt: skip
 
-    async def wait_ready(self, url: str, timeout_s: float = 60.0, tls: ssl.SSLContext | None = None) -> None:
-        """Returns when `url` answers 200. Raises CommandFailed when the process ends or the time is over."""
+    async def wait_ready(
+        self, url: str, timeout_s: float = 60.0, tls: ssl.SSLContext | None = None, *, status: int = 200
+    ) -> None:
+        """Returns when `url` answers `status`. Raises CommandFailed when the process ends or the time is over."""
         deadline, said = time.monotonic() + timeout_s, "no answer"
         connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=3)) as session:
@@ -71,7 +73,7 @@ class Process:
                     raise CommandFailed(f"{self.name} ended at its start:\n{self.last_words()}")
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(url) as answer:
-                        if answer.status == 200:
+                        if answer.status == status:
                             return
                         said = (await answer.text())[:500]
                 await asyncio.sleep(_LOOK_S)

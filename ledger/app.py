@@ -17,7 +17,7 @@ from typing import Final
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.api import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams, add_routes
+from ledger.api import LIMITS, METRICS, PLAIN, REPLICAS, STREAMS, Limits, Streams, add_routes
 from ledger.channels.hosting import crossings
 from ledger.cluster.certificates import named
 from ledger.config import LedgerSettings
@@ -138,6 +138,11 @@ def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
     return orderer
 
 
+def is_plain(settings: LedgerSettings) -> bool:
+    """Was the channel of this folder founded in clear? In doubt it was not."""
+    return (settings.data_dir / PLAIN_FILE).exists() and not (settings.data_dir / KEYS_FILE).exists()
+
+
 def peers_of(settings: LedgerSettings, founded: Founded) -> Peers:
     """The founding members but this one; the replica replaces them by those of its state. Raises SettingsError,
     InsecureAddress, GenesisInvalid (the certificate is another member's)."""
@@ -175,6 +180,8 @@ async def _running(
     async with contextlib.AsyncExitStack() as stack:
         for of_channel, each in channels_of(settings, founded):
             replica = member_replica(engine, each, of_channel, clock)
+            if is_plain(of_channel):
+                app[PLAIN].add(each.genesis.channel)
             app[REPLICAS][each.genesis.channel] = await stack.enter_async_context(replica)
             givings[each.genesis.channel] = TableGiving(engine, each, replica.check_log)
         if settings.etcd_endpoints:

@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 from ledger.client import LedgerClient
 from runtime.clock import Clock
 from runtime.errors import GridpactError, SettingsError
+from runtime.keys import PrivateKey
 from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled, read_identity
-from ven.account.wallet import Wallet
+from ven.account.wallet import KEY_FILE, Wallet
 from ven.agent import HomeAgent, Surroundings
 from ven.config import VenSettings
 from ven.devices.dimmer import Dimmer
@@ -51,7 +52,7 @@ async def run_home(settings: VenSettings) -> None:
         except (DeviceError, OSError) as error:
             raise SettingsError(f"the device cannot be used: {error}") from error
         clock = settings.clock()
-        async with surroundings(settings, clock, 1) as around, ledger_of(identity, around) as ledger:
+        async with surroundings(settings, clock, 1) as around, ledger_of(identity, around, folder) as ledger:
             wallet = Wallet.open(folder, identity.channel) if identity.ledger_url else None
             truth = truth_writer(folder, device, settings.interval_s)
             agent = HomeAgent(
@@ -111,12 +112,18 @@ async def surroundings(settings: VenSettings, clock: Clock, homes: int) -> Async
 
 
 @contextlib.asynccontextmanager
-async def ledger_of(identity: Identity, around: Surroundings) -> AsyncIterator[LedgerClient | None]:
-    """A ledger client without a key: homes seal by themselves. None for a VTN without contracts."""
+async def ledger_of(
+    identity: Identity, around: Surroundings, folder: Path | None = None
+) -> AsyncIterator[LedgerClient | None]:
+    """A ledger client; homes seal by themselves. With `folder`, that of the home, it reads with the home's key where
+    the channel asks for one. None for a VTN without contracts. Raises KeyFileError."""
     if not identity.ledger_url:
         yield None
         return
-    client = LedgerClient(identity.ledger_url, channel=identity.channel, clock=around.clock, session=around.session)
+    key = None if folder is None else PrivateKey.load(folder / KEY_FILE)
+    client = LedgerClient(
+        identity.ledger_url, channel=identity.channel, key=key, clock=around.clock, session=around.session
+    )
     async with client as ledger:
         yield ledger
 

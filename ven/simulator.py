@@ -19,7 +19,7 @@ from ven.account.consents import ConsentChoice
 from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled
-from ven.account.wallet import Wallet
+from ven.account.wallet import MAIN, Wallet
 from ven.agent import HomeAgent, Surroundings
 from ven.app import health, home_identity, ledger_of, locked, make_device, patiently, surroundings, until_stopped
 from ven.config import VenSettings
@@ -35,7 +35,7 @@ _ENROL_PAUSE_S = 1.0
 _ENROL_AT_ONCE = 8
 _RESTART_S = 5.0
 
-_Place = tuple[str, str]
+_Place = tuple[str, str, str]
 """A replica's address, and the channel."""
 
 _log = get_logger("ven.simulator")
@@ -95,9 +95,11 @@ class _Simulation:
                     tasks.create_task(self._enrol(home, store))
             ledgers: dict[_Place, LedgerClient | None] = {}
             followers: dict[_Place, Follower] = {}
-            for identity in self._identities.values():
-                if _place(identity) not in ledgers:
-                    ledgers[_place(identity)] = await stack.enter_async_context(ledger_of(identity, self._around))
+            for home in self._homes:
+                identity = self._identities[home.home_id]
+                if (place := _place(identity)) not in ledgers:
+                    own = None if identity.channel == MAIN else home.folder
+                    ledgers[place] = await stack.enter_async_context(ledger_of(identity, self._around, own))
             agents = []
             for home, store in pairs:
                 agent = self._agent(home, store, ledgers[_place(self._identities[home.home_id])])
@@ -179,7 +181,8 @@ class _Simulation:
 
 
 def _place(identity: Identity) -> _Place:
-    return identity.ledger_url, identity.channel
+    """Homes of main share one client and one stream; a channel below it shows each home what names it alone."""
+    return identity.ledger_url, identity.channel, "" if identity.channel == MAIN else identity.party
 
 
 def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:

@@ -64,12 +64,13 @@ async def _found(testbed: Testbed, name: str) -> None:
 
 
 async def _serve(testbed: Testbed, name: str) -> None:
-    """Each member is told whose key brings proofs between its channels, and starts again."""
+    """Each member is told whose key brings proofs between its channels, and starts again. It serves the channel once it
+    asks who wants to read it."""
     keys = {UTILITY: testbed.utility_key, AGGREGATOR: testbed.aggregator_key}
     for seat in testbed.consortium.seats:
         with (seat.data_dir.parent / "replica.toml").open("a") as config:
             config.write(f'crossing_key = "{keys[seat.label]}"\ncrossing_interval_s = 0.5\n')
-    await testbed.consortium.restart(f"/v1/channels/{name}/status")
+    await testbed.consortium.restart(f"/v1/channels/{name}/status", status=401)
 
 
 async def _fund(testbed: Testbed, clock: Clock, main: LedgerClient, name: str) -> None:
@@ -80,7 +81,8 @@ async def _fund(testbed: Testbed, clock: Clock, main: LedgerClient, name: str) -
         mint_by_ms, recipient = clock.now_ms() + _COMES_BACK_MS, testbed.parties[role]
         lock = BridgeLock(channel=name, recipient=recipient, amount_minor=amount, mint_by_ms=mint_by_ms)
         await main.submit(lock)
-    async with LedgerClient(main.url, channel=name, clock=clock, ssl=testbed.ledger_tls()) as child:
+    key, tls = PrivateKey.load(testbed.utility_key), testbed.ledger_tls()
+    async with LedgerClient(main.url, channel=name, key=key, clock=clock, ssl=tls) as child:
         for role in FUNDS_MINOR:
             while await child.record(Account, party_account(testbed.parties[role])) is None:
                 await asyncio.sleep(_LOOK_S)

@@ -24,6 +24,7 @@ from demo.processes import call, call_json
 from demo.until import until, within
 from ledger.client import START, LedgerClient
 from runtime.clock import Clock
+from runtime.keys import PrivateKey
 
 NEED_ID = "need-testbed"
 PRICE_MINOR_PER_MWH = 200_000
@@ -103,7 +104,8 @@ async def _reduce(testbed: Testbed, operator: Operator, clock: Clock, start_ms: 
     )  # fmt: skip
     say(f"the utility needs {site.target_wh / 1000:.1f} kWh less of the {site.name} from {_local(start_ms)} on")
     url, tls = testbed.consortium.seat(AGGREGATOR).url, testbed.ledger_tls()
-    async with LedgerClient(url, channel=operator.channel, clock=clock, ssl=tls) as ledger:
+    key = PrivateKey.load(testbed.aggregator_key)
+    async with LedgerClient(url, channel=operator.channel, key=key, clock=clock, ssl=tls) as ledger:
         await _follow(testbed, ledger, say)
         escrow = await ledger.record(Account, need_account(need_id)) or Account()
     statements = await call_json(["dr-vtn", "statements", need_id], operator.environment)
@@ -179,7 +181,7 @@ async def _disclose(testbed: Testbed, operator: Operator, statement: dict[str, A
 
 
 def _at(testbed: Testbed) -> list[str | Path]:
-    return ["--url", testbed.consortium.seat(AGGREGATOR).url, "--ca", testbed.ca]
+    return ["--url", testbed.consortium.seat(AGGREGATOR).url, "--ca", testbed.ca, "--key", testbed.aggregator_key]
 
 
 def _summary(

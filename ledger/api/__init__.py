@@ -13,11 +13,14 @@ Each result says how many members attested it and whether it is final; proofs an
 (409 not-final-yet before). Reads are local, or with ?read=leader linearizable; the headers Ledger-Height and
 Ledger-Final-Height say how far the replica is.
 
+The first channel is for everybody. A restricted one (all others that are sealed) is read by signed requests of its
+parties and members: ledger.api.access; transactions are taken from everybody, as they are signed themselves.
+
 Every error is an RFC 9457 problem. Nothing here decides anything: rules are the contracts', order and storage the
 replica's.
 """
 
-from ledger.api.context import LIMITS, METRICS, REPLICAS, STREAMS, Limits, Streams
+from ledger.api.context import LIMITS, METRICS, PLAIN, REPLICAS, STREAMS, Limits, Streams
 from ledger.api.routes import add_routes
 
-__all__ = ["LIMITS", "METRICS", "REPLICAS", "STREAMS", "Limits", "Streams", "add_routes"]
+__all__ = ["LIMITS", "METRICS", "PLAIN", "REPLICAS", "STREAMS", "Limits", "Streams", "add_routes"]

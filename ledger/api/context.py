@@ -44,6 +44,8 @@ REPLICAS: web.AppKey[dict[str, Backend]] = web.AppKey("replicas", dict)
 """By channel; filled when the process has started."""
 
 LIMITS = web.AppKey("limits", Limits)
+PLAIN: web.AppKey[set[str]] = web.AppKey("plain", set)
+"""Channels besides the first that were founded in clear; every other one is restricted (ledger.api.access)."""
 METRICS = web.AppKey("metrics", Metrics)
 STREAMS = web.AppKey("streams", Streams)
 

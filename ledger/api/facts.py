@@ -12,6 +12,7 @@ back is cheap.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionResetError
 
+from ledger.api.access import is_restricted
 from ledger.api.backend import FactRecord
 from ledger.api.context import (
     ID,
@@ -43,6 +45,8 @@ _PARTIES_MAX = 64
 _STREAM_PAGE = 200
 _SCANNED_MAX = 10_000
 _SEND_BUFFER_BYTES = 128 * 1024
+#: a stream of a restricted channel ends, and is signed for anew: who was revoked, or has a copy of the request, is out
+_SIGNED_STREAM_S = 600.0
 
 Cursor = tuple[int, int, int]
 
@@ -128,8 +132,9 @@ async def _stream(request: web.Request, cursor: Cursor, question: Question) -> w
 async def _follow(request: web.Request, response: web.StreamResponse, cursor: Cursor, question: Question) -> None:
     replica, limits, stopping = replica_of(request), request.app[LIMITS], request.app[STOPPING]
     beat_at = time.monotonic() + limits.heartbeat_s
+    end_at = time.monotonic() + (_SIGNED_STREAM_S if is_restricted(request) else math.inf)
     async with replica.subscribe() as woken:
-        while not stopping.is_set():
+        while not stopping.is_set() and time.monotonic() < end_at:
             woken.clear()
             height = int(replica.status()["height"])
             page = await _page(request, cursor, question, _STREAM_PAGE)

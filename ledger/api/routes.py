@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ledger.api import facts, state, tiles, transactions
-from ledger.api.context import REPLICAS
+from ledger.api import access, facts, state, tiles, transactions
+from ledger.api.context import PLAIN, REPLICAS
 from ledger.errors import Diverged, Erased, NotFinalYet, OrderingUnavailable, QueueFull, StoreUnavailable
 from runtime.service import ProblemError
 
@@ -16,10 +16,14 @@ _KIND = "{kind:[a-z_]{1,32}}"
 
 
 def add_routes(app: web.Application) -> None:
-    """Adds the interface of the channels in `app[REPLICAS]`; every other channel is not found."""
+    """Adds the interface of the channels in `app[REPLICAS]`; every other channel is not found. Those that are neither
+    the first nor in `app[PLAIN]` are restricted."""
+    app[PLAIN] = set()
     app.middlewares.append(_explain)
+    app.middlewares.append(access.guard)
     app.on_response_prepare.append(_tell_heights)
     app.on_response_prepare.append(tiles.publish)
+    app.on_response_prepare.append(access.keep_private)
     prefix = "/v1/channels/{channel}"
     app.router.add_post(f"{prefix}/transactions", transactions.submit)
     app.router.add_get(f"{prefix}/transactions/{_TRANSACTION}", transactions.show)
@@ -39,7 +43,7 @@ def add_routes(app: web.Application) -> None:
 async def _tell_heights(request: web.Request, response: web.StreamResponse) -> None:
     """How far this replica is, so that a reader sees when it is stale."""
     replica = request.app[REPLICAS].get(request.match_info.get("channel", ""))
-    if replica is not None:
+    if replica is not None and access.may_see(request):
         response.headers.setdefault("Ledger-Height", str(replica.height))
         response.headers.setdefault("Ledger-Final-Height", str(replica.final_height))
 

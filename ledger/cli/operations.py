@@ -19,6 +19,7 @@ from ledger.cli.options import (
     DatabaseUrl,
     DataDir,
     Json,
+    ReadKey,
     SecretsDir,
     Url,
     Wait,
@@ -125,6 +126,7 @@ def export(
     party: Annotated[str | None, typer.Option("--party", help="Only facts that concern this party.")] = None,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
@@ -142,13 +144,13 @@ def export(
 
     async def work(client: LedgerClient) -> Exported:
         tls = client_context(ca) if url.startswith("https:") else None
-        transport = Transport(url, channel, session=None, ssl=tls, deadline_s=wait)
+        transport = Transport(url, channel, session=None, ssl=tls, deadline_s=wait, key=client.key)
         try:
             return await export(client, LogReader(transport.get), scope, wait_s=wait)
         finally:
             await transport.close()
 
-    made = reading(url, channel, ca, wait, work)
+    made = reading(url, channel, ca, wait, key, work)
     write_whole(output, made.bundle)
     shown = {"bundle": str(output), "bytes": len(made.bundle), "facts": len(made.verified.facts)}
     place = {"origin": made.verified.origin, "size": made.verified.size, "cosigned_by": made.verified.cosigned_by}

@@ -28,6 +28,12 @@ ClockFile = Annotated[
     typer.Option("--clock-file", envvar="GRIDPACT_CLOCK", help="Epoch and speed of the domain clock."),
 ]
 KeyFile = Annotated[Path, typer.Option("--key", help="Private key file of the party that signs.")]
+ReadKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", help="Private key file that reads a restricted channel: of a party, or a member's cosigner.key."
+    ),
+]
 Wait = Annotated[float, typer.Option("--wait", min=0.1, help="Seconds to try before giving up.")]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 SecretsDir = Annotated[Path | None, typer.Option("--secrets-dir", help="Folder of secret files, named like settings.")]
@@ -38,9 +44,17 @@ DEFAULT_URL = "http://127.0.0.1:8440"
 DEFAULT_WAIT_S = 10.0
 
 
-def reading(url: str, channel: str, ca: Path | None, wait_s: float, work: Callable[[LedgerClient], Awaitable[T]]) -> T:
-    """Runs `work` with a client that only reads."""
-    return run(_with_client(url, channel, ca, wait_s, None, None, work))
+def reading(
+    url: str,
+    channel: str,
+    ca: Path | None,
+    wait_s: float,
+    key_file: Path | None,
+    work: Callable[[LedgerClient], Awaitable[T]],
+) -> T:
+    """Runs `work` with a client that only reads, a restricted channel with the key in `key_file`."""
+    key = None if key_file is None else PrivateKey.load(key_file)
+    return run(_with_client(url, channel, ca, wait_s, None, key, work, only_reads=True))
 
 
 def signing(
@@ -64,14 +78,16 @@ async def _with_client(
     clock_file: Path | None,
     key: PrivateKey | None,
     work: Callable[[LedgerClient], Awaitable[T]],
+    *,
+    only_reads: bool = False,
 ) -> T:
     logs.configure("dr-ledger", level="warning")
     ssl = client_context(ca) if url.startswith("https:") else None
     if ca is not None and ssl is None:
         raise UsageError(f"--ca has no meaning for {url}: give an https address")
     clock = clock_from_file(clock_file)
-    async with LedgerClient(url, channel=channel, clock=clock, ssl=ssl, deadline_s=wait_s) as reader:
-        if key is None:
+    async with LedgerClient(url, channel=channel, key=key, clock=clock, ssl=ssl, deadline_s=wait_s) as reader:
+        if key is None or only_reads:
             return await work(reader)
         owner = await reader.record(PartyKey, key.public)
     if owner is None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from contracts.tokens import Account, party_account
-from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, Url, Wait, reading
+from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, ReadKey, Url, Wait, reading
 from ledger.cli.output import UsageError, show, write_whole
 from ledger.client import LedgerClient, ProofBundle
 from ledger.verify import verify_balance, verify_proof
@@ -31,6 +31,7 @@ def proof(
     policy: Trusted = None,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
@@ -48,7 +49,7 @@ def proof(
             return await client.proof_at(at, fact), await client.policy() if given is None else given
         return await client.proof(transaction or "", fact), await client.policy() if given is None else given
 
-    bundle, believed = reading(url, channel, ca, wait, work)
+    bundle, believed = reading(url, channel, ca, wait, key, work)
     verified = verify_proof(bundle.proof, believed, bundle.opening, strict=True)
     shown: dict[str, Any] = _write(output, bundle, believed)
     shown |= {"index": verified.index, "size": verified.attestation.checkpoint.size, "fact": verified.fact}
@@ -64,6 +65,7 @@ def balance(
     policy: Trusted = None,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
@@ -80,7 +82,7 @@ def balance(
     async def work(client: LedgerClient) -> tuple[ProofBundle, bytes]:
         return await client.record_proof(Account, name), await client.policy() if given is None else given
 
-    bundle, believed = reading(url, channel, ca, wait, work)
+    bundle, believed = reading(url, channel, ca, wait, key, work)
     proved = verify_balance(bundle.proof, believed, bundle.opening)
     shown: dict[str, Any] = {
         "account": proved.account,

@@ -13,7 +13,7 @@ from contracts.core.state import Record
 from contracts.demand_response.contract import ContractRecord
 from contracts.demand_response.needs import NeedRecord
 from contracts.tokens import Account, party_account
-from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, Url, Wait, reading
+from ledger.cli.options import DEFAULT_URL, DEFAULT_WAIT_S, Ca, Channel, Json, ReadKey, Url, Wait, reading
 from ledger.cli.output import NotThere, show, show_rows, time_text
 from ledger.client import START, FactRecord, LedgerClient
 
@@ -25,17 +25,27 @@ Id = Annotated[str, typer.Argument(help="Its id.")]
 
 
 def status(
-    url: Url = DEFAULT_URL, channel: Channel = "main", ca: Ca = None, wait: Wait = DEFAULT_WAIT_S, json: Json = False
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    key: ReadKey = None,
+    ca: Ca = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
 ) -> None:
     """Show height, size, members and orderer of a replica."""
-    show(reading(url, channel, ca, wait, LedgerClient.status), as_json=json)
+    show(reading(url, channel, ca, wait, key, LedgerClient.status), as_json=json)
 
 
 def refusals(
-    url: Url = DEFAULT_URL, channel: Channel = "main", ca: Ca = None, wait: Wait = DEFAULT_WAIT_S, json: Json = False
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    key: ReadKey = None,
+    ca: Ca = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
 ) -> None:
     """List transactions that were refused before they were ordered, newest first."""
-    show_rows(reading(url, channel, ca, wait, LedgerClient.refusals), as_json=json)
+    show_rows(reading(url, channel, ca, wait, key, LedgerClient.refusals), as_json=json)
 
 
 @app.command("transaction")
@@ -43,12 +53,13 @@ def show_transaction(
     id: Id,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
     """What became of a transaction: status, code, place and facts."""
-    result = reading(url, channel, ca, wait, lambda client: client.transaction(id))
+    result = reading(url, channel, ca, wait, key, lambda client: client.transaction(id))
     if result is None:
         raise NotThere(f"the ledger has not executed a transaction {id}: it may be sent again")
     show(result, as_json=json)
@@ -59,12 +70,13 @@ def show_contract(
     id: Id,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
     """A contract: parties, terms, status, and what was delivered."""
-    show(_record(url, channel, ca, wait, ContractRecord, id, "contract"), as_json=json)
+    show(_record(url, channel, ca, wait, key, ContractRecord, id, "contract"), as_json=json)
 
 
 @app.command("need")
@@ -72,12 +84,13 @@ def show_need(
     id: Id,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
     """A utility's need: what was asked, how many contracts are open, what was delivered."""
-    show(_record(url, channel, ca, wait, NeedRecord, id, "need"), as_json=json)
+    show(_record(url, channel, ca, wait, key, NeedRecord, id, "need"), as_json=json)
 
 
 @app.command("account")
@@ -85,13 +98,14 @@ def show_account(
     id: Annotated[str, typer.Argument(help="A party id, or an account such as need/ID, contract/ID or issuance.")],
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
     """An account: its four counters and its free funds, in minor units."""
     name = id if "/" in id or id == "issuance" else party_account(id)
-    account = _record(url, channel, ca, wait, Account, name, "account that money ever reached called")
+    account = _record(url, channel, ca, wait, key, Account, name, "account that money ever reached called")
     free = account.credits_posted - account.debits_posted - account.debits_pending
     show({"account": name, "free_minor": free, **msgspec.to_builtins(account)}, as_json=json)
 
@@ -101,12 +115,13 @@ def show_party(
     id: Id,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
     """A party: role, public key, sponsor, status."""
-    show(_record(url, channel, ca, wait, Party, id, "party"), as_json=json)
+    show(_record(url, channel, ca, wait, key, Party, id, "party"), as_json=json)
 
 
 def facts(
@@ -117,6 +132,7 @@ def facts(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Most facts to list.")] = 100,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
@@ -131,15 +147,17 @@ def facts(
             show_rows([_fact_row(record, json)], as_json=json)
 
     if follow:
-        reading(url, channel, ca, wait, stream)
+        reading(url, channel, ca, wait, key, stream)
     else:
-        show_rows((_fact_row(record, json) for record in reading(url, channel, ca, wait, page)), as_json=json)
+        show_rows((_fact_row(record, json) for record in reading(url, channel, ca, wait, key, page)), as_json=json)
 
 
-def _record(url: str, channel: str, ca: Path | None, wait: float, kind: type[R], key: str, noun: str) -> R:
-    found = reading(url, channel, ca, wait, lambda client: client.record(kind, key))
+def _record(
+    url: str, channel: str, ca: Path | None, wait: float, key: Path | None, kind: type[R], name: str, noun: str
+) -> R:
+    found = reading(url, channel, ca, wait, key, lambda client: client.record(kind, name))
     if found is None:
-        raise NotThere(f"there is no {noun} {key}: `dr-ledger facts` lists what happened so far")
+        raise NotThere(f"there is no {noun} {name}: `dr-ledger facts` lists what happened so far")
     return found
 
 

@@ -58,7 +58,8 @@ _log = get_logger("ledger.client")
 class LedgerClient:
     """One party's way to one channel of a ledger, used in one event loop; `close` it or use `async with`.
 
-    Without `key` and `party` it only reads. clock: the domain clock (validity of transactions). deadline_s: how long
+    Without `key` and `party` it only reads; a restricted channel it reads with the key of a party or member alone, and
+    signs for that by itself. clock: the domain clock (validity of transactions). deadline_s: how long
     one call tries again, in seconds of wall time. Every method may raise LedgerUnavailable (try later) and
     AnswerInvalid; the constructor InsecureAddress for plain HTTP off loopback.
     """
@@ -78,10 +79,10 @@ class LedgerClient:
         self.url = url
         self.channel = channel
         self.party = party
-        self._key = key
+        self.key = key
         self._clock = clock
         self._deadline_s = deadline_s
-        self._transport = Transport(url, channel, session=session, ssl=ssl, deadline_s=deadline_s)
+        self._transport = Transport(url, channel, session=session, ssl=ssl, deadline_s=deadline_s, key=key)
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,7 +129,7 @@ class LedgerClient:
         nonce: the message id (random if None). not_after_ms: domain time until which it may be executed (an hour, and
         twice this client's deadline, from now). Raises KeyFileError without a key, CodecError for values that have no
         canonical form."""
-        if self._key is None or self.party is None:
+        if self.key is None or self.party is None:
             raise KeyFileError("this ledger client only reads: give it a party and the party's private key")
         if not_after_ms is None:
             not_after_ms = self._clock.now_ms() + int(1000 * (_VALID_S + 2 * self._deadline_s * self._clock.speed))
@@ -140,7 +141,7 @@ class LedgerClient:
             nonce=nonce or secrets.token_hex(16),
             not_after_ms=not_after_ms,
             salt=secrets.token_bytes(32),
-            sign=self._key.sign,
+            sign=self.key.sign,
         )
 
     async def send(self, transactions: Sequence[Transaction], *, wait: Wait = "committed") -> list[Result]:

@@ -10,28 +10,35 @@ import asyncio
 import random
 import ssl as ssl_module
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from ledger.client.errors import LedgerUnavailable, Refused
 from ledger.client.events import Event, EventParser
+from ledger.client.signing import CHANNEL_RESTRICTED, signed_headers
 from runtime.errors import InsecureAddress
+from runtime.keys import PrivateKey
 from runtime.service import refuse_plain_http
 
 _REQUEST = aiohttp.ClientTimeout(total=20, sock_connect=5)
 #: three heartbeats of the server missed: the connection is dead
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=45)
 _RETRY_AFTER_S_MAX = 30.0
+#: the usual name of the channel that is public; of a ledger whose first has another, reads are signed for nothing
+_FIRST = "main"
 
 Params = Sequence[tuple[str, str]]
 
 
 class Transport:
-    """Requests below `<url>/v1/channels/<channel>`. Raises InsecureAddress for plain HTTP off loopback."""
+    """Requests below `<url>/v1/channels/<channel>`; `key` signs reads of every channel but main, and of
+    main once the ledger asks for it. Raises InsecureAddress for plain HTTP off loopback."""
 
     def __init__(
         self,
@@ -41,7 +48,11 @@ class Transport:
         session: aiohttp.ClientSession | None,
         ssl: ssl_module.SSLContext | None,
         deadline_s: float,
+        key: PrivateKey | None = None,
     ) -> None:
+        self._key = key
+        self._signs = key is not None and channel != _FIRST
+        self._channel = channel
         self._base = f"{_checked(url)}/v1/channels/{quote(channel, safe='')}"
         self._url = url
         self._session = session
@@ -74,12 +85,20 @@ class Transport:
 
     async def request(self, method: str, path: str, *, params: Params = (), data: bytes | None = None) -> bytes:
         """One try. Raises Refused for a final no, LedgerUnavailable for what may be tried again."""
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        signs = self._signs
+        try:
+            return await self._request(method, self._at(path, params), data)
+        except Refused as refused:
+            if signs or not self._learns(refused):
+                raise
+        return await self._request(method, self._at(path, params), data)
+
+    async def _request(self, method: str, url: URL, data: bytes | None) -> bytes:
+        headers = self._signed(method, url) if data is None else {"Content-Type": "application/json"}
         try:
             async with self._open().request(
                 method,
-                f"{self._base}/{path}",
-                params=params,
+                url,
                 data=data,
                 headers=headers,
                 timeout=_REQUEST,
@@ -94,19 +113,39 @@ class Transport:
 
     async def events(self, path: str, params: Params, last_event_id: str) -> AsyncGenerator[Event, None]:
         """The events of one connection, until it ends. Raises Refused, LedgerUnavailable, AnswerInvalid."""
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": last_event_id}
-        parser = EventParser()
-        try:
-            async with self._open().get(
-                f"{self._base}/{path}", params=params, headers=headers, timeout=_STREAM, ssl=self._ssl or True
-            ) as response:
-                if response.status != 200:
-                    _raise_for_status(response.status, response.headers, await response.read())
-                async for chunk in response.content.iter_any():
-                    for event in parser.feed(chunk):
-                        yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._no_answer(error) from error
+        url, parser = self._at(path, params), EventParser()
+        again = True
+        while again:
+            again, signs = False, self._signs
+            try:
+                async with self._stream(url, last_event_id) as response:
+                    if response.status != 200:
+                        _raise_for_status(response.status, response.headers, await response.read())
+                    async for chunk in response.content.iter_any():
+                        for event in parser.feed(chunk):
+                            yield event
+            except Refused as refused:
+                if signs or not self._learns(refused):
+                    raise
+                again = True
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise self._no_answer(error) from error
+
+    def _stream(self, url: URL, last_event_id: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": last_event_id, **self._signed("GET", url)}
+        return self._open().get(url, headers=headers, timeout=_STREAM, ssl=self._ssl or True, allow_redirects=False)
+
+    def _at(self, path: str, params: Params) -> URL:
+        url = URL(f"{self._base}/{path}")
+        return url.extend_query(params) if params else url
+
+    def _signed(self, method: str, url: URL) -> dict[str, str]:
+        return signed_headers(self._key, method, self._channel, url) if self._key is not None and self._signs else {}
+
+    def _learns(self, refused: Refused) -> bool:
+        """Is what was refused unsigned worth a second try, signed? From then on every read is."""
+        self._signs = self._signs or (refused.code == CHANNEL_RESTRICTED and self._key is not None)
+        return self._signs and refused.code == CHANNEL_RESTRICTED
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -21,6 +21,7 @@ from aiohttp import ClientConnectionResetError, web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from yarl import URL
 
+from ledger.client.signing import READ_HEADERS
 from ledger.operations.errors import NoUpstream
 from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, STOPPING, ProblemError, new_app
@@ -28,11 +29,11 @@ from runtime.service import READINESS, REGISTRY, STOPPING, ProblemError, new_app
 _log = get_logger("ledger.operations.proxy")
 
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
-_ASKED: Final = ("Accept", "Accept-Encoding", "Content-Type", "Last-Event-ID", "If-None-Match")
+_ASKED: Final = ("Accept", "Accept-Encoding", "Content-Type", "Last-Event-ID", "If-None-Match", *READ_HEADERS)
 _ANSWERED: Final = (
     "Content-Type", "Content-Encoding", "Cache-Control", "Retry-After", "ETag", "X-Accel-Buffering",
     "Ledger-Height", "Ledger-Final-Height", "Allow", "Vary", "Access-Control-Allow-Origin",
-    "Access-Control-Expose-Headers",
+    "Access-Control-Expose-Headers", "WWW-Authenticate",
 )  # fmt: skip
 _AWAY: Final = frozenset({502, 503, 504})
 _CONNECT_S: Final = 2.0

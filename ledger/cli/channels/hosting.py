@@ -24,6 +24,7 @@ from ledger.cli.options import (
     DataDir,
     Json,
     KeyFile,
+    ReadKey,
     Url,
     Wait,
     reading,
@@ -149,7 +150,12 @@ def open_(
 
 @app.command("list")
 def list_(
-    url: Url = DEFAULT_URL, channel: Channel = "main", ca: Ca = None, wait: Wait = DEFAULT_WAIT_S, json: Json = False
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    key: ReadKey = None,
+    ca: Ca = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
 ) -> None:
     """The channels that this one knows: their members, quorum, and newest anchored checkpoint."""
 
@@ -166,7 +172,7 @@ def list_(
             "anchored_height": known.height,
             "anchored_size": known.size,
         }
-        for _, known in reading(url, channel, ca, wait, work)
+        for _, known in reading(url, channel, ca, wait, key, work)
     ]
     show_rows(rows, as_json=json)
 

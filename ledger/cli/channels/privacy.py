@@ -19,6 +19,7 @@ from ledger.cli.options import (
     DatabaseUrl,
     DataDir,
     Json,
+    ReadKey,
     SecretsDir,
     Url,
     Wait,
@@ -49,6 +50,7 @@ def disclose(
     ] = None,
     main: Annotated[str, typer.Option("--main", help="The channel that anchors it.")] = "main",
     url: Url = DEFAULT_URL,
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
@@ -64,7 +66,7 @@ def disclose(
 
     async def work(client: LedgerClient) -> Made:
         tls = client_context(ca) if url.startswith("https:") else None
-        transport = Transport(url, channel, session=None, ssl=tls, deadline_s=wait)
+        transport = Transport(url, channel, session=None, ssl=tls, deadline_s=wait, key=client.key)
         try:
             async with LedgerClient(url, channel=main, clock=SystemClock(), ssl=tls, deadline_s=wait) as anchoring:
                 return await disclose(
@@ -73,7 +75,7 @@ def disclose(
         finally:
             await transport.close()
 
-    made = reading(url, channel, ca, wait, work)
+    made = reading(url, channel, ca, wait, key, work)
     write_whole(output, made.disclosure)
     show({"file": str(output), "bytes": len(made.disclosure), "shown": len(made.disclosed.items)}, as_json=json)
     typer.echo(f"Check it anywhere: dr-ledger disclosure verify {output} --policy policy.txt", err=True)

@@ -21,6 +21,7 @@ from ledger.cli.options import (
     ClockFile,
     Json,
     KeyFile,
+    ReadKey,
     Url,
     Wait,
     reading,
@@ -42,10 +43,15 @@ ProposalFile = Annotated[Path, typer.Argument(help="The proposal, as `members pr
 
 @app.command("list")
 def list_members(
-    url: Url = DEFAULT_URL, channel: Channel = "main", ca: Ca = None, wait: Wait = DEFAULT_WAIT_S, json: Json = False
+    url: Url = DEFAULT_URL,
+    channel: Channel = "main",
+    key: ReadKey = None,
+    ca: Ca = None,
+    wait: Wait = DEFAULT_WAIT_S,
+    json: Json = False,
 ) -> None:
     """List the members, with the heights from and until which they are members."""
-    found = reading(url, channel, ca, wait, lambda client: client.records(MemberRecord))
+    found = reading(url, channel, ca, wait, key, lambda client: client.records(MemberRecord))
     rows = [msgspec.to_builtins(record) for _, record in found]
     if json:
         show({"members": rows}, as_json=True)
@@ -66,6 +72,7 @@ def propose(
     ] = DEFAULT_BLOCKS,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
+    key: ReadKey = None,
     ca: Ca = None,
     wait: Wait = DEFAULT_WAIT_S,
 ) -> None:
@@ -94,7 +101,7 @@ def propose(
             effective_height=height + in_blocks,
         )
 
-    proposal = reading(url, channel, ca, wait, work)
+    proposal = reading(url, channel, ca, wait, key, work)
     proposal.command()
     write(output, proposal)
     typer.echo(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from contracts.channels.registry import ChannelRecord
 from contracts.core.parties import Role
-from ledger.app import KEYS_FILE, orderer_of
+from ledger.app import KEYS_FILE, is_plain, orderer_of
 from ledger.channels.keys import ChannelKeys
 from ledger.channels.sealing import SealedOrderer
 from ledger.cli import app
@@ -24,7 +24,7 @@ from ledger.ordering.etcd.orderer import EtcdOrderer
 from runtime.errors import GridpactError
 from tests.builders import START_MS
 from tests.ledger.channels.hosted import CHILD, enrolment, hosting, until
-from tests.ledger.interface.commands import dr_ledger, output
+from tests.ledger.interface.commands import dr_ledger, output, refusal
 from tests.ledger.replicas import VIRTUAL_NODE, VIRTUAL_NODE_ID
 from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, UTILITY, UTILITY_ID, founded
 
@@ -103,6 +103,10 @@ def test_a_restricted_channel_without_its_keys_is_neither_joined_nor_ordered_in(
     for each in settings:
         of_open = each.of_channel("open")
         assert isinstance(orderer_of(of_open, load(of_open)), EtcdOrderer)
+        assert is_plain(of_open), "so everybody reads it"
+    assert not is_plain(of_child)
+    (of_child.data_dir / KEYS_FILE).unlink()
+    assert not is_plain(of_child), "a file forgotten on the way opens nothing"
 
 
 async def test_a_channel_is_registered_listed_and_a_part_of_it_disclosed(
@@ -128,7 +132,8 @@ async def test_a_channel_is_registered_listed_and_a_part_of_it_disclosed(
         file, policy = tmp_path / "shown.disclosure", tmp_path / "policy.txt"
         policy.write_bytes(await main.policy())
         show = ("disclose", "-o", file, "--channel", CHILD, "--transaction", shown, *at)
-        assert (await called(*show))["shown"] == 1
+        assert "--key" in await asyncio.to_thread(refusal, 6, *show), "an outsider does not read the channel"
+        assert (await called(*show, "--key", key))["shown"] == 1
         assert "exists" in str(refused(*show))
     proved = run("disclosure", "verify", file, "--policy", policy)
     assert (proved["channel"], proved["cosigned_by"]) == (CHILD, ["member.example/1"])

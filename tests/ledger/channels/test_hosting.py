@@ -19,7 +19,7 @@ from ledger.operations.export import LogReader
 from ledger.verify.disclosure import verify_disclosure
 from tests.ledger.channels.hosted import CHILD, Hosted, an_evening, enrolment, hosting, until
 from tests.ledger.replicas import DEVICE, DEVICE_ID, HOUR_MS, VIRTUAL_NODE
-from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID, founded
+from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, UTILITY_ID, founded
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_an_event_runs_in_a_child_on_money_of_main_and_an_auditor_checks_i
         supply = -await hosted.free("issuance")
         assert await hosted.free(f"bridge/{CHILD}", "main") == supply == 2000 - earned
         main, child = hosted.as_(AGGREGATOR_ID, "main"), hosted.as_(AGGREGATOR_ID)
-        transport = Transport(hosted.url, CHILD, session=None, ssl=None, deadline_s=5)
+        transport = Transport(hosted.url, CHILD, session=None, ssl=None, deadline_s=5, key=AGGREGATOR)
         try:
             made = await disclose(main, child, LogReader(transport.get), contract="s2", transactions=[burn])
             with pytest.raises(DisclosureRefused, match="holds no facts"):

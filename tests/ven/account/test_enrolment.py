@@ -113,8 +113,9 @@ async def test_a_home_works_in_the_channel_that_its_invitation_names(vtn, tmp_pa
         await enrol(invitation, tmp_path, store, OFFER, session)
         identity = read_identity(store.notes)
         around = Surroundings(SystemClock(), session, Metrics(CollectorRegistry()))
-        async with ledger_of(identity, around) as ledger:
+        async with ledger_of(identity, around, tmp_path) as ledger:
             assert ledger.channel == "vn-1"
+            assert ledger.key.public == Wallet.open(tmp_path).public, "by which it reads a restricted channel"
     command = RejectReduction(contract_id="sc2-1", reason="")
     assert Wallet.open(tmp_path, identity.channel).seal(command, 1).header.channel == "vn-1"
     assert Wallet.open(tmp_path).seal(command, 1).header.channel == "main"

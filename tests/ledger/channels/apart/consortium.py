@@ -138,8 +138,9 @@ class Channel:
         self.ids = {who: party_id(role, key.public) for who, (role, key) in keys.items()}
         self._keys = {who: key for who, (_, key) in keys.items()}
 
-    def client(self, who: str | None = None) -> LedgerClient:
-        key, party = (None, None) if who is None else (self._keys[who], self.ids[who])
+    def client(self, who: str = AUDITOR) -> LedgerClient:
+        """Who only reads does so as the auditor, who was enrolled with each channel."""
+        key, party = self._keys[who], self.ids[who]
         tls, clock = self._apart.tls(), self._apart.clock
         return LedgerClient(self._url, channel=self._name, key=key, party=party, clock=clock, ssl=tls, deadline_s=30)
 
