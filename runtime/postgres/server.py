@@ -37,13 +37,14 @@ _WATCH_S = 0.2
 _RELAUNCH_S = 5.0
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _INITDB = ("--locale=C", "--encoding=UTF8", "--data-checksums", "--auth=scram-sha-256", f"--username={ROLE}")
-# modest memory for a small machine; every acknowledged commit is on the disk
+# Modest memory for a small machine; every acknowledged commit is on the disk. A loaded ledger writes 8 MB of WAL a
+# second: with less room for it, checkpoints (and whole pages after them) would come twice a minute.
 _OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "shared_buffers": "64MB",
+    "shared_buffers": "128MB",
     "max_connections": "100",
-    "max_wal_size": "512MB",
+    "max_wal_size": "1GB",
     "synchronous_commit": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -266,7 +267,7 @@ class EmbeddedPostgres:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             while time.monotonic() < deadline:
-                if not _works_in(pid, pgdata):  # its pid file goes a moment before it does
+                if not _works_in(pid, pgdata) and not _is_ending(pid):  # its pid file goes a moment before it does
                     return
                 await asyncio.sleep(_POLL_S)
         raise PostgresError(f"the PostgreSQL process {pid} on {pgdata} does not end: stop it and start again")
@@ -293,6 +294,19 @@ def _works_in(pid: int, pgdata: Path) -> bool:
     except OSError:
         return False
     return same and state != "Z"
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether this process has left its folder, as the kernel lets it first, and is not gone yet."""
+    try:
+        Path(f"/proc/{pid}/cwd").readlink()
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            return state not in "ZX"
+    except OSError:
+        pass
+    return False
 
 
 def _forget_dead(pgdata: Path, sockets: Path) -> None:
