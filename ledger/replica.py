@@ -37,7 +37,6 @@ from ledger.replication.exchange import Exchange
 from ledger.replication.forwarding import Forwarding
 from ledger.replication.membership.rosters import Rosters
 from ledger.replication.membership.standing import Standing
-from ledger.replication.membership.succession import Successions
 from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
 from ledger.replication.peers import NoPeers, Peers
@@ -105,7 +104,7 @@ class Replica(Serving, ReplicaReception):
         self._forwarding = Forwarding(self._pool, orderer, self.peers)
         self._rosters = Rosters(founded, progress, self.peers, attestations, self._alarms, self._exchange)
         self._transfer = Transfer(
-            progress, self.peers, attestations, Successions(progress, store, self.peers), self._rosters,
+            progress, self.peers, attestations, store, self._rosters,
             founded.member, settings.known_peers(),
         )  # fmt: skip
         self._standing = Standing(

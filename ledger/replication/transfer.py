@@ -1,7 +1,8 @@
 """Blocks that the order has dropped come from other members, and none of them is believed.
 
-    quorum-cosigned checkpoint (size S) ◀── status of every peer, verified by the policy of the members here
-                                              │ the members changed since: by those that follow from signed changes
+    changes of the members since ◀── every peer
+    quorum-cosigned checkpoint (size S) ◀── status of every peer, verified by the policy of the members of block h or of
+                                              │ those that follow; of former ones for blocks before their end only
     block h ── chain hash, proposer's signature ──▶ executed ──▶ its tree is a prefix of S (proof)? ──▶ commit
                                                                    no: nothing committed, another peer is asked
 
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from ledger.errors import PeerUnavailable, ReplicaError, StoreUnavailable
 from ledger.machine import BlockRefused, Head
@@ -22,8 +23,10 @@ from ledger.ordering.orderer import Ordered
 from ledger.ordering.progress import Progress
 from ledger.replication.attestation import Attestations
 from ledger.replication.membership.rosters import Rosters
-from ledger.replication.membership.succession import Members, Successions
+from ledger.replication.membership.shown import Shown, shown_by
+from ledger.replication.membership.succession import own_records
 from ledger.replication.peers import GivenBlock, Peers
+from ledger.store.store import Store
 from ledger.verify import VerificationError, verify_checkpoint, verify_consistency
 from ledger.verify.canonical import MAX_INT
 from ledger.verify.note import Checkpoint
@@ -43,6 +46,21 @@ class Apply(Protocol):
     async def __call__(self, ordered: Ordered, against: Callable[[Head], None] | None = None) -> None: ...
 
 
+class Target(NamedTuple):
+    """What blocks are held against. until: the first block for which those who signed it count no more."""
+
+    checkpoint: Checkpoint
+    until: int | None
+
+    def passes(self, other: Target | None) -> bool:
+        """Does it lead further? Whoever signs beyond its time can name any size."""
+        return other is None or (self._end, self.checkpoint.size) > (other._end, other.checkpoint.size)
+
+    @property
+    def _end(self) -> int:
+        return MAX_INT if self.until is None else self.until
+
+
 class Transfer:
     """One replica's; what keeps it from getting further is told to its progress. further: URLs by name of those
     that are asked while it catches up, beside the members it knows."""
@@ -52,7 +70,7 @@ class Transfer:
         progress: Progress,
         peers: Peers,
         attestations: Attestations,
-        successions: Successions,
+        store: Store,
         rosters: Rosters,
         member: str,
         seeds: Mapping[str, str],
@@ -60,7 +78,7 @@ class Transfer:
         self._progress = progress
         self._peers = peers
         self._attestations = attestations
-        self._successions = successions
+        self._store = store
         self._member = member
         self._seeds = {name: url for name, url in seeds.items() if name != member}
         self._rosters = rosters
@@ -100,11 +118,17 @@ class Transfer:
         seconds = asyncio.get_running_loop().time() - started_s
         _log.info("caught up from members", first=first + 1, height=self._progress.head.height, seconds=seconds)
 
-    async def _target(self) -> tuple[Checkpoint | None, list[str]]:
-        """The largest checkpoint with a quorum that any member shows, and the members that have got that far."""
+    async def _target(self) -> tuple[Target | None, list[str]]:
+        """The checkpoint with a quorum that leads furthest of those that members show, and who has got that far."""
+        try:
+            known = await own_records(self._store)
+        except StoreUnavailable as error:
+            self._progress.trouble = str(error)
+            return None, []
+        shown = await shown_by(self._peers, known, self._progress.channel, self._progress.head.height, self._know)
         names = list(self._peers.names)
         answers = await asyncio.gather(*map(self._peers.status, names), return_exceptions=True)
-        target: Checkpoint | None = None
+        target: Target | None = None
         sizes: dict[str, int] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, ReplicaError):
@@ -112,32 +136,36 @@ class Transfer:
             if isinstance(answer, BaseException):
                 raise answer
             sizes[name] = answer.size
-            shown = await self._believed(name, answer.final.encode())
-            if shown is not None and (target is None or shown.size > target.size):
-                target = shown
-        able = [name for name in names if target is not None and sizes.get(name, -1) >= target.size]
+            found = self._believed(name, answer.final.encode(), shown)
+            if found is not None and found.passes(target):
+                target = found
+        able = [name for name in names if target is not None and sizes.get(name, -1) >= target.checkpoint.size]
         return target, able
 
-    async def _believed(self, member: str, note: bytes) -> Checkpoint | None:
-        """The final checkpoint that a peer shows, where the quorum is one of the members here, or of those that
-        followed them by changes which the members before approved."""
+    def _believed(self, member: str, note: bytes, shown: Shown) -> Target | None:
+        """The final checkpoint that a peer shows, and for which blocks it is believed."""
         if not note:
             return None
-        found = _by_quorum(note, [self._attestations.policy])
-        if found is not None:
-            return found
-        try:
-            members = await self._successions.shown_by(member)
-        except (PeerUnavailable, StoreUnavailable) as error:
-            self._progress.trouble = f"member {member} shows no members that follow those known here: {error}"
-            _log.warning("a member shows no succession", member=member, error=str(error))
-            return None
-        found = _by_quorum(note, map(self._rosters.policy_of, reversed(members)))
+        if not shown.successions:  # a ledger of one may name nobody in its state
+            alone = _by_quorum(note, self._attestations.policy)
+            return None if alone is None else Target(alone, None)
+        found = shown.believed(lambda members: _by_quorum(note, self._rosters.policy_of(members)))
         if found is None:
-            self._progress.trouble = f"member {member} shows a checkpoint that no quorum of the members signed"
-        else:
-            self._know(_addresses(members))
-        return found
+            why = "a checkpoint that no quorum of the members signed"
+            if member in shown.refused:
+                why = f"no members that follow those known here: {shown.refused[member]}"
+            elif len(shown.successions) > 1:
+                why += ": the changes of the members that are shown contradict each other"
+            self._progress.trouble = f"member {member} shows {why}"
+            _log.warning("a member's checkpoint is not believed", member=member, why=why)
+            return None
+        target = Target(*found)
+        if target.until is not None and self._progress.head.height + 1 >= target.until:
+            self._progress.trouble = (
+                f"member {member} shows a checkpoint of former members, who count before block {target.until} only"
+            )
+            return None
+        return target
 
     def _know(self, addresses: Mapping[str, str]) -> None:
         """Ask these, too."""
@@ -152,22 +180,24 @@ class Transfer:
             self._rosters.reach(before)
             _log.warning("a member cannot be asked", error=str(error))
 
-    async def _take(self, member: str, target: Checkpoint, apply: Apply) -> None:
+    async def _take(self, member: str, target: Target, apply: Apply) -> None:
         """Blocks of one member up to the target. Raises PeerUnavailable, BlockRefused, Diverged."""
         height = self._progress.head.height + 1
-        page = await self._page(member, height, target.size)
-        while page:
+        page = await self._page(member, height, target.checkpoint.size)
+        while page and self._behind(target):
             last = page[-1].height
             ahead: asyncio.Task[list[GivenBlock]] | None = None
             if len(page) > 1:  # the next page travels while this one is executed
-                ahead = asyncio.create_task(self._page(member, last + 1, target.size))
+                ahead = asyncio.create_task(self._page(member, last + 1, target.checkpoint.size))
             try:
                 for given in page:
+                    if not self._behind(target):
+                        break
                     if given.height != self._progress.head.height + 1:
                         raise PeerUnavailable(f"it gave block {given.height} after {self._progress.head.height}")
                     if given.revision > MAX_INT:
                         raise PeerUnavailable(f"it gave block {given.height} a revision that no order has")
-                    await apply(Ordered(given.height, given.data, given.revision), _against(given, target))
+                    await apply(Ordered(given.height, given.data, given.revision), _against(given, target.checkpoint))
                     self.taken += 1
             except BaseException:
                 if ahead is not None:
@@ -176,30 +206,25 @@ class Transfer:
             if ahead is not None:
                 page = await ahead
             else:
-                page = await self._page(member, last + 1, target.size) if self._behind(target) else []
+                page = await self._page(member, last + 1, target.checkpoint.size) if self._behind(target) else []
         if self._behind(target):
             raise PeerUnavailable(
                 f"it has no block {self._progress.head.height + 1} to give, or its bodies are erased; where all "
                 "members erased them, stop this replica and copy the state of one: dr-ledger copy-state"
             )
 
-    def _behind(self, target: Checkpoint) -> bool:
-        return self._progress.head.size < target.size
+    def _behind(self, target: Target) -> bool:
+        head = self._progress.head
+        return head.size < target.checkpoint.size and (target.until is None or head.height + 1 < target.until)
 
     async def _page(self, member: str, height: int, size: int) -> list[GivenBlock]:
         return await self._peers.blocks(member, height, PAGE, size)
 
 
-def _by_quorum(note: bytes, policies: Iterable[Policy]) -> Checkpoint | None:
-    for policy in policies:
-        with contextlib.suppress(VerificationError):
-            return verify_checkpoint(note, policy).checkpoint
+def _by_quorum(note: bytes, policy: Policy) -> Checkpoint | None:
+    with contextlib.suppress(VerificationError):
+        return verify_checkpoint(note, policy).checkpoint
     return None
-
-
-def _addresses(members: list[Members]) -> dict[str, str]:
-    """Of all these sets of members; who is in several is where the last one says."""
-    return {each.name: each.peer_url for known in members for each in known}
 
 
 def _against(given: GivenBlock, target: Checkpoint) -> Callable[[Head], None]:

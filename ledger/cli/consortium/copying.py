@@ -53,7 +53,8 @@ def copy_state(
     async def work() -> dict[str, Any]:
         marker = FileMarker(settings.data_dir / "signed", digest(founded.genesis))
         signer = CheckpointSigner(founded.genesis.origin, founded.log_key, founded.member, founded.cosigner_key)
-        peers = HttpStatePeers(founded.genesis.channel, _addresses(settings, founded, peer or []), tls)
+        addresses = _addresses(settings, founded, peer or [])
+        peers = HttpStatePeers(founded.genesis.channel, addresses, tls)
         async with postgres(
             settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
         ) as url:
@@ -66,7 +67,9 @@ def copy_state(
                     await genesis.create(store, founded, signer, time_s, marker, alone=False)
                 await store.close()
                 wall_ms = settings.clock().wall_ms()
-                copied: Copied = await Copying(engine, founded, peers, marker, verify=verify, wall_ms=wall_ms).run()
+                copied: Copied = await Copying(
+                    engine, founded, peers, marker, verify=verify, wall_ms=wall_ms, addresses=addresses
+                ).run()
             finally:
                 await peers.close()
                 await engine.dispose()

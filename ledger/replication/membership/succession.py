@@ -6,18 +6,17 @@
                      the newest final checkpoint of a peer, by the quorum of any of these sets  ◀─────────┘
 
 A replica that was away knows the members of its last block and no later ones, so it cannot judge a checkpoint that the
-members of today cosigned. A peer shows it the changes since; each is judged by the contract itself, on this replica's
+members of today cosigned. Peers show it the changes since; each is judged by the contract itself, on this replica's
 own records. So whoever wants to name false successors needs the keys of more than half of the members before them. The
 blocks are executed all the same, and held against the checkpoint one by one.
 
-What it cannot tell: members of an old set who left it and whose majority conspires later can sign another history. The
-order does not follow such a history, and the replica halts at the first block of the order that does not fit.
+Which of the shown changes count, and for which blocks each set does, is said in ledger.replication.membership.shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from contracts.consortium import FormerMemberRecord, FoundingRecord, MemberRecord, roster
 from contracts.consortium.equivocation import report_equivocation
@@ -28,9 +27,8 @@ from contracts.core.errors import CodecError, Refusal
 from contracts.core.parties import Party, PartyStatus, Role
 from contracts.core.state import State
 from ledger.errors import PeerUnavailable
-from ledger.ordering.progress import Progress
 from ledger.ordering.transactions import parse
-from ledger.replication.peers import GivenChange, Peers
+from ledger.replication.peers import GivenChange
 from ledger.store.cache.bounded import Rows
 from ledger.store.store import Store
 from runtime.keys import verify
@@ -41,6 +39,7 @@ COMMANDS: Final = (ChangeMembership.__name__, ReportEquivocation.__name__)
 CHANGES_MAX: Final = 1_000
 
 Members = tuple[MemberRecord, ...]
+Step = tuple[tuple[str, bytes | None], ...]
 
 _KINDS: Final = (FoundingRecord.KIND, MemberRecord.KIND, FormerMemberRecord.KIND, MemberKeyRecord.KIND)
 _RECORDS_MAX: Final = 100_000
@@ -54,21 +53,20 @@ class SuccessionRefused(PeerUnavailable):
     """A peer showed changes of the members that are not approved by those before, or are no changes at all."""
 
 
-class Successions:
-    """What peers show of the changes since this replica's last block."""
+class Term(NamedTuple):
+    """Who the members are of blocks first <= height < until; until None: as far as is known, for good."""
 
-    def __init__(self, progress: Progress, store: Store, peers: Peers) -> None:
-        self._progress = progress
-        self._store = store
-        self._peers = peers
+    first: int
+    until: int | None
+    members: Members
 
-    async def shown_by(self, member: str) -> list[Members]:
-        """The sets of members from the next block on, in order, as far as this peer can show. Raises PeerUnavailable
-        (SuccessionRefused)."""
-        height = self._progress.head.height
-        changes = await self._peers.changes(member, height + 1)
-        known = await own_records(self._store)
-        return successors(known, changes, self._progress.channel, height)
+
+class Succession(NamedTuple):
+    """Terms from the next block on, without gaps (none where the state names no members), and what each change made of
+    the members' records: alike for one change, whoever shows it with whichever of its approvals."""
+
+    terms: tuple[Term, ...]
+    steps: tuple[Step, ...]
 
 
 async def own_records(store: Store) -> dict[str, Rows]:
@@ -76,18 +74,21 @@ async def own_records(store: Store) -> dict[str, Rows]:
     return {kind: Rows(await store.records(kind, "", "", _RECORDS_MAX)) for kind in _KINDS}
 
 
-def successors(known: Mapping[str, Rows], changes: Sequence[GivenChange], channel: str, height: int) -> list[Members]:
+def successors(known: Mapping[str, Rows], changes: Sequence[GivenChange], channel: str, height: int) -> Succession:
     """The members of block `height` + 1, and after each later change. Raises SuccessionRefused for the first change
     that those before it did not approve."""
     reader = _Records(known)
-    found: list[Members] = []
+    found: list[tuple[int, Members]] = []
+    steps: list[Step] = []
 
     def note(at: int) -> None:
+        while found and found[-1][0] >= at:  # what was to come may be another now
+            found.pop()
         step: int | None = at
         while step is not None:
             present = roster(reader, step)
-            if present.members and (not found or _named(found[-1]) != _named(present.members)):
-                found.append(present.members)
+            if present.members and (not found or _named(found[-1][1]) != _named(present.members)):
+                found.append((step, present.members))
             step = present.until_height
 
     note(height + 1)
@@ -96,9 +97,15 @@ def successors(known: Mapping[str, Rows], changes: Sequence[GivenChange], channe
         if change.height < max(first, height):
             raise SuccessionRefused(f"a change of the members in block {change.height}, after block {height}")
         height = change.height
-        reader.take(_judged(reader, change, channel))
+        state = _judged(reader, change, channel)
+        reader.take(state)
+        steps.append(tuple(sorted((k, body) for (kind, k), body in state.writes.items() if kind == MemberRecord.KIND)))
         note(height + 1)
-    return found
+    terms = [
+        Term(start, found[at + 1][0] if at + 1 < len(found) else None, members)
+        for at, (start, members) in enumerate(found)
+    ]
+    return Succession(tuple(terms), tuple(steps))
 
 
 def _named(members: Members) -> list[tuple[str, str]]:

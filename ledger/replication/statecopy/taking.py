@@ -4,8 +4,10 @@
           ─▶ records give the state root ─▶ this database's manifest ═ what a quorum of the members signs of that height
           ─▶ the whole chain audited ─▶ COMMIT          anything else: nothing was changed, another member is asked
 
-Who the members are follows from this member's own records and the changes since, each approved by those before
-(ledger.replication.membership.succession). Nothing is signed of what was copied: the next block is the first.
+Who the members are follows from this member's own records and the changes since that any peer shows, each approved by
+those before; who is none any more at that height counts for nothing (ledger.replication.membership.shown).
+
+Nothing is signed of what was copied: the next block is the first.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from ledger.log.statetree import StateTree, buckets_from_records
 from ledger.log.tiles import TileId
 from ledger.machine import Head
 from ledger.marker import Marker
-from ledger.replication.membership.succession import Members, own_records, successors
+from ledger.replication.membership.shown import Shown, shown_by
+from ledger.replication.membership.succession import own_records
 from ledger.replication.peers import Peers
 from ledger.replication.statecopy import rows
 from ledger.replication.statecopy.giving import manifest_of
@@ -80,7 +83,8 @@ class Copied:
 
 
 class Copying:
-    """Into one channel's database, whose replica does not run. verify: audit the whole chain before it is kept."""
+    """Into one channel's database, whose replica does not run. verify: audit the whole chain before it is kept.
+    addresses: URLs by name of the peers, to be asked on beside the members that they show."""
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Copying:
         *,
         verify: bool = True,
         wall_ms: int = 0,
+        addresses: Mapping[str, str] | None = None,
     ) -> None:
         self._engine = engine
         self._founded = founded
@@ -99,6 +104,7 @@ class Copying:
         self._marker = marker
         self._verify = verify
         self._wall_ms = wall_ms
+        self._addresses = dict(addresses or {})
 
     async def run(self) -> Copied:
         """From the first member that gives what a quorum signs. Raises CopyRefused naming what each one lacked,
@@ -109,20 +115,23 @@ class Copying:
             known = await own_records(store)
         finally:
             await store.close()
+        shown = await shown_by(self._peers, known, self._channel, head.height, self._know)
         reasons = []
         for source in list(self._peers.names):
             try:
-                changes = await self._peers.changes(source, head.height + 1)
-                members = successors(known, changes, self._channel, head.height)
-                return await self._copy(source, head, members)
+                return await self._copy(source, head, shown)
             except PeerUnavailable as error:
                 reasons.append(f"{source}: {error}")
                 _log.warning("the state of a member was not taken", member=source, error=str(error))
+        reasons += [f"{name}: {why}" for name, why in shown.refused.items()]
         raise CopyRefused("no member gave a state that could be taken: " + ("; ".join(reasons) or "none is known"))
 
-    async def _copy(self, source: str, head: Head, members: Sequence[Members]) -> Copied:
-        others = {each.name: each.peer_url for known in members for each in known if each.name != self._founded.member}
-        self._peers.use(others)
+    def _know(self, addresses: Mapping[str, str]) -> None:
+        """Ask these, too."""
+        self._addresses |= {name: url for name, url in addresses.items() if name != self._founded.member}
+        self._peers.use(self._addresses)
+
+    async def _copy(self, source: str, head: Head, shown: Shown) -> Copied:
         async with reached(self._engine, begin=True) as connection:
             try:
                 height = await self._fill(connection, source, head)
@@ -132,7 +141,7 @@ class Copying:
             manifest = await manifest_of(connection, self._founded, height)
             if manifest is None:
                 raise CopyRefused(f"it gave no block {height}")
-            signed = await self._signed(manifest, members)
+            signed = await self._signed(manifest, shown)
             audited = await self._audit(connection) if self._verify else None
         _log.info("the state was copied", source=source, height=height, signed_by=list(signed))
         return Copied(source, head.height + 1, height, signed, records, audited)
@@ -189,8 +198,8 @@ class Copying:
             raise CopyRefused(f"its records do not give the state root of block {height}")
         return len(found)
 
-    async def _signed(self, manifest: Manifest, members: Sequence[Members]) -> tuple[str, ...]:
-        """Who signed it, where that is a quorum of one of these sets of members. Raises CopyRefused."""
+    async def _signed(self, manifest: Manifest, shown: Shown) -> tuple[str, ...]:
+        """Who signed it, where that is a quorum of members who count at its height. Raises CopyRefused."""
         given: dict[str, SignedManifest] = {}
         missing: dict[str, str] = {}
         for _ in range(_MANIFEST_TRIES):
@@ -205,7 +214,7 @@ class Copying:
                     missing[name] = f"it has no block {manifest.height} yet"
                 else:
                     given[name] = signed
-            quorum = self._quorum(manifest, given, members)
+            quorum = quorum_of(manifest, given, shown)
             if quorum or not any(reason.startswith("it has no block") for reason in missing.values()):
                 break
             await asyncio.sleep(_PAUSE_S)
@@ -219,16 +228,19 @@ class Copying:
             + ("; ".join(reasons) or "too few")
         )
 
-    def _quorum(
-        self, manifest: Manifest, given: Mapping[str, SignedManifest], members: Sequence[Members]
-    ) -> tuple[str, ...]:
-        return next((found for each in reversed(members) if (found := signers(manifest, given, each))), ())
-
     async def _audit(self, connection: AsyncConnection) -> Audited:
         try:
             return await audit_history(History(connection, self._channel), self._founded)
         except LedgerDiffers as error:
             raise CopyRefused(f"the chain does not verify: {error}") from None
+
+
+def quorum_of(manifest: Manifest, given: Mapping[str, SignedManifest], shown: Shown) -> tuple[str, ...]:
+    """Who signed it of the newest members of whom a quorum did; nobody where these count no more at its height."""
+    found = shown.believed(lambda members: signers(manifest, given, members) or None)
+    if found is None or (found[1] is not None and manifest.height >= found[1]):
+        return ()
+    return found[0]
 
 
 class _Log:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contracts.core.parties import Role
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
-from ledger.founding import contracts_root, create_member, found, join
+from ledger.founding import contracts_root, create_member, found, join, load
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.etcd.settings import EtcdSettings
 from tests.builders import START_MS
@@ -32,7 +33,7 @@ def _alone(folder: Path, peer_url: str | None) -> LedgerSettings:
 
 @pytest.fixture
 def urls(new_database):
-    return [new_database("ledger") for _ in range(3)]
+    return [new_database("ledger") for _ in range(4)]
 
 
 async def test_a_ledger_of_one_member_grows_to_three(urls, tmp_path, etcd_servers):
@@ -72,6 +73,62 @@ async def test_a_ledger_of_one_member_grows_to_three(urls, tmp_path, etcd_server
         assert f"last block is {height + 1}, its last final one {height}" in " ".join(said.split())
     finally:
         await asyncio.gather(*(each.stop() for each in members.running))
+
+
+class _Founder:
+    """The founder's answers, from a log that it made alone; it knows of no other member."""
+
+    def __init__(self, alone: Any) -> None:
+        self._alone = alone
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked += name == "give_changes"
+        return getattr(self._alone, name)
+
+
+async def test_the_founder_alone_leads_nobody_along_a_log_of_its_own_once_others_are_members(
+    urls, tmp_path, etcd_servers
+):
+    settings = _alone(tmp_path / "1", "http://127.0.0.1:9001")
+    founded = load(settings)
+
+    def etcd(prefix: str) -> EtcdSettings:
+        return EtcdSettings(
+            endpoints=etcd_servers.endpoints, channel="main", member=name_of(1), prefix=prefix, lease_s=1
+        )
+
+    one = Member(founded, settings, urls[0], etcd("/growth-true"), Ways())
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
+    false = Member(founded, elsewhere, urls[1], etcd("/growth-false"), Ways())
+    members = Consortium({1: one}, one._ways)
+    late = joining(members, 3, urls[2], tmp_path / "3", peer_seeds=f"{name_of(2)}=http://127.0.0.1:9002")
+    try:
+        await members.start()
+        await one.submit(an_issue())
+        two = members.members[2] = joining(members, 2, urls[3], tmp_path / "2")
+        await two.start()
+        await changed(members, "add", two, [one], 100)
+        height = await members.agreed()
+        await one.orderer.trim(height)
+        await false.start()
+        await false.serving()
+        for number in (0, 100, 200):
+            await false.submit(*transfers(100, first=number))
+        await until(lambda: false.replica.final_height == false.replica.height)
+        assert false.replica.head.size > one.replica.head.size
+        lying = _Founder(false.replica)
+        members.ways.wrap[one.name] = lambda honest: lying
+        members.members[3] = late
+        await late.start()
+        await late.serving()
+        assert lying.asked
+        assert late.replica.height >= height
+        first = [(await each.replica.give_blocks(1, 1, each.replica.head.size))[0] for each in (late, two)]
+        assert first[0].data == first[1].data
+        assert late.replica.status()["members"] == [name_of(1), name_of(2)]
+    finally:
+        await asyncio.gather(*(each.stop() for each in [*members.running, false]))
 
 
 async def test_a_ledger_founded_for_one_for_good_says_why_nobody_joins(urls, tmp_path):

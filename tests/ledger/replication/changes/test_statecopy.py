@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from contracts.consortium import MemberRecord
 from contracts.core.codec import digest
 from ledger import genesis
 from ledger.audit import audit
@@ -18,15 +19,18 @@ from ledger.cluster.certificates import Authority, Pair
 from ledger.errors import PeerUnavailable
 from ledger.marker import FileMarker, Marker, MemoryMarker
 from ledger.ordering.signatures import CheckpointSigner
+from ledger.replication.membership.shown import Shown
+from ledger.replication.membership.succession import Succession, Term
 from ledger.replication.network.listener import peer_app, reception_of
 from ledger.replication.statecopy.asking import HttpStatePeers
 from ledger.replication.statecopy.giving import TableGiving
-from ledger.replication.statecopy.manifest import SignedManifest
+from ledger.replication.statecopy.manifest import Manifest, SignedManifest, sign
 from ledger.replication.statecopy.routes import add_state_routes
 from ledger.replication.statecopy.rows import TRAVELLING, frames, read_frame
-from ledger.replication.statecopy.taking import Copied, Copying, CopyRefused
+from ledger.replication.statecopy.taking import Copied, Copying, CopyRefused, quorum_of
 from ledger.store.postgres import PostgresStore
 from runtime.database import create_engine
+from runtime.keys import PrivateKey
 from runtime.tls import Certificate, client_context, server_context
 from tests.builders import START_MS
 from tests.ledger.replicas import a_transfer, an_issue, transfers
@@ -244,3 +248,23 @@ def test_bytes_that_are_no_rows_are_one_more_way_not_to_help():
     for data in (b"", b"\xc1", msgspec.msgpack.encode(("records", [(1, 2)])), msgspec.msgpack.encode(["head"])):
         with pytest.raises(PeerUnavailable, match="without form"):
             read_frame(data)
+
+
+def test_a_founder_signs_no_state_of_a_height_at_which_others_are_members_too():
+    keys = {name: PrivateKey.generate() for name in "ab"}
+    founder, other = (
+        MemberRecord(name=name, log_vkey="", cosigner_vkey="", peer_url="", key=key.public, from_height=0)
+        for name, key in keys.items()
+    )
+    terms = (Term(1, 16, (founder,)), Term(16, None, (founder, other)))
+    grown = Shown((Succession(terms, ()),), {})
+
+    def signed_by(height: int, *names: str) -> tuple[str, ...]:
+        manifest = Manifest(
+            channel="main", genesis="", height=height, size=9, root="", summary="", state_root="", tables={}
+        )
+        return quorum_of(manifest, {name: sign(manifest, name, keys[name]) for name in names}, grown)
+
+    assert signed_by(15, "a") == ("a",)
+    assert signed_by(16, "a") == ()
+    assert signed_by(16, "a", "b") == ("a", "b")

@@ -9,11 +9,13 @@ import msgspec
 import pytest
 
 from contracts import rules
+from contracts.consortium import quorum
 from contracts.core.commands import Transfer
-from ledger.errors import CatchingUp
+from ledger.errors import CatchingUp, PeerUnavailable
 from ledger.founding import Founded
 from ledger.ordering.signatures import CheckpointSigner
-from ledger.replication.membership.succession import SuccessionRefused, successors
+from ledger.replication.membership.shown import shown_by
+from ledger.replication.membership.succession import Members, SuccessionRefused, successors
 from ledger.replication.peers import GivenChange, PeerStatus
 from ledger.store.cache.bounded import Rows
 from tests.ledger.replicas import an_issue, sealed, transfers
@@ -137,8 +139,15 @@ async def test_successors_follow_from_changes_that_most_of_those_before_approved
         GivenChange(40, change(three, "remove", one, [one, two, four], height=40)),
         GivenChange(60, change(three, "remove", two, [two, four, five], height=60)),
     ]
-    found = [[each.name[-1] for each in members] for members in successors(_founders(three), changes, "main", 0)]
-    assert found == [list(each) for each in ("123", "1234", "12345", "2345", "345")]
+    terms = successors(_founders(three), changes, "main", 0).terms
+    assert ["".join(each.name[-1] for each in term.members) for term in terms] == [
+        "123",
+        "1234",
+        "12345",
+        "2345",
+        "345",
+    ]
+    assert [(term.first, term.until) for term in terms] == [(1, 16), (16, 31), (31, 51), (51, 71), (71, None)]
 
     def refused(changes: list[GivenChange], why: str, channel: str = "main", height: int = 0) -> None:
         with pytest.raises(SuccessionRefused, match=why):
@@ -155,3 +164,63 @@ async def test_successors_follow_from_changes_that_most_of_those_before_approved
     refused([GivenChange(5, changes[0].content.replace(b"127.0.0.1:9004", b"127.0.0.1:9999"))], "not what was signed")
     other = sealed(AGGREGATOR_ID, Transfer(to=UTILITY_ID, amount_minor=1, reference=""))
     refused([GivenChange(5, other)], "no change of the members")
+
+
+class _Showing:
+    """Peers that answer one question: the changes, or PeerUnavailable where they are None."""
+
+    def __init__(self, shown: dict[str, list[GivenChange] | None]) -> None:
+        self._shown = shown
+        self.names: list[str] = []
+        self.use(dict.fromkeys(list(shown)[:1], ""))
+
+    def use(self, addresses: dict[str, str]) -> None:
+        self.names = sorted({*self.names, *addresses} & {*self._shown})
+
+    async def changes(self, member: str, from_height: int) -> list[GivenChange]:
+        given = self._shown[member]
+        if given is None:
+            raise PeerUnavailable("away")
+        return given
+
+
+async def test_former_members_are_believed_for_the_blocks_of_their_time_only(three, urls, tmp_path):
+    one, two, third = (three[number] for number in (1, 2, 3))
+    four, false = (joining(three, number, urls[3], tmp_path / str(number)) for number in (4, 6))
+    add = GivenChange(5, change(three, "add", four, [one, two], height=5))
+    again = GivenChange(5, change(three, "add", four, [one, two, third], height=5))
+    remove = GivenChange(30, change(three, "remove", third, [one, two, four], height=30))
+    other = GivenChange(5, change(three, "add", false, [one, two], height=6))
+
+    async def believed(signers: str, *shown: list[GivenChange] | None) -> Any:
+        peers = _Showing({one.name: [add], **{name_of(9 - at): each for at, each in enumerate(shown)}})
+        peers.use(dict.fromkeys(peers._shown, ""))
+        found = await shown_by(peers, _founders(three), "main", 0, peers.use)
+        return found.believed(lambda members: signers if _quorum_of(members, signers) else None)
+
+    assert await believed("12") == ("12", 16)
+    assert await believed("12", [], None) == ("12", 16), "who withholds a change that another shows changes nothing"
+    assert await believed("12", [again]) == ("12", 16), "one change is one change, whichever approvals are shown"
+    assert await believed("124", [add, remove]) == ("124", None)
+    assert await believed("12", [add, remove]) == ("12", None), "two of three are a quorum again"
+    assert await believed("13", [add, remove]) == ("13", 16)
+    assert await believed("45") is None
+    assert await believed("126", [other]) == ("126", 16), "of two successions both must agree"
+    assert await believed("1246", [other]) == ("1246", None)
+    assert (await believed("12", [GivenChange(0, other.content)]))[1] == 16, "what is refused counts for nothing"
+
+
+async def test_members_that_are_shown_are_asked_for_those_after_them(three, urls, tmp_path):
+    one, two = three[1], three[2]
+    four = joining(three, 4, urls[3], tmp_path / "4")
+    five = joining(three, 5, urls[4], tmp_path / "5")
+    first = GivenChange(5, change(three, "add", four, [one, two], height=5))
+    second = GivenChange(20, change(three, "add", five, [one, two, four], height=20))
+    peers = _Showing({one.name: [first], four.name: [first, second]})
+    found = await shown_by(peers, _founders(three), "main", 0, peers.use)
+    assert peers.names == [one.name, four.name]
+    assert [len(term.members) for succession in found.successions for term in succession.terms] == [3, 4, 5]
+
+
+def _quorum_of(members: Members, signers: str) -> bool:
+    return sum(each.name[-1] in signers for each in members) >= quorum(len(members))
