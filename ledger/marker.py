@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-from ledger.errors import AlreadyRuns, GenesisInvalid
+from ledger.errors import AlreadyRuns, Diverged, GenesisInvalid
 
 _SIZE_DIGITS: Final = 20
 _CHECK_CHARACTERS: Final = 16
@@ -40,7 +40,8 @@ class Marker(Protocol):
     def root(self) -> bytes: ...
 
     def record(self, size: int, root: bytes) -> None:
-        """Make it durable, unless a larger one is. Blocks; to be called away from the event loop."""
+        """Make it durable, unless a larger one is. Blocks; to be called away from the event loop. Raises Diverged for
+        another root of the size that is marked: nothing may be signed then."""
 
 
 @contextlib.contextmanager
@@ -69,6 +70,15 @@ def may_sign(marker: Marker, size: int, root: bytes) -> bool:
     return size > marker.size or not marker.root or (size == marker.size and root == marker.root)
 
 
+def require_unmarked(marker: Marker, size: int, root: bytes) -> None:
+    """Raises Diverged where this member signed another tree of the very size."""
+    if marker.root and size == marker.size and root != marker.root:
+        raise Diverged(
+            f"this member signed another tree of {size} leaves before: its database and its data folder do not belong "
+            "together, or the order is another one; going on would contradict what was signed"
+        )
+
+
 class MemoryMarker:
     """For a simulation, whose disks are its own."""
 
@@ -78,6 +88,7 @@ class MemoryMarker:
         self.root = b""
 
     def record(self, size: int, root: bytes) -> None:
+        require_unmarked(self, size, root)
         self.exists = True
         if size >= self.size:
             self.size, self.root = size, root
@@ -94,7 +105,8 @@ class FileMarker:
         self.size, self.root = self._read() if self.exists else (0, b"")
 
     def record(self, size: int, root: bytes) -> None:
-        if self.root and (size < self.size or (size, root) == (self.size, self.root)):
+        require_unmarked(self, size, root)
+        if self.root and size <= self.size:
             return
         content = self._render(size, root)
         try:

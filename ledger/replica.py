@@ -23,7 +23,7 @@ from ledger import genesis
 from ledger.config import LedgerSettings
 from ledger.errors import Diverged, OrderingUnavailable, PeerUnavailable, StoreUnavailable
 from ledger.founding import Founded
-from ledger.marker import FileMarker, Marker
+from ledger.marker import FileMarker, Marker, require_unmarked
 from ledger.ordering.following import AHEAD_MAX_MS, Following
 from ledger.ordering.ingress import MAY_HAVE_RESULT, Ingress, Judged
 from ledger.ordering.orderer import Orderer
@@ -141,6 +141,7 @@ class Replica(Serving, ReplicaReception):
                 alone = not self.peers.names
                 await genesis.create(self._store, self._founded, self._signer, time_s, self._marker, alone=alone)
             loaded = await self._following.load()
+            require_unmarked(self._marker, loaded.head.size, loaded.head.root)
             if loaded.final is not None:
                 final = loaded.final
                 self._exchange.restore(FinalCheckpoint(final.size, final.height, final.note))

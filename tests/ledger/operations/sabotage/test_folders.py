@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from contracts.core.codec import digest
 from ledger.app import peers_of
 from ledger.cluster.certificates import Authority, Pair
 from ledger.config import LedgerSettings
-from ledger.errors import AlreadyRuns, GenesisInvalid
-from ledger.marker import FileMarker, sole_signer
+from ledger.errors import AlreadyRuns, Diverged, GenesisInvalid
+from ledger.marker import FileMarker, Marker, MemoryMarker, sole_signer
 from tests.ledger.operations.commands import refused
 from tests.ledger.replicas import a_replica, a_transfer, an_issue
 from tests.ledger.running import a_running_ledger, founded
@@ -79,6 +80,31 @@ async def test_a_deleted_marker_is_made_anew_from_what_the_database_signed(datab
         assert signed.read_bytes() == before
         await ledger.run(a_transfer("a"))
         assert ledger.replica.final_height == 2
+
+
+async def test_a_database_whose_newest_tree_is_not_the_one_that_was_signed_signs_nothing(
+    database: str, tmp_path: Path
+) -> None:
+    async with a_replica(database, tmp_path / "member") as ledger:
+        await ledger.run(an_issue())
+        size, of = ledger.replica.head.size, digest(ledger.founded.genesis)
+    (tmp_path / "member" / "signed").unlink()
+    FileMarker(tmp_path / "member" / "signed", of).record(size, b"\1" * 32)
+    with pytest.raises(Diverged, match=f"signed another tree of {size} leaves"):
+        async with a_replica(database, tmp_path / "member"):
+            raise AssertionError("it runs")
+    assert FileMarker(tmp_path / "member" / "signed", of).root == b"\1" * 32
+
+
+@pytest.mark.parametrize("marker", [lambda path: FileMarker(path, "a" * 64), lambda path: MemoryMarker()])
+def test_a_marker_takes_no_second_root_of_its_size(tmp_path: Path, marker: Callable[[Path], Marker]) -> None:
+    made = marker(tmp_path / "signed")
+    made.record(3, b"r" * 32)
+    made.record(3, b"r" * 32)
+    made.record(2, b"s" * 32)
+    with pytest.raises(Diverged, match="another tree of 3 leaves"):
+        made.record(3, b"s" * 32)
+    assert (made.size, made.root) == (3, b"r" * 32)
 
 
 def test_an_empty_or_foreign_marker_is_named(tmp_path: Path) -> None:
