@@ -78,6 +78,7 @@ class Crossing:
         self._carried = _LOCKS if downward else _BURNS
         self._scanned = _read_cursor(cursor)
         self._waiting: dict[int, tuple[str, str]] = {}
+        self._looked = 0
         self._active = False
 
     async def run(self, interval_s: float, stopping: asyncio.Event) -> None:
@@ -106,7 +107,7 @@ class Crossing:
         if known is None:
             return 0
         size = parse_checkpoint(await self._source.checkpoint()).size
-        await self._scan(size)
+        await self._scan(size, known.size)
         done = 0
         members = await self._members(known)
         # The first checkpoint is anchored whatever is in it: nothing can be locked for a channel that has none.
@@ -130,13 +131,15 @@ class Crossing:
         named = [ChannelMember(name=each.name, key=each.key) for each in records if each.holds(height)]
         return named or list(known.members)  # a ledger founded by one member names none in its state
 
-    async def _scan(self, size: int) -> None:
-        """What happened in the source since the last look."""
-        for index, header in await headers_between(self._source, self._scanned, size):
-            if header.command in self._carried:
+    async def _scan(self, size: int, anchored: int) -> None:
+        """What happened in the source since the last look: what is to be carried, and beyond the `anchored` leaves that
+        the target knows, what is worth an anchor. The cursor says nothing of that: it moves on if one is refused."""
+        looked = max(self._looked, anchored)
+        for index, header in await headers_between(self._source, min(self._scanned, looked), size):
+            if index >= self._scanned and header.command in self._carried:
                 self._waiting[index] = (transaction_id(header), self._carried[header.command])
-            self._active |= self._is_news(header.command)
-        self._scanned = max(self._scanned, size)
+            self._active |= index >= looked and self._is_news(header.command)
+        self._scanned, self._looked = max(self._scanned, size), max(looked, size)
 
     def _is_news(self, command: str) -> bool:
         return command in _LOCKS if self._carried is _LOCKS else command not in _NO_NEWS

@@ -98,6 +98,13 @@ def founded_child(made: Consortium) -> tuple[Founded, Founded, c.OpenChannel]:
     return load(made[1].settings.of_channel(CHILD)), second, opening(agreed, policy)
 
 
+class _Refused(Crossing):
+    """One whose target refuses all it brings."""
+
+    async def _submit(self, command: c.Command) -> str:
+        return "refused"
+
+
 async def test_bodies_of_a_restricted_channel_stay_with_its_members(
     urls: list[str], tmp_path: Path, etcd_servers: EtcdServers, capfd: Any
 ) -> None:
@@ -129,6 +136,14 @@ async def test_bodies_of_a_restricted_channel_stay_with_its_members(
                 leader, made[3].replica, AGGREGATOR, made[3].clock, tmp_path / "crossing.json", downward=False
             )
             assert await crossing.step() == 1
+            assert await crossing.step() == 0
+            (result,) = await two.submit([a_transaction(an_enrolment_in(hidden, 403), CHILD)])
+            assert result.code == "ok"
+            await until(lambda: {each.final_height for each in (one, two)} == {one.height, result.height})
+            sides = (leader, made[3].replica, AGGREGATOR, made[3].clock, tmp_path / "crossing.json")
+            assert await _Refused(*sides, downward=False).step() == 0
+            crossing = Crossing(*sides, downward=False)
+            assert await crossing.step() == 1, "what was refused before a restart is brought after it"
             assert await crossing.step() == 0
             body, _ = await made[3].replica.record(ChannelRecord.KIND, CHILD)
             assert body is not None
