@@ -5,8 +5,9 @@
     nonce        = HMAC-SHA256(nonce key, uint64be height || block)[:12]
 
 The nonce follows from the block: a retry proposes the same bytes (an order compares them), and no two blocks share one
-but by a collision of 96 bits. Height and channel are authenticated, so nobody with write rights to the order can show a
-block in another place. What an outsider sees: heights, times, and sizes of blocks.
+but by a collision of 96 bits. An epoch that arrives while the outcome of a block is unknown seals the next one. Height
+and channel are authenticated, so nobody with write rights to the order can show a block in another place. What an
+outsider sees: heights, times, and sizes of blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ledger.channels.errors import ChannelKeyInvalid, ChannelKeyMissing, SealBroken
 from ledger.channels.keys import KEY_ID_BYTES, ChannelKeys
 from ledger.errors import OrderingUnavailable
-from ledger.ordering.orderer import Ordered, Orderer, Proposed
+from ledger.ordering.orderer import Ordered, Orderer, Proposed, Unknown
 from runtime.logs import get_logger
 
 MAGIC: Final = b"GPSB\x01"
@@ -47,6 +48,7 @@ class SealedOrderer:
         self._orderer = orderer
         self._keys = keys
         self._missing: str | None = None
+        self._attempted: tuple[int, bytes, bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -75,12 +77,27 @@ class SealedOrderer:
         await self._orderer.check()
 
     async def propose(self, height: int, data: bytes) -> Proposed:
+        sealed = self._sealed(height, data)
+        self._attempted = (height, data, sealed)
+        try:
+            outcome = await self._orderer.propose(height, sealed)
+        except OrderingUnavailable:  # it certainly is not ordered
+            self._attempted = None
+            raise
+        if not isinstance(outcome, Unknown):
+            self._attempted = None
+        return outcome
+
+    def _sealed(self, height: int, data: bytes) -> bytes:
+        """As before while the outcome is unknown: an order knows its attempts by their bytes, whichever keys came
+        since."""
+        if self._attempted is not None and self._attempted[:2] == (height, data):
+            return self._attempted[2]
         self._refreshed()
         try:
-            sealed = seal(self._keys, height, data)
+            return seal(self._keys, height, data)
         except ChannelKeyMissing as missing:
             raise OrderingUnavailable(str(missing)) from missing
-        return await self._orderer.propose(height, sealed)
 
     async def watch(self, from_height: int) -> AsyncIterator[Ordered]:
         watching: Any = self._orderer.watch(from_height)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from ledger.errors import OrderingUnavailable
 from ledger.ordering.etcd.orderer import EtcdOrderer
 from ledger.ordering.etcd.settings import EtcdSettings
 from ledger.ordering.local import LocalOrderer
-from ledger.ordering.orderer import Committed
+from ledger.ordering.orderer import Committed, Conflict, Fenced, Orderer, Proposed, Unknown
 from runtime.database import create_engine
 from runtime.keys import PrivateKey
 from tests.builders import a_key
@@ -203,6 +205,37 @@ async def test_a_further_epoch_is_found_in_the_file_without_a_restart(database_u
     finally:
         await orderer.stop()
         await engine.dispose()
+
+
+class _Unsure:
+    """An order that says these outcomes, in turn; None: unavailable."""
+
+    def __init__(self, *outcomes: Proposed | None) -> None:
+        self._outcomes = list(outcomes)
+        self.asked: list[bytes] = []
+
+    async def propose(self, height: int, data: bytes) -> Proposed:
+        self.asked.append(data)
+        outcome = self._outcomes.pop(0)
+        if outcome is None:
+            raise OrderingUnavailable("nobody")
+        return outcome
+
+
+@pytest.mark.parametrize("last", [Committed(7), Conflict(), Fenced(None), None])
+async def test_a_further_epoch_changes_no_block_whose_outcome_is_unknown(tmp_path: Path, last: Proposed | None) -> None:
+    path = tmp_path / "channel-keys.json"
+    KEYS.save(path)
+    order = _Unsure(Unknown("no answer"), last, Committed(9))
+    orderer = SealedOrderer(cast("Orderer", order), ChannelKeys.load(path, "vn-1", A))
+    await orderer.propose(2, b"block")
+    rotated = KEYS.rotated(2, MEMBERS)
+    rotated.save(path)
+    with contextlib.suppress(OrderingUnavailable):
+        assert await orderer.propose(2, b"block") == last
+    assert order.asked[1] == order.asked[0], "an order knows its attempts by their bytes"
+    await orderer.propose(2, b"block")
+    assert order.asked[2][5:13].hex() == rotated.at(2).key_id, "once the outcome is known, the newest key"
 
 
 def found_below(folder: Path, text: bytes) -> list[str]:
