@@ -21,7 +21,11 @@ def copy_state(
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify/--verify-later", help="Check the whole chain first; later: by `dr-ledger verify`."),
+        typer.Option(
+            "--verify/--verify-later",
+            help="Check the whole chain first. Later: until `dr-ledger verify` has passed, facts and bodies are the "
+            "word of the one member that gave them.",
+        ),
     ] = True,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
