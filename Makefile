@@ -28,10 +28,10 @@ demo-delta: $(BASE) ## the small testbed: a house and an office, two virtual nod
 
 test: lint ## lint, then every test (ARGS="-m 'not slow'" for the quick ones)
 ifeq ($(strip $(ARGS)),)
-	$(RUN)python -m pytest -n $(JOBS) --dist loadfile -m "not e2e" || $(AGAIN)
+	$(RUN)python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not e2e" || $(AGAIN)
 	$(RUN)python -m pytest -m e2e
 else
-	$(RUN)python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(RUN)python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 endif
 
 lint: $(DEV) ## style, types and the direction of imports

@@ -25,6 +25,12 @@ hypothesis_settings.load_profile("gridpact")
 _FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "1GB", "max_connections": "200"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: at the end one worker would be busy with them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """A command that a test runs in this process sets up logging on streams that end with the test: take it back."""
