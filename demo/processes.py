@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -146,13 +145,6 @@ async def call_json(arguments: Sequence[str | Path], environment: Mapping[str, s
 async def call_json_lines(arguments: Sequence[str | Path], environment: Mapping[str, str]) -> list[dict[str, Any]]:
     """As `call_json` for commands that print one object a line."""
     return [json.loads(line) for line in (await call([*arguments, "--json"], environment)).splitlines()]
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

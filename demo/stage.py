@@ -21,8 +21,9 @@ from typing import Any
 from demo.consortium import AGGREGATOR, AUDITOR, UTILITY, Consortium
 from demo.data.series import EVENT_START_MS, HOLIDAYS, INTERVAL_S, ZONE, load_homes
 from demo.faults import Faults, ForgingProxy, choose
-from demo.processes import CommandFailed, Process, call, call_json, free_port, last_words
+from demo.processes import CommandFailed, Process, call, call_json, last_words
 from runtime.clock import Clock, clock_from_file, write_clock
+from runtime.ports import free_ports
 
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
@@ -71,8 +72,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.homes = {series.home.home_id: series for series in load_homes()}
-        self.vtn_url = f"http://127.0.0.1:{free_port()}"
-        self.proxy_url = f"http://127.0.0.1:{free_port()}"
+        self.vtn_url = f"http://127.0.0.1:{free_ports(1)[0]}"
+        self.proxy_url = f"http://127.0.0.1:{free_ports(1)[0]}"
         self.faults = choose(self.seed, sorted(self.homes), self._upper(12), self._upper(4))
         self.environment = {
             "GRIDPACT_CLOCK": str(self.clock_file),

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.consortium import AGGREGATOR, UTILITY, Consortium
-from demo.processes import CommandFailed, Process, call, call_json, free_port, last_words
+from demo.processes import CommandFailed, Process, call, call_json, last_words
 from runtime.clock import Clock, write_clock
+from runtime.ports import free_ports
 from runtime.tls import Certificate, client_context
 
 PROGRAM = "testbed"
@@ -249,7 +250,7 @@ class Testbed:
         return process
 
     def _operator(self, site: Site) -> Operator:
-        url, name = f"https://127.0.0.1:{free_port()}", f"vtn-{site.name}"
+        url, name = f"https://127.0.0.1:{free_ports(1)[0]}", f"vtn-{site.name}"
         settings = {
             "DATA_DIR": str(self.folder / name),
             "PORT": url.rsplit(":", 1)[1],

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, Self
 
 from ledger.cluster.certificates import Pair
 from ledger.errors import ReplicaError
+from runtime.ports import free_ports
 
 FORMAT = "gridpact/cluster/v1"
 CHANNEL = "main"
@@ -289,17 +290,5 @@ def _is_free(number: int) -> bool:
 def _ports(members: int, first: int) -> list[Ports]:
     """For each member, from `first` on, or free ones."""
     width = len(Ports._fields)
-    numbers = _free_ports(members * width) if first == 0 else list(range(first, first + members * width))
+    numbers = free_ports(members * width) if first == 0 else list(range(first, first + members * width))
     return [Ports(*numbers[place : place + width]) for place in range(0, len(numbers), width)]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on just now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

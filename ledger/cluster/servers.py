@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from ledger.ordering.etcd.admin import EtcdAdmin, Status
 from ledger.ordering.etcd.connection import Connection
 from ledger.ordering.etcd.errors import Unanswered
 from ledger.ordering.etcd.settings import EtcdSettings
+from runtime.ports import free_ports
 
 _START_S: Final = 30.0
 _STOP_S: Final = 2.0
@@ -278,12 +278,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens at now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from ledger.config import LedgerSettings
 from ledger.founding import Founded, contracts_root, found, load
 from runtime.clock import SystemClock
 from runtime.keys import PrivateKey
+from runtime.ports import free_ports
 from tests.builders import START_MS, a_key
 
 UTILITY, AGGREGATOR, AUDITOR = a_key(101), a_key(102), a_key(103)
@@ -74,7 +74,7 @@ class Served:
 
     def __init__(self, folder: Path, *, database_url: str | None = None, **environment: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self.url = f"{'https' if 'DR_LEDGER_CERTIFICATE' in environment else 'http'}://127.0.0.1:{self.port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DR_LEDGER_", "DATABASE_"))}
         self.environment = {**kept, "DR_LEDGER_DATA_DIR": str(folder), "DR_LEDGER_PORT": str(self.port), **environment}
@@ -124,9 +124,3 @@ def a_served_ledger(folder: Path, **options: Any) -> Iterator[Served]:
         yield served
     finally:
         served.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -63,6 +63,11 @@ class Up:
         self._process.send_signal(number)
         return self._process.wait(60)
 
+    def clear(self) -> None:
+        """Whatever went wrong, nothing goes on running."""
+        if self._process is not None and self._process.poll() is None:
+            self.end(signal.SIGTERM)
+
     @property
     def page(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "cluster.json").read_text())
@@ -231,10 +236,13 @@ def _postmaster(member: dict[str, Any]) -> int:
     return int((Path(folder) / "pgdata" / "postmaster.pid").read_text().split()[0])
 
 
-def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_path: Path):
+def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(
+    tmp_path: Path, request: pytest.FixtureRequest
+):
     """kill -9 while it founds, when etcd already runs; two `cluster up` in one moment; then replicas are killed so late
     that nobody starts them again."""
     first = Up(tmp_path / "consortium")
+    request.addfinalizer(first.clear)
     run = first.folder / "run"
     killed = first.begin()
     soon(lambda: len([pid for lock in run.glob("etcd-*.lock") if (pid := living(lock))]) == 3, 90)
@@ -249,7 +257,7 @@ def test_a_second_founder_is_refused_and_what_killed_replicas_left_is_ended(tmp_
     assert not any(is_running(pid) for pid in left)
     starting = threading.Thread(target=first.start)
     starting.start()
-    soon(lambda: (first.folder / "founding").exists(), 60)
+    soon(lambda: living(run / "up.lock") is not None, 60)
     assert "already up" in refusal(7, "cluster", "up", "--data-dir", first.folder)
     starting.join()
     replicas = [each["replica_pid"] for each in first.states().values()]

@@ -21,9 +21,10 @@ from contracts.tokens import Account, party_account
 from ledger.client import AnswerInvalid, LedgerClient, LedgerUnavailable, Refused
 from ledger.operations.proxy import Proxy, build
 from runtime.clock import SystemClock
+from runtime.ports import free_ports
 from tests.ledger.operations.commands import refused
 from tests.ledger.replicas import DEVICE, DEVICE_ID
-from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID, _free_port, a_client, a_running_ledger
+from tests.ledger.running import AGGREGATOR_ID, UTILITY_ID, a_client, a_running_ledger
 from tests.ven.homes import UTC, a_store
 from ven.account.courier import Courier
 from ven.account.desk import Desk
@@ -210,7 +211,7 @@ async def test_a_home_behind_an_altering_proxy_sends_until_it_arrives_whole(
 
 
 async def test_while_the_proxy_is_down_the_home_queues_and_nothing_is_lost(ledger: str, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_ports(1)[0]
     async with LedgerClient(f"http://127.0.0.1:{port}", clock=SystemClock(), deadline_s=0.2) as client:
         home = Home(tmp_path / "home", client)
         async with a_proxy(ledger, port=port):

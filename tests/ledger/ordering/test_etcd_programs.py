@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from ledger.cluster.binaries import EtcdMissing, find_etcd, version_of
-from ledger.cluster.servers import EtcdFailed, EtcdServer, EtcdServers, EtcdTls, free_ports
+from ledger.cluster.servers import EtcdFailed, EtcdServer, EtcdServers, EtcdTls
 from ledger.ordering.etcd.admin import EtcdAdmin
 from ledger.ordering.etcd.client import EtcdClient
 from ledger.ordering.etcd.connection import Connection
 from ledger.ordering.etcd.errors import EtcdRefused
 from ledger.ordering.etcd.messages import message
 from ledger.ordering.etcd.settings import EtcdSettings
+from runtime.ports import free_ports
 
 PRINTS_VERSION = "#!/bin/sh\necho 'etcd Version: {}'\n"
 

@@ -24,8 +24,8 @@ from contracts.core.parties import Role
 from ledger.cluster import preparation
 from ledger.cluster.layout import Layout, Member
 from ledger.cluster.processes import environment, living
-from ledger.cluster.servers import free_ports
 from ledger.cluster.up import program
+from runtime.ports import free_ports
 from tests.builders import START_MS
 from tests.ledger.running import AGGREGATOR, UTILITY
 from tests.simulation.real.proxy import Proxy
@@ -60,6 +60,7 @@ class Consortium:
                 await preparation.prepare(layout, preparation.Founders(keys), created_ms=START_MS)
                 await self._lay_ways()
                 self._start()
+                await self._open_peer_ways()
                 await self.ready()
                 yield self
             finally:
@@ -162,7 +163,7 @@ class Consortium:
             ways = [Proxy(each.ports.etcd) for each in [member, *(m for m in self.members if m is not member)]]
             (behind,) = free_ports(1)
             peer = Proxy(behind, member.ports.peer)
-            for way in (*ways, peer):
+            for way in ways:
                 await way.start()
             scheme = "https" if self.layout.tls else "http"
             text = member.config.read_text(encoding="utf-8")
@@ -171,6 +172,15 @@ class Consortium:
             text = re.sub(r"(?m)^peer_port = .*$", f"peer_port = {behind}", text)
             member.config.write_text(text, encoding="utf-8")
             self.order_ways[member.name], self.peer_ways[member.name] = ways, peer
+
+    async def _open_peer_ways(self) -> None:
+        """Once `cluster up` found the addresses of the members free: what starts listens behind them."""
+        while not any(map(self.etcd, self.members)):
+            if self._up is not None and self._up.poll() is not None:
+                raise AssertionError(self._last_words(self.members[0]))
+            await asyncio.sleep(_LOOK_S)
+        for way in self.peer_ways.values():
+            await way.start()
 
     def _start(self) -> None:
         command = [*program(), "cluster", "up", "--data-dir", str(self.layout.folder)]

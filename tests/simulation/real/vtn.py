@@ -7,8 +7,9 @@ import os
 import signal
 from pathlib import Path
 
-from demo.processes import Process, call, call_json, free_port
+from demo.processes import Process, call, call_json
 from ledger.cluster.layout import Layout
+from runtime.ports import free_ports
 
 
 class Vtn:
@@ -16,7 +17,7 @@ class Vtn:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = free_ports(1)[0]
         self._process: Process | None = None
         self.environment = {
             "GRIDPACT_VTN_DATA_DIR": str(folder / "vtn"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import warnings
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from runtime.clock import SystemClock
+from runtime.ports import free_ports
 from tests.ven.homes import a_store
 from ven.account.identity import Identity
 from ven.agent import HomeAgent, Surroundings
@@ -22,12 +22,6 @@ from ven.devices.dimmer import Dimmer
 from ven.metrics import Metrics
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class OpenLeadrVtn:
@@ -78,7 +72,7 @@ class OpenLeadrVtn:
 
 @pytest.mark.filterwarnings("ignore")
 async def test_it_registers_opts_in_acts_reports_and_restores_at_an_openleadr_vtn(tmp_path):
-    port = free_port()
+    port = free_ports(1)[0]
     vtn = OpenLeadrVtn(port)
     serving = asyncio.create_task(vtn.server.run_async())
     settings = VenSettings(
