@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_logging() -> Iterator[None]:
     """A command that a test runs in this process sets up logging on streams that end with the test: take it back."""
     root = logging.getLogger()
+    root.handlers[:] = [each for each in root.handlers if not getattr(getattr(each, "stream", None), "closed", False)]
     handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
     processors = settings["processors"][:]
     yield

@@ -76,8 +76,9 @@ async def test_what_cannot_be_noted_is_not_signed_until_there_is_room(
         with pytest.raises(SigningStopped, match=r"No space left.*cosigns nothing.*Make room"):
             await readiness.check_signing(ledger.replica)
         await ledger.run(a_transfer("b"))
-        signed.unlink()
-        signed.write_bytes(noted)
+        room = tmp_path / "room"
+        room.write_bytes(noted)
+        room.replace(signed)  # at once: it is tried again at any moment
         await until(lambda: ledger.replica.final_height == 3)
         await readiness.check_signing(ledger.replica)
         assert f" {ledger.replica.head.size:020d} ".encode() in signed.read_bytes()
