@@ -73,25 +73,7 @@ class PrivateKey:
     def create(cls, path: Path, algorithm: Algorithm = "ed25519") -> Self:
         """Make a key and keep it in `path`, readable by its owner alone. Raises KeyFileError if the file exists."""
         key = cls.generate(algorithm)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            if path.exists():
-                raise KeyFileError(
-                    f"{path} exists: a key is never overwritten; load it or choose another file"
-                ) from None
-            raise KeyFileError(f"{path.parent} is not a folder: choose another place for the key") from None
-        except OSError as error:
-            raise KeyFileError(f"the private key {path} cannot be made: {error.strerror}") from None
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(f"{algorithm}:{key._seed.hex()}\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            path.unlink(missing_ok=True)  # half a key would stand in the way of a whole one
-            raise KeyFileError(f"the private key {path} cannot be written: {error.strerror}") from None
+        create_key_file(path, f"{algorithm}:{key._seed.hex()}\n".encode("ascii"))
         return key
 
     @classmethod
@@ -128,6 +110,29 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return f"PrivateKey({self.public})"
+
+
+def create_key_file(path: Path, content: bytes) -> None:
+    """Keep a private key of any kind in a new file, durable, whole or not at all, for its owner alone (0600).
+
+    Raises KeyFileError where there is a file, or where none can be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if path.exists():
+            raise KeyFileError(f"{path} exists: a key is never overwritten; load it or choose another file") from None
+        raise KeyFileError(f"{path.parent} is not a folder: choose another place for the key") from None
+    except OSError as error:
+        raise KeyFileError(f"the private key {path} cannot be made: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a key would stand in the way of a whole one
+        raise KeyFileError(f"the private key {path} cannot be written: {error.strerror}") from None
 
 
 def verify(public: str, message: bytes, signature: bytes) -> bool:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from runtime.errors import KeyFileError, SettingsError
+from runtime.keys import create_key_file
 
 CertificateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -38,22 +39,7 @@ def new_key(*, rsa_bits: int | None = None) -> CertificateKey:
 
 def write_key(path: Path, key: CertificateKey) -> None:
     """Keep a key as PEM for its owner alone (0600). Raises KeyFileError where there is a file."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise KeyFileError(f"{path} exists: a key is never overwritten") from None
-    except OSError as error:
-        raise KeyFileError(f"the private key {path} cannot be made: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)  # half a key would stand in the way of a whole one
-        raise KeyFileError(f"the private key {path} cannot be written: {error.strerror}") from None
+    create_key_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def read_key(path: Path) -> CertificateKey:

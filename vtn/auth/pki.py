@@ -123,13 +123,8 @@ class Pki:
         public_key = requested_key(request_pem)
         kind: Kind = "ecdsa" if isinstance(public_key, ec.EllipticCurvePublicKey) else "rsa"
         issuer, key = self._authority("intermediate", kind)
-        name = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64]),
-                x509.NameAttribute(NameOID.COMMON_NAME, subject[:64]),
-            ]
-        )
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        name = _name(subject, organisation)
         certificate = _leaf(name, public_key, issuer, days).add_extension(usage, critical=False).sign(key, SHA256())
         return Issued(certificate, _pem([certificate, issuer]))
 
