@@ -13,6 +13,7 @@ MODULES = [
     "contracts/rules",
     "openadr/model",
     "openadr/v2/messages",
+    "openadr/client/link",
     "forecasting/naive",
     "ledger/client",
     "ledger/replica",
@@ -31,6 +32,7 @@ ALONE = "The verifier depends on nothing of ours"
 CONTRACTS = "Contracts import this list and nothing else"
 OPENLEADR = "openadr.v2 alone imports openleadr"
 DATA = "The protocols are data: no sockets, no database, no event loop"
+CLIENT = "Nothing of the protocols needs their client"
 FACES = "A protocol face and the aggregator know nothing of each other"
 
 
@@ -88,6 +90,9 @@ def test_the_small_tree_breaks_no_rule(tree):
         ("openadr/v2/messages", "import openleadr", []),
         ("openadr/model", "import socket", [DATA]),
         ("forecasting/naive", "import sqlite3", [DATA]),
+        ("openadr/client/link", "import aiohttp, asyncio", []),
+        ("openadr/client/link", "import sqlalchemy", [LIGHT, DATA]),
+        ("openadr/v2/messages", "import openadr.client.link", [CLIENT]),
         ("vtn/faces/openadr2/events", "import vtn.aggregator.cycle", [FACES]),
         ("vtn/faces/openadr2/events", "import vtn.dashboard.routes", [FACES]),
         ("vtn/aggregator/cycle", "import vtn.faces.openadr2.events", [FACES]),

@@ -13,14 +13,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from ledger.client import LedgerClient
-from openadr.v2.document.signature import load_key
 from runtime.clock import Clock, happened
-from runtime.errors import SettingsError
 from runtime.logs import get_logger
 from ven.account.courier import Courier
 from ven.account.credentials import Credentials
@@ -29,11 +26,7 @@ from ven.account.identity import Identity
 from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.config import VenSettings
-from ven.faces.openadr2 import Engine, Link
-from ven.faces.openadr2.events import EventDesk
-from ven.faces.openadr2.registration import Registrar
-from ven.faces.openadr2.reports import ReportDesk
-from ven.faces.openadr2.signing import MessageSigning
+from ven.faces.openadr2.face import make_face
 from ven.home.actuator import Actuator, HomeDevice
 from ven.home.controller import Controller, Rules
 from ven.home.owner import read_owner
@@ -97,7 +90,17 @@ class HomeAgent:
         self._renewal = (
             Renewal(identity, wallet, self._credentials, around.session, around.clock) if wallet is not None else None
         )
-        self._registrar, self.engine = self._face(settings, identity, around)
+        face = make_face(
+            settings,
+            identity,
+            store,
+            self._credentials,
+            clock=around.clock,
+            session=around.session,
+            metrics=around.metrics,
+            changed=self._polled,
+        )
+        self._registrar, self.engine = face.registrar, face.engine
         self.desk: Desk | None = None
         self._courier: Courier | None = None
         if wallet is not None and ledger is not None:
@@ -174,56 +177,3 @@ class HomeAgent:
         if events or version != self._foreign_version:
             self._foreign_version = version
             self.wake()
-
-    def _face(self, settings: VenSettings, identity: Identity, around: Surroundings) -> tuple[Registrar, Engine]:
-        link = Link(
-            identity.openadr2_url,
-            around.session,
-            timeout_s=settings.request_timeout_s,
-            metrics=around.metrics,
-            tls=self._credentials.context,
-            signing=message_signing(settings, identity, self._credentials, around.clock),
-        )
-        registrar = Registrar(link, self.store, ven_name=self.home, ven_id=identity.ven_id)
-        reports = ReportDesk(
-            link,
-            self.store,
-            self._clock,
-            around.metrics,
-            resource=self.home,
-            interval_s=settings.interval_s,
-            chunk=settings.report_intervals_max,
-        )
-        engine = Engine(
-            link,
-            registrar,
-            EventDesk(link, self.store, self._clock, self.home),
-            reports,
-            self._clock,
-            home=self.home,
-            poll_s=settings.poll_s,
-            backoff_max_s=settings.backoff_max_s,
-            changed=self._polled,
-        )
-        return registrar, engine
-
-
-def message_signing(
-    settings: VenSettings, identity: Identity, credentials: Credentials, clock: Clock
-) -> MessageSigning | None:
-    """How the home signs its messages, None where it does not. Raises SettingsError."""
-    if not settings.sign_messages:
-        return None
-    if credentials.exists:
-        key, certificate = credentials.signing()
-    elif settings.certificate is not None and settings.certificate_key is not None:
-        key, certificate = load_key(settings.certificate_key.read_bytes()), settings.certificate.read_bytes()
-    else:
-        raise SettingsError("sign_messages needs a certificate: that of the enrolment, or the setting certificate")
-    authorities = credentials.ca or settings.server_ca
-    if authorities is None and settings.vtn_fingerprint is None:
-        raise SettingsError("sign_messages needs to know who signs for the VTN: set vtn_fingerprint or server_ca")
-    host = urlsplit(identity.openadr2_url).hostname or ""
-    return MessageSigning(
-        key, certificate, clock, host=host, authorities=authorities, fingerprint=settings.vtn_fingerprint
-    )

@@ -5,15 +5,27 @@ GridpactError
     ├── NotEnrolled            the data folder holds no enrolment
     ├── EnrolmentRefused       the VTN does not take this invitation
     ├── StoreError             the agent's database cannot be used
-    ├── VtnUnreachable         no answer, or one that is no OpenADR message: tried again
-    │   └── ApprovalPending    the VTN's operator has not approved the enrolment yet
-    ├── VtnRefused             the VTN answered with an OpenADR error code
+    ├── ApprovalPending        the VTN's operator has not approved the enrolment yet (a VtnUnreachable, too)
     └── ProofRefused           a proof does not show what it was fetched for
+
+VtnUnreachable and VtnRefused are those of openadr.client.
 """
 
 from __future__ import annotations
 
+from openadr.client.errors import VtnRefused, VtnUnreachable
 from runtime.errors import GridpactError
+
+__all__ = [
+    "ApprovalPending",
+    "EnrolmentRefused",
+    "NotEnrolled",
+    "ProofRefused",
+    "StoreError",
+    "VenError",
+    "VtnRefused",
+    "VtnUnreachable",
+]
 
 
 class VenError(GridpactError):
@@ -38,26 +50,10 @@ class StoreError(VenError):
     exit_code = 3
 
 
-class VtnUnreachable(VenError):
-    """The VTN did not answer with an OpenADR message."""
-
-    exit_code = 5
-
-
-class ApprovalPending(VtnUnreachable):
+class ApprovalPending(VenError, VtnUnreachable):
     """The VTN's operator has to approve this home first: the same command later goes on."""
 
     exit_code = 4
-
-
-class VtnRefused(VenError):
-    """The VTN answered `code` (an OpenADR response code)."""
-
-    exit_code = 6
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"the VTN answered {code}: {description}")
-        self.code = code
 
 
 class ProofRefused(VenError):

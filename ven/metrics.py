@@ -27,3 +27,7 @@ class Metrics:
             "gridpact_ven_proofs_total", "Proofs fetched, by result (verified, refused)", ["result"], registry=registry
         )
         self.homes = Gauge("gridpact_ven_homes", "Homes in this process", registry=registry)
+
+    def count_request(self, message: str, result: str) -> None:
+        """A message to the VTN, by its name, and what came of it."""
+        self.requests.labels(message=message, result=result).inc()

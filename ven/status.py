@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from openadr.client.registration import Registration
 from ven.account.desk import CURSOR_NOTE
 from ven.account.identity import is_enrolled, read_identity
 from ven.errors import NotEnrolled
-from ven.faces.openadr2.registration import Registration
 from ven.home.owner import read_owner
 from ven.home.store import Contract, Store
 from ven.home.store.store import FILE_NAME

@@ -9,6 +9,8 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from openadr.client.link import Link
+from openadr.client.registration import Registrar
 from runtime.clock import DomainClock
 from tests.builders import START_MS
 from tests.ven.faces.scripted import (
@@ -29,8 +31,7 @@ from tests.ven.faces.scripted import (
 from tests.ven.homes import STEP_MS, a_store
 from ven.faces.openadr2.engine import Engine
 from ven.faces.openadr2.events import EventDesk
-from ven.faces.openadr2.link import Link
-from ven.faces.openadr2.registration import Registrar
+from ven.faces.openadr2.registration import HomeShelf
 from ven.faces.openadr2.reports import ReportDesk
 from ven.home.store import Opt
 from ven.metrics import Metrics
@@ -46,8 +47,8 @@ class Ven:
         self.clock = DomainClock(DomainClock(0, 0, 1).wall_ms(), START_MS, SPEED)
         self.turns = 0
         metrics = Metrics(CollectorRegistry())
-        link = Link(vtn.url, session, timeout_s=2, metrics=metrics)
-        self.registrar = Registrar(link, self.store, ven_name="H1", ven_id=ven_id)
+        link = Link(vtn.url, session, timeout_s=2, count=metrics.count_request)
+        self.registrar = Registrar(link, HomeShelf(self.store), ven_name="H1", ven_id=ven_id)
         reports = ReportDesk(link, self.store, self.clock, metrics, resource="H1", interval_s=900, chunk=chunk)
         self.engine = Engine(
             link,

@@ -13,6 +13,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from openadr.client.link import Link, demand_success
+from openadr.client.registration import NOT_REGISTERED, Registrar, Registration, new_request_id
 from openadr.v2 import (
     EiResponse,
     Message,
@@ -33,14 +35,11 @@ from runtime.clock import Clock, happened
 from runtime.logs import get_logger
 from ven.errors import VtnRefused, VtnUnreachable
 from ven.faces.openadr2.events import EventDesk
-from ven.faces.openadr2.link import Link, demand_success
-from ven.faces.openadr2.registration import Registrar, Registration, new_request_id
 from ven.faces.openadr2.reports import ReportDesk
 
 _DRAIN_MAX = 16  # messages a VTN may queue up for one poll
 _BACKOFF_S = 0.5
 _RECHECK_S = 30.0
-_NOT_REGISTERED = 463
 
 _log = get_logger("ven.faces.openadr2.engine")
 
@@ -86,7 +85,7 @@ class Engine:
                 await self._session()
                 self._pause_s = self._backoff_max_s  # the VTN ended the registration: ask again, but not soon
             except VtnRefused as error:
-                self._renew = self._renew or error.code == _NOT_REGISTERED
+                self._renew = self._renew or error.code == NOT_REGISTERED
                 _log.warning("VTN refused", home=self._home, code=error.code, error=str(error))
             except VtnUnreachable as error:
                 _log.warning("VTN not reached", home=self._home, error=str(error), again_s=round(self._pause_s, 1))
@@ -125,7 +124,7 @@ class Engine:
         try:
             await self._reports.announce(registration)
         except VtnRefused as error:
-            if error.code == _NOT_REGISTERED:
+            if error.code == NOT_REGISTERED:
                 raise
             _log.warning("reports refused", home=self._home, error=str(error))
 
@@ -175,7 +174,7 @@ class Engine:
                 refusal = EiResponse(452, "no report was asked for", message.request_id)
                 await self._link.ask(OadrUpdatedReport(refusal, None, registration.ven_id))
             case OadrCancelPartyRegistration():
-                await self._registrar.cancelled(message)
+                await self._link.ask(self._registrar.cancelled(message))
             case OadrRequestReregistration():
                 await self._link.ask(OadrResponse(EiResponse(), registration.ven_id))
                 self._renew = handled.last = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from openadr.client.link import Link, is_success
+from openadr.client.registration import NOT_REGISTERED, Registration
 from openadr.timeline import EventStatus, status
 from openadr.v2 import (
     EiResponse,
@@ -16,12 +18,8 @@ from openadr.v2 import (
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from ven.errors import VtnRefused
-from ven.faces.openadr2.link import Link, is_success
-from ven.faces.openadr2.registration import Registration
 from ven.home.store import Opt, Store
 from ven.home.store.events import answer_text
-
-_NOT_REGISTERED = 463
 
 _log = get_logger("ven.faces.openadr2.events")
 
@@ -99,8 +97,8 @@ class EventDesk:
         outer = EiResponse(request_id=response.request_id)
         answer = await self._link.ask(OadrCreatedEvent(registration.ven_id, (response,), outer))
         if isinstance(answer, OadrResponse) and not is_success(answer.response):
-            if answer.response.response_code == _NOT_REGISTERED:
-                raise VtnRefused(_NOT_REGISTERED, answer.response.response_description)
+            if answer.response.response_code == NOT_REGISTERED:
+                raise VtnRefused(NOT_REGISTERED, answer.response.response_description)
             _log.warning(
                 "answer refused",
                 home=self._home,

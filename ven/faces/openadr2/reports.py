@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from openadr.client.link import Link, demand_success
+from openadr.client.registration import NOT_REGISTERED, Registration, new_request_id
 from openadr.model import Reading, Report
 from openadr.v2 import (
     EiResponse,
@@ -22,8 +24,6 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from ven.account.desk import REPORTED_FROM_NOTE
 from ven.errors import VtnRefused, VtnUnreachable
-from ven.faces.openadr2.link import Link, demand_success
-from ven.faces.openadr2.registration import Registration, new_request_id
 from ven.home.store import RunningReport, Store
 from ven.metrics import Metrics
 
@@ -31,7 +31,7 @@ R_ID = "meter"
 SPECIFIER = "usage"
 METADATA = "METADATA"
 _ANNOUNCED_NOTE = "reports_announced"
-_UNKNOWN_ID, _NOT_SUPPORTED, _NOT_REGISTERED = 452, 461, 463
+_UNKNOWN_ID, _NOT_SUPPORTED = 452, 461
 
 _log = get_logger("ven.faces.openadr2.reports")
 
@@ -108,8 +108,8 @@ class ReportDesk:
             response = answer.response if isinstance(answer, OadrUpdatedReport | OadrResponse) else None
             if response is None:
                 raise VtnUnreachable(f"the VTN answered oadrUpdateReport with {type(answer).__name__}")
-            if response.response_code == _NOT_REGISTERED:
-                raise VtnRefused(_NOT_REGISTERED, response.response_description)
+            if response.response_code == NOT_REGISTERED:
+                raise VtnRefused(NOT_REGISTERED, response.response_description)
             if not 200 <= response.response_code < 300:
                 await self._not_taken(report, response, registration)
                 return

@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from openadr.client.errors import VtnRefused, VtnUnreachable
+from openadr.client.signing import MessageSigning
 from openadr.errors import MessageError
 from openadr.v2 import EiResponse, Leniency, Message, parse, render, wire_name
 from runtime.errors import InsecureAddress
 from runtime.logs import get_logger
 from runtime.service import refuse_plain_http
-from ven.errors import VtnRefused, VtnUnreachable
-from ven.faces.openadr2.signing import MessageSigning
-from ven.metrics import Metrics
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _SERVICES = {
@@ -32,12 +31,16 @@ _SERVICES = {
 }
 """Everything else is EiReport."""
 
-_log = get_logger("ven.faces.openadr2.link")
+Counting = Callable[[str, str], None]
+"""Hears of each message sent: its name, and ok, refused or unreachable."""
+
+_log = get_logger("openadr.client.link")
 
 
 class Link:
-    """`url` is the service's address without the service's name. The session may be shared by many homes; `tls` gives
-    the context of this one (None: the session's), `signing` signs what is sent and checks what comes.
+    """`url` is the service's address without the service's name. The session may be shared by many VENs; `tls` gives
+    the context of this one (None: the session's), `signing` signs what is sent and checks what comes, `count` hears of
+    each message.
 
     Raises InsecureAddress for plain HTTP off loopback."""
 
@@ -47,7 +50,7 @@ class Link:
         session: aiohttp.ClientSession,
         *,
         timeout_s: float,
-        metrics: Metrics,
+        count: Counting = lambda name, result: None,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         signing: MessageSigning | None = None,
     ) -> None:
@@ -62,36 +65,43 @@ class Link:
         self._url = url.rstrip("/")
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._metrics = metrics
+        self._count = count
         self._tls = tls
         self._signing = signing
+
+    @property
+    def signs(self) -> bool:
+        """Are messages signed?"""
+        return self._signing is not None
 
     async def ask(self, message: Message) -> Message:
         """Sends a message and returns the answer. Raises VtnUnreachable if there is none that can be read."""
         name = wire_name(message)
         url = f"{self._url}/{_SERVICES.get(name, 'EiReport')}"
+        body = render(message)
         try:
             async with self._session.post(
                 url,
-                data=render(message) if self._signing is None else self._signing.seal(render(message)),
+                data=body if self._signing is None else self._signing.seal(body),
                 headers={"Content-Type": "application/xml"},
                 timeout=self._timeout,
                 ssl=self._tls() or True,
+                allow_redirects=False,
             ) as response:
-                body = await _read(response)
+                received = await _read(response)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: no answer from {url}: {error or type(error).__name__}") from error
-        if not body or status >= 500:
+        if not received or status >= 500:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: {url} answered HTTP {status}")
         leniencies: list[Leniency] = []
         try:
             if self._signing is not None:
-                answer = self._signing.open(body, leniencies)
+                answer = self._signing.open(received, leniencies)
             else:
-                answer = parse(body, lenient=True, leniencies=leniencies)
+                answer = parse(received, lenient=True, leniencies=leniencies)
         except MessageError as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error
@@ -101,9 +111,6 @@ class Link:
         refused = isinstance(response_of, EiResponse) and not is_success(response_of)
         self._count(name, "refused" if refused else "ok")
         return answer
-
-    def _count(self, name: str, result: str) -> None:
-        self._metrics.requests.labels(message=name, result=result).inc()
 
 
 def is_success(response: EiResponse) -> bool:
