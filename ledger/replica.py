@@ -115,7 +115,7 @@ class Replica(Serving, ReplicaReception):
         self._proposing = Proposing(
             progress=progress, pool=self._pool, store=store, orderer=orderer, forwarding=self._forwarding,
             signer=self._signer, clock=clock, settings=settings,
-            may_propose=lambda: founded.member in self._following.machine.members and self._standing.steady,
+            may_propose=self._may_propose,
         )  # fmt: skip
         self._following = Following(
             progress=progress, founded=founded, pool=self._pool, store=store, orderer=orderer, signer=self._signer,
@@ -326,6 +326,9 @@ class Replica(Serving, ReplicaReception):
             task.cancel()
         self._pool.close()
         await self._orderer.stop()
+
+    async def _may_propose(self) -> bool:
+        return self._founded.member in self._following.machine.members and await self._standing.steady()
 
     async def _catch_up(self, height: int) -> None:
         self._progress.aim(max(height, self._progress.target or 0))

@@ -8,7 +8,7 @@ pool ─ leads? ─yes─▶ take ─▶ make_block ─▶ orderer.propose ─�
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ledger.config import LedgerSettings
@@ -33,7 +33,8 @@ _LOOK_S: Final = 1.0
 
 
 class Proposing:
-    """The proposing half of one replica. may_propose: is this replica's member one at the next height?"""
+    """The proposing half of one replica. may_propose: is this replica's member one at the next height, and its
+    clock right?"""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Proposing:
         signer: CheckpointSigner,
         clock: Clock,
         settings: LedgerSettings,
-        may_propose: Callable[[], bool],
+        may_propose: Callable[[], Awaitable[bool]],
     ) -> None:
         self._progress = progress
         self._pool = pool
@@ -141,7 +142,9 @@ class Proposing:
             await self._forwarding.send(sent)
 
     async def _order(self, contents: list[bytes]) -> None:
-        if not self._may_propose():  # it was removed while it holds the lease, which it is about to give back
+        if (
+            not await self._may_propose()
+        ):  # removed, or held back, while it holds the lease: it is about to give it back
             self._pool.put_back()
             await asyncio.sleep(_UNCONFIRMED_S)
             return

@@ -51,20 +51,18 @@ class Standing:
         self._is_member = is_member
         self._patiently = patiently
         self._anchor = Anchor(clock, limit_ms)
-        self._ask = asyncio.Event()
+        self._ask, self._judged = asyncio.Event(), asyncio.Event()
         self._runs: bool | None = None
         self.held = ""
         self.ahead_ms: int | None = None
 
-    @property
-    def steady(self) -> bool:
-        """May a block be made by this clock now? Not where it has jumped, until the others were asked."""
-        if self.held:
-            return False
-        if self._anchor.jumped():
+    async def steady(self) -> bool:
+        """May a block be made by this clock now? Where it has jumped the others are asked first."""
+        if not self.held and self._anchor.jumped():
+            self._judged.clear()
             self._ask.set()
-            return False
-        return True
+            await happened(self._judged, _LOOK_S)
+        return not self.held and not self._anchor.jumped()
 
     async def run(self) -> None:
         """For ever. Begins once everything is executed that was ordered before this replica started. One that joins
@@ -76,6 +74,7 @@ class Standing:
         while True:
             if self._is_member():
                 self._judge(await self._asked())
+                self._judged.set()
             await self._stand(self._is_member() and not self.held)
             await happened(self._ask, _LOOK_S)
             self._ask.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -115,7 +116,7 @@ async def test_a_proposer_that_takes_the_time_away_is_named_with_its_block(three
         await members.agreed()
         liar = members.proposer
         honest = next(each for each in members.running if each is not liar)
-        liar.replica._proposing._may_propose = lambda: True  # the guard is the liar's own, and it has none
+        liar.replica._proposing._may_propose = AsyncMock(return_value=True)  # the guard is its own, and it has none
         final = honest.replica.final_height
         liar.clock.advance(DAY_MS)
         (result,) = await liar.submit(*transfers(1))
