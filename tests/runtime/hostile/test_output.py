@@ -104,15 +104,15 @@ def test_a_disk_without_room_is_an_error() -> None:
 
 def test_every_program_prints_json_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import ledger.cli.output
-    import ven.cli
+    import ven.cli.options
     import vtn.cli.options
 
     printed: list[str] = []
-    for module in (ledger.cli.output, ven.cli, vtn.cli.options):
+    for module in (ledger.cli.output, ven.cli.options, vtn.cli.options):
         monkeypatch.setattr(module, "print_whole", printed.append)
     ledger.cli.output.show({"a": 1}, as_json=True)
     ledger.cli.output.show_rows([{"a": 1}, {"a": 1}], as_json=True)
-    ven.cli._print({"a": 1})
+    ven.cli.options.print_json({"a": 1})
     vtn.cli.options.print_json({"a": 1})
     assert [json.loads(each) for each in printed] == [{"a": 1}] * 5
 

@@ -1,0 +1,100 @@
+"""What the owner chooses beside a running home."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runtime.errors import SettingsError
+from ven.cli.options import Config, DataDir, Json, load_settings, print_json
+
+
+def opt_out(
+    data_dir: DataDir = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="UTC; without it until `opt-in`.")] = None,
+    config: Config = None,
+) -> None:
+    """Take part in nothing from now on; a running agent follows within a poll."""
+    from datetime import UTC
+
+    until_ms = None if until is None else int(until.replace(tzinfo=until.tzinfo or UTC).timestamp() * 1000)
+    _change_owner(load_settings(config, data_dir).data_dir, opt_out=True, opt_out_until_ms=until_ms)
+
+
+def opt_in(data_dir: DataDir = None, config: Config = None) -> None:
+    """Take part again."""
+    _change_owner(load_settings(config, data_dir).data_dir, opt_out=False, opt_out_until_ms=None)
+
+
+def limits(
+    data_dir: DataDir = None,
+    max_shed_w: Annotated[int | None, typer.Option(min=0, help="Most W the home may be asked for.")] = None,
+    max_duration_s: Annotated[int | None, typer.Option(min=0, help="Longest event in seconds.")] = None,
+    max_events_per_day: Annotated[int | None, typer.Option(min=0, help="Most events on one local day.")] = None,
+    hours: Annotated[str | None, typer.Option(help="Local hours in which to take part, as 07:00-21:30.")] = None,
+    price_min: Annotated[int | None, typer.Option(min=0, help="Least price, minor units per MWh.")] = None,
+    deposit_max: Annotated[int | None, typer.Option(min=0, help="Most minor units at stake in a contract.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Lift all limits first.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show or change what the owner allows; a running agent follows within a poll."""
+    from ven.home.owner import Owner
+
+    changes: dict[str, Any] = {}
+    if reset:
+        fresh = Owner()
+        names = (
+            "max_shed_w",
+            "max_duration_s",
+            "max_events_per_day",
+            "hours",
+            "price_min_minor_per_mwh",
+            "deposit_max_minor",
+        )
+        changes |= {name: getattr(fresh, name) for name in names}
+    given = {
+        "max_shed_w": max_shed_w,
+        "max_duration_s": max_duration_s,
+        "max_events_per_day": max_events_per_day,
+        "hours": None if hours is None else _minutes(hours),
+        "price_min_minor_per_mwh": price_min,
+        "deposit_max_minor": deposit_max,
+    }
+    changes |= {name: value for name, value in given.items() if value is not None}
+    owner = _change_owner(load_settings(config, data_dir).data_dir, **changes)
+    if as_json:
+        print_json(owner)
+    else:
+        typer.echo(", ".join(f"{name} {value}" for name, value in owner.items()))
+
+
+def _change_owner(folder: Path, **changes: Any) -> dict[str, Any]:
+    import msgspec
+
+    from ven.errors import NotEnrolled
+    from ven.home.owner import read_owner, write_owner
+    from ven.home.store import Store
+    from ven.home.store.store import FILE_NAME
+
+    if not (folder / FILE_NAME).exists():
+        raise NotEnrolled(f"there is no home in {folder}: run `dr-ven enrol` first")
+    with closing(Store(folder / FILE_NAME)) as store:
+        with store.transaction():
+            owner = msgspec.structs.replace(read_owner(store.notes), **changes)
+            write_owner(store.notes, owner)
+        found: dict[str, Any] = msgspec.to_builtins(owner)
+        return found
+
+
+def _minutes(hours: str) -> tuple[int, int]:
+    """ "07:00-21:30" as minutes of the day."""
+    try:
+        first, last = (datetime.strptime(part.strip(), "%H:%M") for part in hours.split("-"))  # noqa: DTZ007
+    except ValueError:
+        raise SettingsError(f"hours are given as 07:00-21:30, not {hours!r}") from None
+    return first.hour * 60 + first.minute, last.hour * 60 + last.minute
