@@ -8,6 +8,10 @@
 
     bridge/<child> on the parent  =  - issuance of the child  +  locked, not minted  +  burnt, not released
 
+Money for a recipient that does not come in time goes back to who sent it, by the same proofs: the mint of such a lock
+is a burn, the release of such a burn is a lock. It goes back once: who sent it is known where it came from, and is paid
+there even if revoked.
+
 A release is paid out of `bridge/<child>` and nothing else: members of a child who sign what never happened can take
 what was locked for their own channel, and not a unit more.
 """
@@ -61,6 +65,7 @@ def lock(state: State, sender: Party, command: BridgeLock, context: Context) -> 
             recipient=command.recipient,
             amount_minor=command.amount_minor,
             mint_by_ms=command.mint_by_ms,
+            burn_id=None,
         ),
     ]
 
@@ -68,14 +73,16 @@ def lock(state: State, sender: Party, command: BridgeLock, context: Context) -> 
 def mint(state: State, command: BridgeMint, context: Context) -> list[Fact]:
     """BridgeMint: anyone may bring the proof. Raises Refusal."""
     parent = _parent(state)
-    fact, _ = proved(state, parent, command.proof, "BridgeLock", BridgeLocked)
+    # A burn nobody could be given comes back by the parent's BridgeRelease.
+    kind = "BridgeRelease" if command.proof.header.command == "BridgeRelease" else "BridgeLock"
+    fact, _ = proved(state, parent, command.proof, kind, BridgeLocked)
     if fact.channel != context.channel or fact.lock_id != transaction_id(command.proof.header):
         raise Refusal("proof_invalid", "the lock is for another channel")
     recipient = state.find(Party, fact.recipient)
-    if recipient is None or recipient.status is not PartyStatus.ACTIVE:
-        if context.time_ms <= fact.mint_by_ms:
+    if recipient is None or (fact.party is not None and recipient.status is not PartyStatus.ACTIVE):
+        if fact.party is None or context.time_ms <= fact.mint_by_ms:
             raise Refusal("party_unknown", fact.recipient)
-        return _send_back(state, parent, fact, context)
+        return _send_back(state, parent, fact, fact.party, context)
     _cross(state, parent, fact.lock_id, fact.recipient, fact.amount_minor, context)
     transfer_id = f"bridge/{fact.lock_id}"
     credit = tokens.party_account(fact.recipient)
@@ -88,12 +95,22 @@ def mint(state: State, command: BridgeMint, context: Context) -> list[Fact]:
 def burn(state: State, sender: Party, command: BridgeBurn, context: Context) -> list[Fact]:
     """BridgeBurn. Raises Refusal."""
     parent = _parent(state)
+    if command.release_by_ms < context.time_ms:
+        raise Refusal("deadline_passed", str(command.release_by_ms))
     _positive(command.amount_minor)
     transfer_id = f"bridge/{context.transaction_id}"
     debit = tokens.party_account(sender.party)
     return [
         *tokens.post(state, transfer_id, debit, tokens.ISSUANCE, command.amount_minor),
-        _burnt(parent, sender.party, command.recipient, command.amount_minor, None, context),
+        BridgeBurned(
+            burn_id=context.transaction_id,
+            channel=parent,
+            party=sender.party,
+            recipient=command.recipient,
+            amount_minor=command.amount_minor,
+            release_by_ms=command.release_by_ms,
+            lock_id=None,
+        ),
     ]
 
 
@@ -106,7 +123,11 @@ def release(state: State, command: BridgeRelease, context: Context) -> list[Fact
     fact, _ = proved(state, channel, command.proof, kind, BridgeBurned)
     if fact.channel != context.channel or fact.burn_id != transaction_id(command.proof.header):
         raise Refusal("proof_invalid", "the burn is for another channel")
-    recipient = state.take(Party, fact.recipient, "party_unknown")
+    recipient = state.find(Party, fact.recipient)
+    if recipient is None:
+        if fact.party is None or fact.release_by_ms is None or context.time_ms <= fact.release_by_ms:
+            raise Refusal("party_unknown", fact.recipient)
+        return _give_back(state, channel, fact, fact.party, context)
     _cross(state, channel, fact.burn_id, recipient.party, fact.amount_minor, context)
     transfer_id = f"bridge/{channel}/{fact.burn_id}"
     debit, credit = bridge_account(channel), tokens.party_account(recipient.party)
@@ -121,22 +142,36 @@ def crossed_key(channel: str, item: str) -> str:
     return f"{channel}/{item}"
 
 
-def _send_back(state: State, parent: str, fact: BridgeLocked, context: Context) -> list[Fact]:
+def _send_back(state: State, parent: str, fact: BridgeLocked, sender: str, context: Context) -> list[Fact]:
+    """From the child to who locked it: nothing was minted, so nothing moves here."""
     _cross(state, parent, fact.lock_id, fact.recipient, fact.amount_minor, context)
-    return [_burnt(parent, None, fact.party, fact.amount_minor, fact.lock_id, context)]
+    return [
+        BridgeBurned(
+            burn_id=context.transaction_id,
+            channel=parent,
+            party=None,
+            recipient=sender,
+            amount_minor=fact.amount_minor,
+            release_by_ms=None,
+            lock_id=fact.lock_id,
+        )
+    ]
 
 
-def _burnt(
-    parent: str, party: str | None, recipient: str, amount_minor: int, lock_id: str | None, context: Context
-) -> BridgeBurned:
-    return BridgeBurned(
-        burn_id=context.transaction_id,
-        channel=parent,
-        party=party,
-        recipient=recipient,
-        amount_minor=amount_minor,
-        lock_id=lock_id,
-    )
+def _give_back(state: State, child: str, fact: BridgeBurned, sender: str, context: Context) -> list[Fact]:
+    """From the parent to who burnt it: it was not paid out of what is held for the child, and stays there."""
+    _cross(state, child, fact.burn_id, fact.recipient, fact.amount_minor, context)
+    return [
+        BridgeLocked(
+            lock_id=context.transaction_id,
+            channel=child,
+            party=None,
+            recipient=sender,
+            amount_minor=fact.amount_minor,
+            mint_by_ms=context.time_ms,
+            burn_id=fact.burn_id,
+        )
+    ]
 
 
 def _cross(state: State, channel: str, item: str, party: str, amount_minor: int, context: Context) -> None:

@@ -221,14 +221,16 @@ class CheckpointAnchored(Fact, frozen=True, kw_only=True):
 
 
 class BridgeLocked(Fact, frozen=True, kw_only=True):
-    """Money of `party` waits for `recipient` in the child `channel`; `lock_id` is the transaction."""
+    """Money of `party` waits for `recipient` in the child `channel`; `lock_id` is the transaction. `party` None: it was
+    burnt there (`burn_id`) for somebody who is not here, and goes back to `recipient`, who burnt it."""
 
     lock_id: Hash
     channel: Id
-    party: Id
+    party: Id | None
     recipient: Id
     amount_minor: Minor
     mint_by_ms: TimeMs
+    burn_id: Hash | None
 
 
 class BridgeMinted(Fact, frozen=True, kw_only=True):
@@ -241,13 +243,14 @@ class BridgeMinted(Fact, frozen=True, kw_only=True):
 
 class BridgeBurned(Fact, frozen=True, kw_only=True):
     """Money left this channel for `recipient`, a party of the parent `channel`. `party` had it; None: it was locked
-    (`lock_id`) for somebody who is not here, and goes back."""
+    (`lock_id`) for somebody who is not here, and goes back; then there is no `release_by_ms` either."""
 
     burn_id: Hash
     channel: Id
     party: Id | None
     recipient: Id
     amount_minor: Minor
+    release_by_ms: TimeMs | None
     lock_id: Hash | None
 
 

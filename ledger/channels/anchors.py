@@ -39,7 +39,7 @@ _log = get_logger("ledger.channels")
 
 VALID_MS: Final = 3_600_000
 MEMBERS_PAGE: Final = 200
-_LOCKS: Final = {"BridgeLock": "BridgeLocked"}
+_LOCKS: Final = {"BridgeLock": "BridgeLocked", "BridgeRelease": "BridgeLocked"}
 _BURNS: Final = {"BridgeBurn": "BridgeBurned", "BridgeMint": "BridgeBurned"}
 _NO_NEWS: Final = ("AnchorCheckpoint",)
 
@@ -138,11 +138,17 @@ class Crossing:
         for index, header in await headers_between(self._source, min(self._scanned, looked), size):
             if index >= self._scanned and header.command in self._carried:
                 self._waiting[index] = (transaction_id(header), self._carried[header.command])
-            self._active |= index >= looked and self._is_news(header.command)
+            if index >= looked and not self._active:
+                self._active = await self._is_news(transaction_id(header), header.command)
         self._scanned, self._looked = max(self._scanned, size), max(looked, size)
 
-    def _is_news(self, command: str) -> bool:
-        return command in _LOCKS if self._carried is _LOCKS else command not in _NO_NEWS
+    async def _is_news(self, identity: str, command: str) -> bool:
+        """Most releases pay somebody here, and are no news for the child; one that found nobody sends money back."""
+        if self._carried is _BURNS:
+            return command not in _NO_NEWS
+        return command in _LOCKS and (
+            command == "BridgeLock" or any(fact["fact"] == _LOCKS[command] for fact in await self._facts(identity))
+        )
 
     async def _anchor(self, known: ChannelRecord, members: Sequence[ChannelMember]) -> int:
         command = await anchor_of(self._source, self._source.channel, known.size, known.members, members)
@@ -159,8 +165,7 @@ class Crossing:
     async def _carry(self, size: int, index: int) -> int:
         """Brings one lock or burn; it waits on where its recipient is not there yet."""
         identity, fact_name = self._waiting[index]
-        result = await self._source.transaction(identity)
-        facts = list(result.facts) if result is not None and result.code == "ok" else []
+        facts = await self._facts(identity)
         position = next((at for at, fact in enumerate(facts) if fact["fact"] == fact_name), -1)
         # A parent locks for several children: what is meant for another is not brought here.
         if position < 0 or facts[position]["channel"] != self._target.channel or await self._crossed(identity):
@@ -185,10 +190,16 @@ class Crossing:
         """Would it be taken now? A refusal were an entry of the log for nothing."""
         body, _ = await self._target.record(Party.KIND, fact["recipient"])
         party = None if body is None else read(body, Party)
-        if self._carried is _BURNS:
+        if fact["party"] is None:  # on its way back: paid even if revoked
             return party is not None
+        if self._carried is _BURNS:
+            return party is not None or self._clock.now_ms() > int(fact["release_by_ms"])
         active = party is not None and party.status is PartyStatus.ACTIVE
         return active or self._clock.now_ms() > int(fact["mint_by_ms"])
+
+    async def _facts(self, identity: str) -> list[dict[str, Any]]:
+        result = await self._source.transaction(identity)
+        return list(result.facts) if result is not None and result.code == "ok" else []
 
     async def _crossed(self, identity: str) -> bool:
         body, _ = await self._target.record(CrossedRecord.KIND, crossed_key(self._source.channel, identity))

@@ -223,7 +223,7 @@ EXAMPLES: dict[str, c.Command] = {
         an_anchor(),
         c.BridgeLock(channel="vn-1", recipient="d0", amount_minor=1, mint_by_ms=0),
         c.BridgeMint(proof=a_fact_proof()),
-        c.BridgeBurn(recipient="d0", amount_minor=1),
+        c.BridgeBurn(recipient="d0", amount_minor=1, release_by_ms=0),
         c.BridgeRelease(channel="vn-1", proof=a_fact_proof()),
     )
 }

@@ -66,16 +66,19 @@ class BridgeLock(Command, frozen=True, kw_only=True):
 
 
 class BridgeMint(Command, frozen=True, kw_only=True):
-    """In the child: credits what was locked on the parent; `proof` shows the fact BridgeLocked."""
+    """In the child: credits what was locked on the parent, or was burnt here and found nobody there; `proof` shows the
+    fact BridgeLocked."""
 
     proof: FactProof
 
 
 class BridgeBurn(Command, frozen=True, kw_only=True):
-    """In the child: takes free funds of the sender out, for `recipient`, a party of the parent channel."""
+    """In the child: takes free funds of the sender out, for `recipient`, a party of the parent channel. Where that
+    party is not there by `release_by_ms` (time of the parent's blocks), the parent sends the money back."""
 
     recipient: Id
     amount_minor: Minor
+    release_by_ms: TimeMs
 
 
 class BridgeRelease(Command, frozen=True, kw_only=True):

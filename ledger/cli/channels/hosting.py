@@ -11,7 +11,7 @@ import typer
 from contracts.channels.registry import ChannelRecord
 from contracts.core.codec import decode, digest
 from contracts.core.commands import BridgeBurn, BridgeLock, Enrolment, OpenChannel
-from contracts.core.parties import Role
+from contracts.core.parties import Party, Role
 from contracts.rules import Genesis
 from ledger.cli.keys import read_public
 from ledger.cli.options import (
@@ -30,12 +30,13 @@ from ledger.cli.options import (
     reading,
     signing,
 )
-from ledger.cli.output import UsageError, show, show_rows
+from ledger.cli.output import NotThere, UsageError, show, show_rows
 from ledger.cli.sending import Amount
-from ledger.client import LedgerClient, Result, party_id
+from ledger.client import LedgerClient, Refused, Result, party_id
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from runtime.clock import clock_from_file
+from runtime.tls import client_context
 
 if TYPE_CHECKING:
     from ledger.channels.keys import ChannelKeys
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Channels with their own members, below the main one.")
 
 Name = Annotated[str, typer.Argument(help="Name of the channel, for example vn-1")]
+Hours = Annotated[
+    int, typer.Option("--hours", min=1, help="Where the party is not there within these hours, it comes back.")
+]
 MemberFiles = Annotated[
     list[Path] | None,
     typer.Option("--member-file", help="member.json of a member of the channel, for each; without it this one alone."),
@@ -228,9 +232,7 @@ def fund(
     key: KeyFile,
     to: Annotated[str, typer.Option("--to", help="Party of the child channel that receives the money.")],
     amount_minor: Amount,
-    hours: Annotated[
-        int, typer.Option("--hours", min=1, help="Where the party is not there within these hours, it comes back.")
-    ] = 24,
+    hours: Hours = 24,
     url: Url = DEFAULT_URL,
     channel: Channel = "main",
     ca: Ca = None,
@@ -252,18 +254,39 @@ def withdraw(
     to: Annotated[
         str | None, typer.Option("--to", help="Party of the parent channel that receives it; by default the key's own.")
     ] = None,
+    parent: Annotated[str, typer.Option("--parent", help="The channel above it.")] = "main",
+    hours: Hours = 24,
     url: Url = DEFAULT_URL,
     ca: Ca = None,
     clock_file: ClockFile = None,
     wait: Wait = DEFAULT_WAIT_S,
     json: Json = False,
 ) -> None:
-    """Move money of the key's party back to the parent channel: burnt in the child, released there by its anchor."""
+    """Move money of the key's party back to the parent channel: burnt in the child, released there by its anchor. A
+    party that the parent does not know is refused here, where this replica has the parent too."""
+    clock = clock_from_file(clock_file)
 
     async def work(client: LedgerClient) -> Result:
-        return await client.submit(BridgeBurn(recipient=to or client.party or "", amount_minor=amount_minor))
+        recipient = to or client.party or ""
+        tls = client_context(ca) if url.startswith("https:") else None
+        async with LedgerClient(url, channel=parent, clock=clock, ssl=tls, deadline_s=wait) as above:
+            await _require_party(above, recipient)
+        release_by_ms = clock.now_ms() + hours * 3_600_000
+        return await client.submit(
+            BridgeBurn(recipient=recipient, amount_minor=amount_minor, release_by_ms=release_by_ms)
+        )
 
     show(signing(url, name, ca, wait, clock_file, key, work), as_json=json)
+
+
+async def _require_party(parent: LedgerClient, recipient: str) -> None:
+    """Raises NotThere. A replica that has the child alone cannot say: then the deadline of the burn is what is left."""
+    try:
+        await parent.status()
+    except Refused:
+        return
+    if await parent.record(Party, recipient) is None:
+        raise NotThere(f"there is no party {recipient} in channel {parent.channel}: nothing was burnt; --to names one")
 
 
 def _next_epoch(

@@ -66,7 +66,7 @@ class Net:
 
     def burn(self, amount_minor: int, channel: str = "vn-1", sender: str = "utl", recipient: str = "utl") -> FactProof:
         """Burns money in the child and anchors the child on main; the proof of the burn."""
-        self[channel].run(sender, c.BridgeBurn(recipient=recipient, amount_minor=amount_minor))
+        self[channel].run(sender, a_burn(self[channel], amount_minor, recipient))
         return self.shown(channel, "main", BridgeBurned)
 
     def release(self, proof: FactProof, channel: str = "vn-1") -> None:
@@ -116,6 +116,11 @@ def an_opening(child: Logged, **given: Any) -> c.OpenChannel:
 def a_lock(main: World, amount_minor: int, channel: str = "vn-1", recipient: str = "utl", **given: Any) -> c.BridgeLock:
     defaults: dict[str, Any] = {"mint_by_ms": main.time_ms + HOUR_MS}
     return c.BridgeLock(channel=channel, recipient=recipient, amount_minor=amount_minor, **{**defaults, **given})
+
+
+def a_burn(child: World, amount_minor: int, recipient: str = "utl", **given: Any) -> c.BridgeBurn:
+    defaults: dict[str, Any] = {"release_by_ms": child.time_ms + HOUR_MS}
+    return c.BridgeBurn(recipient=recipient, amount_minor=amount_minor, **{**defaults, **given})
 
 
 def signed_by(command: c.AnchorCheckpoint, *names: str) -> tuple[c.Cosignature, ...]:

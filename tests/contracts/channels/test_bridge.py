@@ -12,7 +12,7 @@ from contracts.core.codec import INTEGER_MAX, read
 from contracts.core.facts import BridgeBurned, BridgeLocked, BridgeMinted, BridgeReleased, TransferPosted
 from contracts.core.parties import Role
 from contracts.core.proofs import FactProof
-from tests.contracts.channels.net import CHILD_MEMBERS, Logged, Net, a_lock, an_opening
+from tests.contracts.channels.net import CHILD_MEMBERS, Logged, Net, a_burn, a_lock, an_opening
 from tests.contracts.world import HOUR_MS, World, an_enrol_party, an_enrolment, changed
 
 
@@ -150,7 +150,7 @@ def test_the_bridge_leads_from_a_channel_to_its_child_and_back_alone() -> None:
     for channel, code in (("main", "channel_unknown"), ("vn-1", "channel_unknown"), ("vn-9", "channel_unknown")):
         assert child.refused("utl", a_lock(child, 10, channel)) == code, "a child locks for nobody"
     assert net.main.refused("utl", a_lock(net.main, 10, "main")) == "channel_unknown", "nobody locks for himself"
-    assert net.main.refused("utl", c.BridgeBurn(recipient="utl", amount_minor=1)) == "channel_unknown"
+    assert net.main.refused("utl", a_burn(net.main, 1)) == "channel_unknown"
     net.mint(net.lock(10))
     burnt = net.burn(10)
     assert child.refused("utl", c.BridgeRelease(channel="main", proof=burnt)) == "channel_unknown"
@@ -169,14 +169,14 @@ def test_nobody_locks_or_burns_what_he_has_not(amount: int) -> None:
     net = Net()
     expected = "amount_invalid" if amount == 0 else "funds_insufficient"
     assert net.main.refused("utl", a_lock(net.main, amount)) == expected
-    assert net["vn-1"].refused("utl", c.BridgeBurn(recipient="utl", amount_minor=amount)) == expected
+    assert net["vn-1"].refused("utl", a_burn(net["vn-1"], amount)) == expected
 
 
 def test_amounts_no_record_can_hold_are_refused() -> None:
     net = Net()
     for amount in (-1, 10**15 + 1, INTEGER_MAX):
         assert net.main.refused("utl", a_lock(net.main, amount)) == "body_invalid"
-        assert net["vn-1"].refused("utl", c.BridgeBurn(recipient="utl", amount_minor=amount)) == "body_invalid"
+        assert net["vn-1"].refused("utl", a_burn(net["vn-1"], amount)) == "body_invalid"
 
 
 def test_members_of_a_child_that_lie_take_no_more_than_was_locked_for_it() -> None:
@@ -254,10 +254,57 @@ def test_a_release_waits_for_a_recipient_that_is_not_there_yet() -> None:
     assert net.main.free("new") == 50
 
 
-def test_a_lock_whose_time_is_over_is_not_made() -> None:
+def test_a_lock_or_a_burn_whose_time_is_over_is_not_made() -> None:
     net = Net()
     late = a_lock(net.main, 10, mint_by_ms=net.main.time_ms - 1)
     assert net.main.refused("utl", late) == "deadline_passed"
+    net.mint(net.lock(50))
+    burn = a_burn(net["vn-1"], 10, release_by_ms=net["vn-1"].time_ms - 1)
+    assert net["vn-1"].refused("utl", burn) == "deadline_passed"
+
+
+def test_what_is_burnt_for_nobody_comes_back_after_its_time() -> None:
+    net = Net()
+    child = net["vn-1"]
+    net.mint(net.lock(100, recipient="d0"))
+    held = child.free("d0")
+    proof = net.burn(100, sender="d0", recipient="nobody")
+    release = c.BridgeRelease(channel="vn-1", proof=proof)
+    net.main.time_ms = child.time_ms + HOUR_MS
+    assert net.main.refused("aud", release) == "party_unknown", "the last moment still counts"
+    net.main.time_ms += 1
+    (fact,) = net.main.run("aud", release)
+    assert isinstance(fact, BridgeLocked)
+    assert (fact.party, fact.recipient, fact.amount_minor) == (None, "d0", 100)
+    assert fact.burn_id == proof_id(child, proof)
+    assert (net.escrow("vn-1"), net.supply("vn-1")) == (100, 0)
+    back = net.shown("main", "vn-1", BridgeLocked)
+    assert net.main.refused("aud", release) == "bridge_spent"
+    net.mint(back)
+    assert child.refused("aud", c.BridgeMint(proof=back)) == "bridge_spent"
+    assert (child.free("d0"), net.escrow("vn-1"), net.supply("vn-1")) == (held, 100, 100)
+
+
+def test_what_comes_back_to_the_child_is_paid_to_who_burnt_it_even_if_revoked_since() -> None:
+    net = Net()
+    child = net["vn-1"]
+    net.mint(net.lock(100, recipient="d0"))
+    proof = net.burn(100, sender="d0", recipient="nobody")
+    child.run("d0", c.RevokeParty(party="d0", reason="stolen"))
+    net.main.time_ms += 3 * HOUR_MS
+    net.release(proof)
+    net.mint(net.shown("main", "vn-1", BridgeLocked))
+    assert child.free("d0") == 100
+
+
+def test_a_recipient_that_came_late_is_paid_before_a_burn_goes_back() -> None:
+    net = Net()
+    net.mint(net.lock(50))
+    proof = net.burn(50, recipient="late")
+    net.main.time_ms += 3 * HOUR_MS
+    net.main.run("agg", an_enrol_party(an_enrolment("late", Role.DEVICE, "agg")))
+    net.release(proof)
+    assert net.main.free("late") == 50
 
 
 def test_a_proof_under_a_checkpoint_that_was_never_anchored_is_none() -> None:

@@ -10,7 +10,7 @@ from contracts import rules
 from contracts.core import commands as c
 from contracts.core.facts import BridgeBurned, BridgeLocked, BridgeMinted, BridgeReleased, Fact
 from contracts.core.proofs import FactProof
-from tests.contracts.channels.net import Logged, Net, a_lock
+from tests.contracts.channels.net import Logged, Net, a_burn, a_lock
 from tests.contracts.world import HOUR_MS, changed
 
 CHANNELS = st.sampled_from(("vn-1", "vn-2"))
@@ -40,9 +40,10 @@ class Bridges(RuleBasedStateMachine):
         if main.submit(by, command).code == "ok":
             self._see("main", channel, BridgeLocked)
 
-    @rule(by=PARTIES, channel=CHANNELS, recipient=PARTIES, amount=st.integers(0, 3000))
-    def burn(self, by: str, channel: str, recipient: str, amount: int) -> None:
-        command = c.BridgeBurn(recipient=recipient, amount_minor=amount)
+    @rule(by=PARTIES, channel=CHANNELS, recipient=PARTIES, amount=st.integers(0, 3000), wait=st.integers(-1, 2))
+    def burn(self, by: str, channel: str, recipient: str, amount: int, wait: int) -> None:
+        child = self.net[channel]
+        command = a_burn(child, amount, recipient, release_by_ms=child.time_ms + wait * HOUR_MS)
         if self.net[channel].submit(by, command).code == "ok":
             self._see(channel, "main", BridgeBurned)
 
@@ -50,13 +51,12 @@ class Bridges(RuleBasedStateMachine):
     def mint(self, by: str, channel: str, number: int) -> None:
         if self.proofs:
             proof = self.proofs[number % len(self.proofs)]
-            if self.net[channel].submit(by, c.BridgeMint(proof=proof)).code == "ok" and self._sent_back(channel):
-                self._see(channel, "main", BridgeBurned)
+            self._mint(by, channel, proof)
 
     @rule(by=PARTIES, channel=CHANNELS, number=NUMBER)
     def release(self, by: str, channel: str, number: int) -> None:
         if self.proofs:
-            self.net.main.submit(by, c.BridgeRelease(channel=channel, proof=self.proofs[number % len(self.proofs)]))
+            self._release(by, channel, self.proofs[number % len(self.proofs)])
 
     @rule(number=NUMBER, cut=st.integers(0, 3), amount=st.integers(0, 10**15))
     def forge(self, number: int, cut: int, amount: int) -> None:
@@ -98,7 +98,7 @@ class Bridges(RuleBasedStateMachine):
     def what_main_holds_for_a_child_is_there_or_on_its_way(self) -> None:
         for name in self.net.children:
             on_the_way = self._sum("main", BridgeLocked, name) - self._crossed(name)
-            on_the_way += self._sum(name, BridgeBurned, "main") - self._sum("main", BridgeReleased, name)
+            on_the_way += self._sum(name, BridgeBurned, "main") - self._paid_out(name)
             assert on_the_way >= 0
             assert self.net.escrow(name) == self.net.supply(name) + on_the_way, name
 
@@ -113,29 +113,37 @@ class Bridges(RuleBasedStateMachine):
     # ---- when all is over
 
     def teardown(self) -> None:
-        """Whatever is honest and on its way arrives: nothing is stuck for want of a step somebody else must take."""
-        for child in self.net.children.values():
-            child.time_ms += 10 * HOUR_MS
+        """Whatever is honest and on its way arrives: nothing is stuck for want of a step somebody else must take, and
+        nothing goes to and fro."""
+        for world in (self.net.main, *self.net.children.values()):
+            world.time_ms += 10 * HOUR_MS
         for name in self.net.children:
             for proof in list(self.proofs):
-                if self.net[name].submit("aud", c.BridgeMint(proof=proof)).code == "ok" and self._sent_back(name):
-                    self._see(name, "main", BridgeBurned)
+                self._mint("aud", name, proof)
             for proof in list(self.proofs):
-                self.net.main.submit("aud", c.BridgeRelease(channel=name, proof=proof))
-            waiting = [
-                fact
-                for fact in self._facts(name)
-                if isinstance(fact, BridgeBurned) and fact.recipient == "nobody"  # who is never enrolled on main
-            ]
-            assert self.net.escrow(name) == self.net.supply(name) + sum(fact.amount_minor for fact in waiting)
+                self._release("aud", name, proof)
+            for proof in list(self.proofs):  # burnt for nobody: its way back ends here
+                self._mint("aud", name, proof)
+            assert self.net.escrow(name) == self.net.supply(name)
 
     # ---- inside
+
+    def _mint(self, by: str, channel: str, proof: FactProof) -> None:
+        child = self.net[channel]
+        if child.submit(by, c.BridgeMint(proof=proof)).code == "ok" and self._last_is(child, BridgeBurned):
+            self._see(channel, "main", BridgeBurned)
+
+    def _release(self, by: str, channel: str, proof: FactProof) -> None:
+        main = self.net.main
+        command = c.BridgeRelease(channel=channel, proof=proof)
+        if main.submit(by, command).code == "ok" and self._last_is(main, BridgeLocked):
+            self._see("main", channel, BridgeLocked)
 
     def _see(self, origin: str, to: str, fact: type[Fact]) -> None:
         self.proofs.append(self.net.shown(origin, to, fact))
 
-    def _sent_back(self, channel: str) -> bool:
-        return any(isinstance(fact, BridgeBurned) for fact in self.net[channel].journal[-1][2].facts)
+    def _last_is(self, world: Logged, kind: type[Fact]) -> bool:
+        return any(isinstance(fact, kind) for fact in world.journal[-1][2].facts)
 
     def _facts(self, channel: str) -> list[Fact]:
         return [fact for _, _, outcome in self.net[channel].journal for fact in outcome.facts]
@@ -151,6 +159,15 @@ class Bridges(RuleBasedStateMachine):
             for fact in self._facts(channel)
             if isinstance(fact, BridgeMinted) or (isinstance(fact, BridgeBurned) and fact.lock_id is not None)
         )
+
+    def _paid_out(self, channel: str) -> int:
+        """Burns that main used up: released, or given back."""
+        given_back = [
+            fact.amount_minor
+            for fact in self._facts("main")
+            if isinstance(fact, BridgeLocked) and fact.channel == channel and fact.burn_id is not None
+        ]
+        return self._sum("main", BridgeReleased, channel) + sum(given_back)
 
 
 TestBridges = Bridges.TestCase

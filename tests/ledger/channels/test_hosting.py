@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contracts.channels.registry import ChannelRecord
@@ -48,6 +49,11 @@ async def lock(hosted: Hosted, amount_minor: int, recipient: str) -> None:
     await hosted.run(UTILITY_ID, command, channel="main")
 
 
+def a_burn(hosted: Hosted, amount_minor: int, recipient: str) -> c.BridgeBurn:
+    by_ms = hosted.clock.now_ms() + HOUR_MS
+    return c.BridgeBurn(recipient=recipient, amount_minor=amount_minor, release_by_ms=by_ms)
+
+
 async def test_an_event_runs_in_a_child_on_money_of_main_and_an_auditor_checks_it_with_mains_policy(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +67,8 @@ async def test_an_event_runs_in_a_child_on_money_of_main_and_an_auditor_checks_i
         assert (ended.status, ended.total_wh) == (Status.COMPLETED, 1000)
         earned = await hosted.free(f"party/{DEVICE_ID}")
         assert earned == 100 + 200, "1 kWh at 200,000 minor units a MWh, beside what it had"
-        (burn,) = await hosted.run(DEVICE_ID, c.BridgeBurn(recipient=DEVICE_ID, amount_minor=earned))
+        burning = a_burn(hosted, earned, DEVICE_ID)
+        (burn,) = await hosted.run(DEVICE_ID, burning)
         assert await until(lambda: hosted.free(f"party/{DEVICE_ID}", "main"), lambda free: free > 0) == earned
         supply = -await hosted.free("issuance")
         assert await hosted.free(f"bridge/{CHILD}", "main") == supply == 2000 - earned
@@ -78,7 +85,7 @@ async def test_an_event_runs_in_a_child_on_money_of_main_and_an_auditor_checks_i
     facts = [item.fact for item in proved.items if item.fact is not None]
     completed = [fact for fact in facts if fact["fact"] == "DRCompleted"]
     assert [(fact["contract_id"], fact["amount_minor"]) for fact in completed] == [("s2", 200)]
-    assert [item.body for item in proved.items if item.body] == [{"amount_minor": earned, "recipient": DEVICE_ID}]
+    assert [item.body for item in proved.items if item.body] == [msgspec.to_builtins(burning)]
 
 
 async def test_idle_channels_stay_idle_and_money_for_nobody_comes_back(
@@ -90,6 +97,11 @@ async def test_idle_channels_stay_idle_and_money_for_nobody_comes_back(
         await until(lambda: hosted.free(f"bridge/{CHILD}", "main"), lambda free: free == 500)
         hosted.clock.advance(2 * HOUR_MS)
         await until(lambda: hosted.free(f"party/{UTILITY_ID}", "main"), lambda free: free == 10_000)
+        await lock(hosted, 300, UTILITY_ID)
+        await until(lambda: hosted.free(f"party/{UTILITY_ID}"), lambda free: free == 300)
+        await hosted.run(UTILITY_ID, a_burn(hosted, 300, "nobody-there"))
+        hosted.clock.advance(2 * HOUR_MS)
+        await until(lambda: hosted.free(f"party/{UTILITY_ID}"), lambda free: free == 300)
         await until(lambda: height_of_both(hosted), seen_before())
         before = await height_of_both(hosted)
         await until(lambda: height_of_both(hosted), counted(30))

@@ -89,6 +89,13 @@ class Apart:
             [json.loads(line) for line in done.stdout.splitlines()] if "list" in arguments else json.loads(done.stdout)
         )
 
+    def refused(self, *arguments: object) -> str:
+        """What `dr-ledger` says where it must not do as it is told."""
+        given = {"GRIDPACT_CLOCK": self._environment["GRIDPACT_CLOCK"]}
+        done = CliRunner().invoke(app, [*map(str, arguments), "--json"], env=given)
+        assert done.exit_code != 0, done.output
+        return done.output + str(done.exception)
+
     def at(self, label: str) -> tuple[object, ...]:
         """Options that reach a member's replica."""
         return ("--url", self.layout.api_url(self.member(label)), "--ca", self.layout.ca)

@@ -83,7 +83,9 @@ def test_an_event_in_the_channel_is_anchored_and_paid_on_main_and_its_bodies_sta
     home = apart.folder.parent / "home.key"
     home.write_text(f"ed25519:{HOME._seed.hex()}\n")
     home.chmod(0o600)
-    apart.run("channels", "withdraw", CHILD, "--key", home, "--amount-minor", 150, *apart.at(UTILITY))
+    withdraw = ("channels", "withdraw", CHILD, "--key", home, "--amount-minor", 150, *apart.at(UTILITY))
+    assert "no party nobody-there" in apart.refused(*withdraw, "--to", "nobody-there")
+    apart.run(*withdraw)
     assert asyncio.run(until(lambda: main.free("home"), lambda free: free > 0)) == 150
     assert asyncio.run(main.free(f"bridge/{CHILD}")) == -asyncio.run(child.free("issuance")) == 1850
     [known] = [each for each in apart.run("channels", "list", *apart.at(AUDITOR)) if each["channel"] == CHILD]
