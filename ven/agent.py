@@ -36,6 +36,7 @@ from ven.metrics import Metrics
 
 _RECHECK_S = 30.0
 _KEEP_EVENTS_MS = 60 * 86_400_000
+_KEEP_EVENTS = 2_000
 
 _log = get_logger("ven.agent")
 
@@ -129,7 +130,8 @@ class HomeAgent:
 
     async def run(self) -> None:
         """Runs until cancelled, then frees the device."""
-        self.store.events.forget(self._clock.now_ms() - _KEEP_EVENTS_MS)
+        now_ms = self._clock.now_ms()
+        self.store.events.forget(now_ms - _KEEP_EVENTS_MS, now_ms, _KEEP_EVENTS)
         try:
             self.step()  # the device first: an event may be running
             async with asyncio.TaskGroup() as tasks:

@@ -5,6 +5,7 @@ GridpactError
     ├── NotEnrolled            the data folder holds no enrolment
     ├── EnrolmentRefused       the VTN does not take this invitation
     ├── StoreError             the agent's database cannot be used
+    │   └── StoreFull          there is no room to write: tried again, with the device free
     ├── ApprovalPending        the VTN's operator has not approved the enrolment yet (a VtnUnreachable, too)
     └── ProofRefused           a proof does not show what it was fetched for
 
@@ -22,6 +23,7 @@ __all__ = [
     "NotEnrolled",
     "ProofRefused",
     "StoreError",
+    "StoreFull",
     "VenError",
     "VtnRefused",
     "VtnUnreachable",
@@ -60,3 +62,7 @@ class ProofRefused(VenError):
     """A proof does not verify, or shows something else than what it was given for."""
 
     exit_code = 7
+
+
+class StoreFull(StoreError):
+    """The disk has no room, or does not answer: nothing is promised that could not be written."""

@@ -79,7 +79,7 @@ class Desk:
         """Seals the readings that binding contracts need and no transaction carries yet; returns their number."""
         sealed = 0
         for contract in self._store.contracts.in_state(ContractState.ACCEPTED):
-            readings = self._store.meter.unsealed(_needed_ms(contract.terms))
+            readings = self._store.meter.unsealed(self.party, _needed_ms(contract.terms))
             for starts_ms in _runs(list(readings), self._interval_s * 1000):
                 command = RecordMeasurements(
                     device=self.party,
@@ -89,7 +89,8 @@ class Desk:
                 )
                 transaction = self._wallet.seal(command, contract.terms.settle_after_ms + _LATE_READINGS_MS)
                 with self._store.transaction():
-                    self._store.meter.mark_sealed(starts_ms, self._store.outbox.add(transaction, str(starts_ms[0])))
+                    sealed_id = self._store.outbox.add(transaction, str(starts_ms[0]))
+                    self._store.meter.mark_sealed(self.party, starts_ms, sealed_id)
                 sealed += len(starts_ms)
         return sealed
 

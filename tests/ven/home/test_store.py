@@ -16,8 +16,8 @@ from contracts.core.envelope import transaction_id
 from openadr.v2 import ReportRequest, SpecifierPayload
 from tests.builders import START_MS, a_dr_event
 from tests.ven.homes import STEP_MS, a_store, a_stored_contract
-from ven.errors import StoreError
-from ven.home.store import ContractState, Opt
+from ven.errors import StoreError, StoreFull
+from ven.home.store import ContractState, Opt, OptSchedule
 
 ROOT = Path(__file__).parents[3]
 
@@ -210,12 +210,98 @@ def test_a_file_of_another_program_is_not_touched(tmp_path):
 def test_a_newer_schema_is_refused(tmp_path):
     a_store(tmp_path).close()
     newer = sqlite3.connect(tmp_path / "ven.sqlite")
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute("PRAGMA user_version = 99")
     newer.close()
-    with pytest.raises(StoreError, match="version 2"):
+    with pytest.raises(StoreError, match="version 99"):
         a_store(tmp_path)
 
 
 def test_only_the_owner_of_the_machine_reads_the_store(tmp_path):
     a_store(tmp_path).close()
     assert (tmp_path / "ven.sqlite").stat().st_mode & 0o077 == 0
+
+
+VERSION_1 = (
+    "CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE meter (start_ms INTEGER PRIMARY KEY, interval_s INTEGER NOT NULL, energy_wh INTEGER NOT NULL,"
+    " sealed_in TEXT) STRICT",
+    "CREATE TABLE contract (contract_id TEXT PRIMARY KEY, parent TEXT NOT NULL, payer TEXT NOT NULL,"
+    " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL,"
+    " terms_digest TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
+    "INSERT INTO meter VALUES (0, 900, 7, 'tx-1'), (900000, 900, 8, NULL)",
+    f"PRAGMA application_id = {0x47505645}",
+    "PRAGMA user_version = 1",
+)
+"""What the first release wrote, as far as it changed."""
+
+
+def test_the_store_of_an_older_release_is_taken_over_with_what_it_holds(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "ven.sqlite", isolation_level=None)) as old:
+        for statement in VERSION_1:
+            old.execute(statement)
+    store = a_store(tmp_path)
+    assert store.meter.between(0, 2 * STEP_MS) == {0: 7, STEP_MS: 8}
+    assert store.meter.unsealed("dev-1", [0, STEP_MS]) == {STEP_MS: 8}
+    store.contracts.propose(a_stored_contract(payee="dev-1"))
+    assert store.contracts.all()[0].payee == "dev-1"
+    store.close()
+    assert a_store(tmp_path).meter.span()[0] == 2
+
+
+def test_a_reading_is_sealed_once_for_each_id_of_the_home(tmp_path):
+    store = a_store(tmp_path)
+    store.meter.add(900, [(0, 1), (STEP_MS, 2)])
+    store.meter.mark_sealed("dev-1", [0], "tx-1")
+    assert store.meter.unsealed("dev-1", [0, STEP_MS]) == {STEP_MS: 2}
+    assert store.meter.unsealed("dev-2", [0, STEP_MS]) == {0: 1, STEP_MS: 2}
+    store.meter.release("tx-1")
+    assert store.meter.unsealed("dev-1", [0]) == {0: 1}
+
+
+def fill(store) -> None:
+    for n in range(1000):
+        with store.transaction():
+            store.meter.add(900, [(start * STEP_MS, start) for start in range(n * 100, n * 100 + 100)])
+
+
+def test_a_full_disk_is_said_and_costs_nothing_that_was_accepted(tmp_path):
+    store = a_store(tmp_path)
+    store.contracts.propose(a_stored_contract())
+    [(pages,)] = store.database.rows("PRAGMA page_count")
+    store.database.rows(f"PRAGMA max_page_count = {pages}")  # SQLite's own SQLITE_FULL, without filling a disk
+    with pytest.raises(StoreFull, match="make room"):
+        fill(store)
+    with pytest.raises(StoreFull):
+        store.notes.write_bytes("device", bytes(100_000))
+    count = store.meter.span()[0]
+    assert count % 100 == 0  # whole transactions only
+    store.database.rows(f"PRAGMA max_page_count = {2**30}")
+    store.notes.write_bytes("device", bytes(100_000))
+    assert store.meter.span()[0] == count
+    assert store.contracts.all() == [a_stored_contract()]
+
+
+def test_a_schedule_is_told_once_and_taken_back_once(tmp_path):
+    store = a_store(tmp_path)
+    first = OptSchedule(opt_id="o1", opt=Opt.OUT, windows=((0, 5), (7, 9)), created_ms=1)
+    second = OptSchedule(opt_id="o2", opt=Opt.IN, windows=((2, 3),), resource="H1", created_ms=2)
+    store.schedules.add(first)
+    store.schedules.add(second)
+    assert store.schedules.untold() == [first, second]
+    store.schedules.mark_told("o1", cancelled=False)
+    assert store.schedules.cancel("o1")
+    assert not store.schedules.cancel("o1")
+    assert store.schedules.cancel("o2")  # the VTN never heard of it
+    assert [(each.opt_id, each.cancelled) for each in store.schedules.untold()] == [("o1", True)]
+    store.schedules.mark_told("o1", cancelled=True)
+    assert (store.schedules.untold(), store.schedules.live()) == ([], [])
+
+
+def test_after_a_new_registration_every_live_schedule_is_told_again(tmp_path):
+    store = a_store(tmp_path)
+    for n in range(3):
+        store.schedules.add(OptSchedule(opt_id=f"o{n}", opt=Opt.OUT, windows=((0, 5),), created_ms=n))
+        store.schedules.mark_told(f"o{n}", cancelled=False)
+    store.schedules.cancel("o1")
+    store.schedules.tell_again()
+    assert [each.opt_id for each in store.schedules.untold()] == ["o0", "o2"]

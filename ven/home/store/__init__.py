@@ -8,6 +8,7 @@ from ven.home.store.notes import Notes
 from ven.home.store.outbox import Outbox, Sealed
 from ven.home.store.proofs import Proofs, ProofWanted
 from ven.home.store.reports import Reports, RunningReport
+from ven.home.store.schedules import OptSchedule, Schedules
 from ven.home.store.store import Store
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "Meter",
     "Notes",
     "Opt",
+    "OptSchedule",
     "Outbox",
     "ProofWanted",
     "Proofs",
     "Reports",
     "RunningReport",
+    "Schedules",
     "Sealed",
     "Store",
     "StoredEvent",

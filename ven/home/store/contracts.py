@@ -11,7 +11,10 @@ from contracts.core.commands import Terms
 from contracts.core.facts import DRCompleted
 from ven.home.store.database import Database
 
-_SELECT = "SELECT contract_id, parent, payer, received_ms, terms, terms_digest, state, reason, outcome FROM contract"
+_SELECT = (
+    "SELECT contract_id, parent, payer, received_ms, terms, terms_digest, state, reason, outcome, payee, missing"
+    " FROM contract"
+)
 
 
 class ContractState(StrEnum):
@@ -33,8 +36,12 @@ class ContractState(StrEnum):
         return self in (ContractState.ACCEPTED, ContractState.SETTLED, ContractState.COMPLETED)
 
 
+_DONE = (ContractState.REJECTED, ContractState.EXPIRED, ContractState.FAILED, ContractState.COMPLETED)
+
+
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """A contract of the virtual node `payer` with this home; `outcome` when it is completed."""
+    """A contract of the virtual node `payer` with this home, under its id `payee` ("": the only one it has).
+    `missing`: intervals that were settled without a reading; `outcome` when it is completed."""
 
     contract_id: str
     parent: str
@@ -45,6 +52,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     state: ContractState
     reason: str = ""
     outcome: DRCompleted | None = None
+    payee: str = ""
+    missing: int | None = None
 
     @property
     def end_ms(self) -> int:
@@ -61,8 +70,8 @@ class Contracts:
         """Stores a proposal; one that is known keeps its state."""
         self._database.run(
             "INSERT OR IGNORE INTO contract"
-            " (contract_id, parent, payer, event_id, start_ms, received_ms, terms, terms_digest, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (contract_id, parent, payer, event_id, start_ms, received_ms, terms, terms_digest, state, payee)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 contract.contract_id,
                 contract.parent,
@@ -73,6 +82,7 @@ class Contracts:
                 msgspec.json.encode(contract.terms),
                 contract.terms_digest,
                 contract.state,
+                contract.payee,
             ),
         )
 
@@ -88,6 +98,10 @@ class Contracts:
             (ContractState.COMPLETED, msgspec.json.encode(outcome), contract_id),
         )
 
+    def measured(self, contract_id: str, missing: int) -> None:
+        """The contract was settled without a reading of `missing` intervals."""
+        self._database.run("UPDATE contract SET missing = ? WHERE contract_id = ?", (missing, contract_id))
+
     def find(self, contract_id: str) -> Contract | None:
         row = self._database.row(f"{_SELECT} WHERE contract_id = ?", (contract_id,))
         return None if row is None else _contract(row)
@@ -100,6 +114,18 @@ class Contracts:
 
     def all(self) -> list[Contract]:
         return self._select("1", ())
+
+    def forget(self, before_ms: int) -> int:
+        """Drops contracts that ended before `before_ms` and are done with; returns how many. Their proofs stay in the
+        files beside the store."""
+        done = [
+            (each.contract_id,)
+            for each in self._select("start_ms < ?", (before_ms,))
+            if each.end_ms < before_ms and each.state in _DONE
+        ]
+        self._database.run_many("DELETE FROM proof WHERE contract_id = ?", done)
+        self._database.run_many("DELETE FROM contract WHERE contract_id = ?", done)
+        return len(done)
 
     def _select(self, condition: str, parameters: tuple[Any, ...]) -> list[Contract]:
         query = f"{_SELECT} WHERE {condition} ORDER BY start_ms, contract_id"
@@ -117,4 +143,6 @@ def _contract(row: tuple[Any, ...]) -> Contract:
         state=ContractState(row[6]),
         reason=row[7],
         outcome=None if row[8] is None else msgspec.json.decode(row[8], type=DRCompleted),
+        payee=row[9],
+        missing=row[10],
     )

@@ -13,18 +13,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ven.errors import StoreError
+from ven.errors import StoreError, StoreFull
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x47505645  # "GPVE": marks the file as ours
 _BUSY_TIMEOUT_MS = 10_000
+_WAL_BYTES_KEPT = 8 << 20  # the log beside the file is cut to this once it was carried over
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+_SEALED = (
+    # which transaction carries a reading to the ledger, for each id the home has there ('': its only one so far)
+    "CREATE TABLE sealed (party TEXT NOT NULL, start_ms INTEGER NOT NULL, transaction_id TEXT NOT NULL,"
+    " PRIMARY KEY (party, start_ms)) STRICT, WITHOUT ROWID",
+    "CREATE INDEX sealed_by_transaction ON sealed (transaction_id)",
+)
+
+_SCHEDULES = (
+    # told: 0 not yet, 1 the VTN knows it, 2 it knows that it is taken back
+    "CREATE TABLE opt_schedule (opt_id TEXT PRIMARY KEY, body BLOB NOT NULL, created_ms INTEGER NOT NULL,"
+    " end_ms INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0) STRICT",
+)
 
 _SCHEMA = (
     # small values by name: identity, registration, ledger cursor, owner's preferences, device state
     "CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    # sealed_in: the transaction that carries the reading to the ledger
-    "CREATE TABLE meter (start_ms INTEGER PRIMARY KEY, interval_s INTEGER NOT NULL, energy_wh INTEGER NOT NULL,"
-    " sealed_in TEXT) STRICT",
+    "CREATE TABLE meter (start_ms INTEGER PRIMARY KEY, interval_s INTEGER NOT NULL, energy_wh INTEGER NOT NULL) STRICT",
+    *_SEALED,
     # opt NULL: not decided; sent: the modification and opt the VTN acknowledged
     "CREATE TABLE event (event_id TEXT PRIMARY KEY, body BLOB NOT NULL, digest TEXT NOT NULL,"
     " offset_s INTEGER NOT NULL, received_ms INTEGER NOT NULL, request_id TEXT NOT NULL,"
@@ -32,7 +46,8 @@ _SCHEMA = (
     " opt_reason TEXT NOT NULL DEFAULT '', sent TEXT) STRICT",
     "CREATE TABLE contract (contract_id TEXT PRIMARY KEY, parent TEXT NOT NULL, payer TEXT NOT NULL,"
     " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL,"
-    " terms_digest TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
+    " terms_digest TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB,"
+    " payee TEXT NOT NULL DEFAULT '', missing INTEGER) STRICT",
     "CREATE INDEX contract_by_event ON contract (event_id)",
     # result NULL: not answered for good; a committed transaction leaves, a refused one stays for the operator
     "CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, transaction_id TEXT NOT NULL UNIQUE,"
@@ -43,11 +58,26 @@ _SCHEMA = (
     # proof NULL: to be fetched
     "CREATE TABLE proof (contract_id TEXT NOT NULL, kind TEXT NOT NULL, transaction_id TEXT NOT NULL,"
     " fact_index INTEGER NOT NULL, proof BLOB, opening BLOB, PRIMARY KEY (contract_id, kind)) STRICT",
+    *_SCHEDULES,
 )
+
+_UPGRADES = {
+    1: (
+        *_SEALED,
+        "INSERT INTO sealed SELECT '', start_ms, sealed_in FROM meter WHERE sealed_in IS NOT NULL",
+        "ALTER TABLE meter DROP COLUMN sealed_in",
+        "ALTER TABLE contract ADD COLUMN payee TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE contract ADD COLUMN missing INTEGER",
+        *_SCHEDULES,
+    ),
+}
+"""What leads from a version to the next: a home that runs keeps what it has."""
 
 
 class Database:
-    """An open file; made with its tables if it is not there. Raises StoreError for a file of another program."""
+    """An open file; made with its tables if it is not there. Raises StoreError for a file of another program.
+
+    Whatever writes raises StoreFull where the disk has no room or does not answer; what was written before is there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,6 +91,7 @@ class Database:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.execute("PRAGMA foreign_keys = ON")
+                self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
                 self._prepare()
                 refused.pop_all()
         except sqlite3.DatabaseError as error:
@@ -75,20 +106,23 @@ class Database:
         if self._connection.in_transaction:
             yield
             return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+        with self._room():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """Executes a statement and returns the number of rows it changed."""
-        return self._connection.execute(statement, parameters).rowcount
+        with self._room():
+            return self._connection.execute(statement, parameters).rowcount
 
     def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._connection.executemany(statement, rows)
+        with self._room():
+            self._connection.executemany(statement, rows)
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(query, parameters).fetchall()
@@ -103,6 +137,21 @@ class Database:
         assert found is not None
         return int(found[0])
 
+    def _undo(self) -> None:
+        """Where there is no room, SQLite may have undone the transaction by itself."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            # the lower byte is the kind of error, the rest says which of that kind
+            if error.sqlite_errorcode & 0xFF in _NO_ROOM:
+                raise StoreFull(f"{self.path} cannot be written: {error}; make room on the disk") from error
+            raise
+
     def _prepare(self) -> None:
         with self.transaction():
             [(version,)] = self.rows("PRAGMA user_version")
@@ -115,6 +164,12 @@ class Database:
                 return
         if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is a database of another program")
+        while version in _UPGRADES:
+            with self.transaction():
+                for statement in _UPGRADES[version]:
+                    self._connection.execute(statement)
+                version += 1
+                self._connection.execute(f"PRAGMA user_version = {version}")
         if version != SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has schema version {version}, this program knows {SCHEMA_VERSION}: use the release that "

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from openadr.model import DrEvent, canonical, digest
+from openadr.timeline import span
 from ven.home.store.database import Database
 
 _SELECT = (
@@ -104,10 +105,15 @@ class Events:
         found = [_stored(row) for row in rows]
         return [each for each in found if each.event.response_required and each.sent != answer_text(each)]
 
-    def forget(self, before_ms: int) -> None:
-        """Drops events received long ago and over, so that the table stays small."""
-        over = [each.event.event_id for each in self.all() if each.received_ms < before_ms and _over(each, before_ms)]
-        self._database.run_many("DELETE FROM event WHERE event_id = ?", [(event_id,) for event_id in over])
+    def forget(self, before_ms: int, now_ms: int, keep: int) -> int:
+        """Drops events received before `before_ms` and over, and of all that are over at `now_ms` those beyond the
+        `keep` newest; returns how many. An answer that the VTN lacks keeps its event."""
+        unsaid = {each.event.event_id for each in self.unanswered()}
+        over = [each for each in self.all() if _over(each, now_ms) and each.event.event_id not in unsaid]
+        over.sort(key=lambda each: (each.received_ms, each.event.event_id), reverse=True)
+        gone = [(each.event.event_id,) for n, each in enumerate(over) if n >= keep or each.received_ms < before_ms]
+        self._database.run_many("DELETE FROM event WHERE event_id = ?", gone)
+        return len(gone)
 
 
 def answer_text(stored: StoredEvent) -> str:
@@ -116,7 +122,8 @@ def answer_text(stored: StoredEvent) -> str:
 
 
 def _over(stored: StoredEvent, before_ms: int) -> bool:
-    return stored.cancelled or (stored.event.end_ms is not None and stored.event.end_ms < before_ms)
+    end_ms = span(stored.event, stored.offset_s)[1]
+    return stored.cancelled or (end_ms is not None and end_ms < before_ms)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredEvent:

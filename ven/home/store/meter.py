@@ -35,23 +35,40 @@ class Meter:
         )
         return (0, 0, None) if row is None else (int(row[0]), int(row[1]), int(row[2]))
 
-    def unsealed(self, starts_ms: Sequence[int]) -> dict[int, int]:
-        """Readings of these intervals that no transaction carries yet, in order."""
+    def unsealed(self, party: str, starts_ms: Sequence[int]) -> dict[int, int]:
+        """Readings of these intervals that no transaction of `party` carries yet, in order."""
         if not starts_ms:
             return {}
         rows = self._database.rows(
-            "SELECT start_ms, energy_wh FROM meter WHERE sealed_in IS NULL AND start_ms BETWEEN ? AND ?"
-            " ORDER BY start_ms",
-            (min(starts_ms), max(starts_ms)),
+            "SELECT start_ms, energy_wh FROM meter WHERE start_ms BETWEEN ? AND ? AND NOT EXISTS"
+            " (SELECT 1 FROM sealed WHERE sealed.start_ms = meter.start_ms AND party IN (?, '')) ORDER BY start_ms",
+            (min(starts_ms), max(starts_ms), party),
         )
         wanted = frozenset(starts_ms)
         return {int(start_ms): int(energy_wh) for start_ms, energy_wh in rows if start_ms in wanted}
 
-    def mark_sealed(self, starts_ms: Sequence[int], transaction_id: str) -> None:
+    def mark_sealed(self, party: str, starts_ms: Sequence[int], transaction_id: str) -> None:
         self._database.run_many(
-            "UPDATE meter SET sealed_in = ? WHERE start_ms = ?", [(transaction_id, start_ms) for start_ms in starts_ms]
+            "INSERT INTO sealed VALUES (?, ?, ?)", [(party, start_ms, transaction_id) for start_ms in starts_ms]
         )
 
     def release(self, transaction_id: str) -> None:
         """The readings of a transaction that was not executed may be sealed into another."""
-        self._database.run("UPDATE meter SET sealed_in = NULL WHERE sealed_in = ?", (transaction_id,))
+        self._database.run("DELETE FROM sealed WHERE transaction_id = ?", (transaction_id,))
+
+    def withdraw(self, from_ms: int) -> list[int]:
+        """Takes back readings from `from_ms` on that nobody was given; returns their starts. They may be read again."""
+        rows = self._database.rows(
+            "DELETE FROM meter WHERE start_ms >= ? AND start_ms NOT IN (SELECT start_ms FROM sealed)"
+            " RETURNING start_ms",
+            (from_ms,),
+        )
+        starts_ms = sorted(int(start_ms) for (start_ms,) in rows)
+        self._database.run_many("DELETE FROM report_due WHERE start_ms = ?", [(start_ms,) for start_ms in starts_ms])
+        return starts_ms
+
+    def forget(self, before_ms: int) -> int:
+        """Drops readings before `before_ms`, with what was still owed of them; returns how many."""
+        self._database.run("DELETE FROM sealed WHERE start_ms < ?", (before_ms,))
+        self._database.run("DELETE FROM report_due WHERE start_ms < ?", (before_ms,))
+        return self._database.run("DELETE FROM meter WHERE start_ms < ?", (before_ms,))

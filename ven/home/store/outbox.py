@@ -67,3 +67,11 @@ class Outbox:
             "SELECT command, subject, result FROM outbox WHERE result IS NOT NULL ORDER BY position"
         )
         return [(str(command), str(subject), str(code)) for command, subject, code in rows]
+
+    def forget(self, keep: int) -> int:
+        """Drops refused transactions beyond the `keep` newest; returns how many. What is not answered stays."""
+        return self._database.run(
+            "DELETE FROM outbox WHERE result IS NOT NULL AND position NOT IN"
+            " (SELECT position FROM outbox WHERE result IS NOT NULL ORDER BY position DESC LIMIT ?)",
+            (keep,),
+        )

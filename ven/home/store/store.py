@@ -14,6 +14,7 @@ from ven.home.store.notes import Notes
 from ven.home.store.outbox import Outbox
 from ven.home.store.proofs import Proofs
 from ven.home.store.reports import Reports
+from ven.home.store.schedules import Schedules
 
 FILE_NAME = "ven.sqlite"
 
@@ -30,6 +31,7 @@ class Store:
         self.outbox = Outbox(self.database)
         self.reports = Reports(self.database)
         self.proofs = Proofs(self.database)
+        self.schedules = Schedules(self.database)
 
     def close(self) -> None:
         self.database.close()
