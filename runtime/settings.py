@@ -60,7 +60,7 @@ class ProcessSettings(BaseSettings):
         secrets_dir = secrets_dir or _path(f"{prefix}SECRETS_DIR")
         merged: dict[str, Any] = {}
         if config is not None:
-            merged |= _read_toml(config)
+            merged |= _flattened(_read_toml(config), cls.model_fields)
         if secrets_dir is not None:
             merged |= _read_secrets(cls, secrets_dir)
         merged |= {
@@ -158,6 +158,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from None
+
+
+def _flattened(values: dict[str, Any], known: Mapping[str, object]) -> dict[str, Any]:
+    """`url` in a table `[upstream]` is the setting `upstream_url`; a table that is a setting itself stays whole."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in known:
+            found |= {f"{name}_{inner}": each for inner, each in value.items()}
+        else:
+            found[name] = value
+    return found
 
 
 def _read_secrets(cls: type[ProcessSettings], folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from runtime.settings import ProcessSettings
 from runtime.tls import Certificate, server_context
 from vtn.auth.fingerprints import Proxies
 from vtn.auth.pki import Pki
+from vtn.upstream.mapping import Delta, Setpoint
 
 _CLOCK_VARIABLE = "GRIDPACT_CLOCK"
 
@@ -121,6 +122,48 @@ class VtnSettings(ProcessSettings):
         2_000, ge=0, description="Minor units the aggregator keeps free on each virtual node's account for deposits"
     )
 
+    # ---- upstream: the aggregator is a VEN of a utility's VTN; a table [upstream] may hold these without the prefix
+    upstream_url: str | None = Field(None, description="2.0b address of a utility's VTN; without it there is none")
+    upstream_ven_name: str | None = Field(None, description="venName under which the utility knows the aggregator")
+    upstream_ven_id: str | None = Field(None, description="venID the utility gave; without it it assigns one")
+    upstream_certificate: Path | None = Field(None, description="PEM chain of the certificate the utility knows")
+    upstream_certificate_key: Path | None = Field(None, description="PEM private key of that certificate")
+    upstream_ca: Path | None = Field(None, description="PEM authorities of the utility's VTN; without it the system's")
+    upstream_fingerprint: str | None = Field(
+        None, description="Fingerprint of the utility's signing certificate, AA:BB:..; without it upstream_ca and host"
+    )
+    upstream_sign_messages: bool = Field(
+        False, description="Sign messages to the utility and believe signed ones alone"
+    )
+    upstream_lenient: bool = Field(True, description="Also read messages that the utility gets slightly wrong")
+    upstream_poll_s: int = Field(60, ge=1, description="Domain seconds between polls where the utility names no number")
+    upstream_timeout_s: float = Field(20.0, gt=0, description="Wall seconds an answer of the utility may take")
+    upstream_key: Path | None = Field(
+        None, description="Private key of the utility's ledger party, which signs and pays needs made of its events"
+    )
+    upstream_program: str | None = Field(None, description="Program whose homes serve; without it the only one")
+    upstream_area: str = Field("portfolio", description="Feeder whose homes serve, or `portfolio` for all")
+    upstream_price_minor_per_mwh: int = Field(200_000, ge=0, description="Price at which needs are put on the ledger")
+    upstream_budget_percent: int = Field(
+        150, ge=100, le=1000, description="Budget of a need in percent of what its target costs"
+    )
+    upstream_automatic_w_max: int = Field(
+        0, ge=0, description="Reductions up to this power are taken without asking; beyond it the operator approves"
+    )
+    upstream_simple_w: tuple[int, int, int] = Field(
+        (0, 0, 0), description="Reduction in W at SIMPLE level 1, 2 and 3; 0 is not served"
+    )
+    upstream_setpoint: Setpoint = Field(
+        "reduction", description="LOAD_DISPATCH setpoint is the `reduction` itself, or the `limit` the load may reach"
+    )
+    upstream_delta: Delta = Field(
+        "change", description="LOAD_DISPATCH delta is a `change` of the load (negative is less), or the `reduction`"
+    )
+    upstream_open_ended_s: int = Field(14_400, ge=60, description="How long an event without end is served")
+    upstream_report_delay_s: int = Field(
+        900, ge=0, description="How long after its end an interval is reported: homes report it meanwhile"
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.certificate is None) != (self.certificate_key is None):
@@ -132,6 +175,14 @@ class VtnSettings(ProcessSettings):
         if bool(self.trusted_proxies) != (self.proxy_header is not None):
             raise ValueError("trusted_proxies and proxy_header belong together: one alone identifies nobody")
         self.proxies()
+        if self.upstream_url is not None and None in (self.upstream_ven_name, self.upstream_key):
+            raise ValueError("upstream_url needs upstream_ven_name, and upstream_key to put needs on the ledger")
+        if (self.upstream_certificate is None) != (self.upstream_certificate_key is None):
+            raise ValueError("upstream_certificate and upstream_certificate_key belong together")
+        if self.upstream_sign_messages and self.upstream_certificate is None:
+            raise ValueError("upstream_sign_messages needs upstream_certificate and upstream_certificate_key")
+        if any(watts < 0 for watts in self.upstream_simple_w):
+            raise ValueError("upstream_simple_w are reductions in W: none is negative")
         if self.certificate is not None and self.client_ca is None and not self.trusted_proxies and not self.pki.exists:
             raise ValueError("with TLS client_ca is required, or `dr-vtn pki init`: VENs are known by certificates")
         if self.public_url is not None and self.public_url.startswith("https:") and not self.identifies:

@@ -148,3 +148,15 @@ def test_the_reference_names_variable_default_and_meaning():
     table = reference(SampleSettings)
     assert "| `port` | `DR_SAMPLE_PORT` | `8000` | Port of the HTTP interface |" in table
     assert "`DR_SAMPLE_DATABASE_URL` or `DATABASE_URL`" in table
+
+
+def test_a_table_of_the_file_is_the_prefix_of_its_settings(tmp_path):
+    class Prefixed(ProcessSettings):
+        upstream_url: str = Field("", description="x")
+
+    file = tmp_path / "settings.toml"
+    file.write_text('[upstream]\nurl = "http://a"\n')
+    assert Prefixed.load(config=file).upstream_url == "http://a"
+    file.write_text('[upstream]\nurrl = "http://a"\n')
+    with pytest.raises(SettingsError, match="unknown setting upstream_urrl"):
+        Prefixed.load(config=file)
