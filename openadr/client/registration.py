@@ -33,12 +33,14 @@ _log = get_logger("openadr.client.registration")
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """What the VTN gave: ids, and how often to poll in seconds of domain time (None: no wish)."""
+    """What the VTN gave: ids, and how often to poll in seconds of domain time (None: no wish); `transport_address` is
+    where it was told to reach this VEN, None for pull."""
 
     ven_id: str
     registration_id: str
     vtn_id: str
     poll_s: int | None
+    transport_address: str | None = None
 
 
 class Shelf(Protocol):
@@ -77,6 +79,12 @@ class Registrar:
     def current(self) -> Registration | None:
         """The registration as far as this side knows."""
         return self._shelf.read()
+
+    @property
+    def stale(self) -> bool:
+        """Was the VTN told another way to reach this VEN than it has now?"""
+        known = self.current
+        return known is not None and known.transport_address != self._transport_address
 
     async def register(self) -> Registration:
         """Registers, or registers again under the old id. Raises VtnRefused, VtnUnreachable."""
@@ -146,6 +154,7 @@ class Registrar:
             registration_id=answer.registration_id,
             vtn_id=answer.vtn_id,
             poll_s=answer.poll_interval_s or None,
+            transport_address=self._transport_address,
         )
 
 

@@ -8,23 +8,18 @@ or has the fingerprint the settings name.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-
+from openadr.client.trust import VtnTrust
 from openadr.errors import SignatureRefused
 from openadr.v2 import Leniency, Message, Verified
 from openadr.v2.document.safe import complete, parse_safely
 from openadr.v2.document.signature import PrivateKey, is_signed, sign, verify_tree
 from openadr.v2.parsing import read
 from runtime.clock import Clock
-from runtime.tls.certificates import read_chain
 
 SKEW_MS = 120_000
 """How far the VTN's clock may be from ours, either way."""
@@ -76,11 +71,11 @@ class MessageSigning:
     ) -> None:
         self._signer = signer
         self._clock = clock
-        self._host = host
-        self._authorities = [] if authorities is None else read_chain(authorities)
-        self._fingerprint = fingerprint
+        self._trust = VtnTrust(host, authorities=authorities, fingerprint=fingerprint)
         self._nonces = RecentNonces() if nonces is None else nonces
         self._skew_ms = skew_ms
+        self.heard: Callable[[int], None] | None = None
+        """Hears of the time the VTN put on each message that is believed (wall clock)."""
 
     def seal(self, body: bytes) -> bytes:
         """The message with our signature."""
@@ -99,28 +94,13 @@ class MessageSigning:
             self._check_fresh(verified)
         except SignatureRefused as error:
             raise complete(error, root) from None
+        if self.heard is not None:
+            self.heard(verified.timestamp_ms)
         return read(verified.root, lenient=True, leniencies=leniencies)
 
     def _check_signer(self, verified: Verified) -> None:
-        if self._fingerprint is not None:
-            genuine = verified.fingerprint == self._fingerprint.upper()
-        else:
-            genuine = self._is_vtn(x509.load_der_x509_certificate(verified.certificate_der))
-        if not genuine:
+        if not self._trust.signer(verified.certificate_der):
             raise SignatureRefused(f"the message is signed by {verified.fingerprint}, which is not this VEN's VTN")
-
-    def _is_vtn(self, certificate: x509.Certificate) -> bool:
-        now = datetime.now(UTC)
-        if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-            return False
-        try:
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
-            return False
-        hosts: list[object] = [*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)]
-        if _host(self._host) not in hosts:
-            return False
-        return any(_issued(certificate, authority) for authority in self._authorities)
 
     def _check_fresh(self, verified: Verified) -> None:
         now_ms = self._clock.wall_ms()
@@ -130,18 +110,3 @@ class MessageSigning:
             raise SignatureRefused(f"the signature's time is {abs(off_ms) // 1000} s {side} this VEN's clock")
         if not self._nonces.admit(verified.nonce, verified.timestamp_ms + self._skew_ms, now_ms):
             raise SignatureRefused("the message was received before")
-
-
-def _host(host: str) -> object:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return host
-
-
-def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
