@@ -112,7 +112,14 @@ def member_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSettin
                 "--etcd-endpoints (DR_LEDGER_ETCD_ENDPOINTS)"
             )
         return local_replica(engine, founded, settings, clock)
-    return Replica(PostgresStore(engine, channel), founded, settings, clock, orderer, peers_of(settings, founded))
+    replica = Replica(PostgresStore(engine, channel), founded, settings, clock, orderer, peers_of(settings, founded))
+    if (settings.data_dir / KEYS_FILE).exists():
+        from ledger.channels.sealing.audience import Audience
+        from ledger.channels.sealing.orderer import SealedOrderer
+
+        if isinstance(orderer, SealedOrderer):
+            orderer.audience = Audience(replica)
+    return replica
 
 
 def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
@@ -126,8 +133,8 @@ def orderer_of(settings: LedgerSettings, founded: Founded) -> Orderer | None:
     orderer: Orderer = EtcdOrderer(etcd)
     keys_file = settings.data_dir / KEYS_FILE
     if keys_file.exists():
-        from ledger.channels.keys import ChannelKeys
-        from ledger.channels.sealing import SealedOrderer
+        from ledger.channels.sealing.keys import ChannelKeys
+        from ledger.channels.sealing.orderer import SealedOrderer
 
         return SealedOrderer(orderer, ChannelKeys.load(keys_file, founded.genesis.channel, founded.cosigner_key))
     if founded.genesis.parent is not None and not (settings.data_dir / PLAIN_FILE).exists():

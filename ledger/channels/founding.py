@@ -20,7 +20,7 @@ from contracts.core.proofs import cosigner_key
 from contracts.rules import Genesis, ParentChannel
 from ledger import founding
 from ledger.app import KEYS_FILE, PLAIN_FILE
-from ledger.channels.keys import ChannelKeys
+from ledger.channels.sealing.keys import ChannelKeys
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid
 from ledger.founding import Founded

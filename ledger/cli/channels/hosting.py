@@ -39,7 +39,7 @@ from runtime.clock import clock_from_file
 from runtime.tls import client_context
 
 if TYPE_CHECKING:
-    from ledger.channels.keys import ChannelKeys
+    from ledger.channels.sealing.keys import ChannelKeys
 
 app = typer.Typer(no_args_is_help=True, help="Channels with their own members, below the main one.")
 
@@ -201,7 +201,7 @@ def key_(
 ) -> None:
     """Give a restricted channel a new key for the members it will have; hand the file to all of them before."""
     from ledger.app import KEYS_FILE
-    from ledger.channels.keys import ChannelKeys
+    from ledger.channels.sealing.keys import ChannelKeys
     from runtime.keys import PrivateKey
 
     settings = LedgerSettings.load(config=config, flags={"data_dir": data_dir}).of_channel(name)

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from contracts.channels.registry import ChannelRecord
 from contracts.core.parties import Role
 from ledger.app import KEYS_FILE, is_plain, orderer_of
-from ledger.channels.keys import ChannelKeys
-from ledger.channels.sealing import SealedOrderer
+from ledger.channels.sealing.keys import ChannelKeys
+from ledger.channels.sealing.orderer import SealedOrderer
 from ledger.cli import app
 from ledger.config import LedgerSettings
 from ledger.errors import GenesisInvalid

@@ -18,8 +18,8 @@ from ledger.app import KEYS_FILE
 from ledger.channels.anchors import Crossing
 from ledger.channels.errors import ChannelKeyMissing
 from ledger.channels.founding import found_child, join_child, opening
-from ledger.channels.keys import ChannelKeys
-from ledger.channels.sealing import SealedOrderer
+from ledger.channels.sealing.keys import ChannelKeys
+from ledger.channels.sealing.orderer import SealedOrderer
 from ledger.client import party_id
 from ledger.cluster.servers import EtcdServers
 from ledger.founding import Founded, load, read_member
@@ -30,7 +30,7 @@ from ledger.store import tables
 from ledger.store.postgres import PostgresStore
 from runtime import logs
 from tests.builders import START_MS, a_key
-from tests.ledger.channels.test_sealing import found_below
+from tests.ledger.channels.sealing.test_sealing import found_below
 from tests.ledger.replicas import HOUR_MS
 from tests.ledger.replication.consortium import Consortium, DirectPeers, Member, Ways, a_consortium, until
 from tests.ledger.running import AGGREGATOR, AGGREGATOR_ID, AUDITOR, UTILITY, an_enrolment

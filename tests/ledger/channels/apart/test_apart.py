@@ -20,7 +20,7 @@ from contracts.core.codec import digest
 from contracts.core.parties import Role
 from contracts.demand_response.contract import ContractRecord, Status
 from ledger.app import KEYS_FILE
-from ledger.channels.sealing import MAGIC
+from ledger.channels.sealing.blocks import MAGIC
 from ledger.cli import app
 from ledger.client import Refused
 from runtime.clock import Clock
@@ -43,7 +43,7 @@ from tests.ledger.channels.apart.consortium import (
     open_channels,
     until,
 )
-from tests.ledger.channels.test_sealing import found_below
+from tests.ledger.channels.sealing.test_sealing import found_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

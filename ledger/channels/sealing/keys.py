@@ -60,6 +60,10 @@ class KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     channel: Id
     epochs: tuple[Epoch, ...]
 
+    def at(self, height: int) -> Epoch:
+        """The epoch of a block to be sealed."""
+        return [epoch for epoch in self.epochs if epoch.from_height <= height][-1]
+
 
 class ChannelKeys:
     """The keys of one channel as one member holds them; `key` is that member's cosigning key."""
@@ -147,7 +151,7 @@ class ChannelKeys:
 
     def at(self, height: int) -> Epoch:
         """The epoch of a block to be sealed."""
-        return [epoch for epoch in self.file.epochs if epoch.from_height <= height][-1]
+        return self.file.at(height)
 
     def by_id(self, key_id: str) -> Epoch:
         """The epoch of a sealed block. Raises ChannelKeyMissing."""

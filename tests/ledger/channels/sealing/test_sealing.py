@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from contracts.core.codec import encode
 from ledger.channels.errors import ChannelKeyInvalid, ChannelKeyMissing, SealBroken
-from ledger.channels.keys import ChannelKeys
-from ledger.channels.sealing import OVERHEAD_BYTES, SealedOrderer, seal, unseal
+from ledger.channels.sealing.blocks import OVERHEAD_BYTES, seal, unseal
+from ledger.channels.sealing.keys import ChannelKeys
+from ledger.channels.sealing.orderer import SealedOrderer
 from ledger.cluster.servers import EtcdServers
 from ledger.errors import OrderingUnavailable
 from ledger.ordering.etcd.orderer import EtcdOrderer
