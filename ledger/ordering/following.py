@@ -160,7 +160,7 @@ class Following:
                 await self._await_store(error, failures)
                 if self._progress.head.height >= ordered.height:  # the commit had come through after all
                     await self._answer_from_store(list(self._pool.in_flight()))
-                    self._pool.put_back()
+                    self._pool.put_back(block.contents)
                     return
         self.machine.accept(executed)
         if executed.roster is not None:
@@ -184,6 +184,8 @@ class Following:
             if against is not None:
                 against(executed.head)
             notes.append(self._note(executed.head, block.header.proposer))
+            if against is None and executed.roster is None:  # who proposes next is the same: it may do so meanwhile
+                self._progress.foresee(executed.head)
             return executed, notes[-1]
 
         final = self._final_due()

@@ -135,12 +135,13 @@ class Pool:
         self._signal()
         return gone
 
-    def put_back(self) -> None:
-        """Everything in flight waits again, before the rest."""
-        for transaction_id in reversed(self._in_flight):
-            self._waiting[transaction_id] = self._in_flight[transaction_id]
+    def put_back(self, contents: Iterable[bytes]) -> None:
+        """Those in flight with these bytes wait again, before the rest."""
+        wanted = set(contents)
+        back = [key for key, ticket in self._in_flight.items() if ticket.parsed.content in wanted]
+        for transaction_id in reversed(back):
+            self._waiting[transaction_id] = self._in_flight.pop(transaction_id)
             self._waiting.move_to_end(transaction_id, last=False)
-        self._in_flight.clear()
         self._signal()
 
     def forget(self, before_s: float) -> int:

@@ -1,5 +1,6 @@
 """Where one replica stands, and who waits for it to get further.
 
+foresee(head) ─▶ the next block may be ordered on it: committed or not, nobody comes to another result
 publish(head) ─▶ reached(height) returns, subscribers wake        halt(fault) ─▶ they raise it
 """
 
@@ -16,6 +17,7 @@ from ledger.machine import Head
 class Progress:
     """One for each replica; not for several event loops.
 
+    head: committed. foreseen: executed, being committed or committed: `head`, or one block further.
     target: the height to be reached before the replica serves writes, 0 while it is not known, None once it has been;
     trouble: why it gets no closer to it. stopped: set while nothing can be ordered. retired: why this replica takes
     nothing any more, for good."""
@@ -23,6 +25,7 @@ class Progress:
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.head: Head
+        self.foreseen: Head
         self.fault: Diverged | None = None
         self.target: int | None = 0
         self.trouble = ""
@@ -51,9 +54,14 @@ class Progress:
         """The order is known to reach this height."""
         self.target = None if self.head.height >= height else height
 
+    def foresee(self, head: Head) -> None:
+        """The block is executed. Where its commit fails, it is executed again, and comes to the same."""
+        self.foreseen = head
+        self.wake()
+
     def publish(self, head: Head) -> None:
         """The block is committed, or loaded."""
-        self.head = head
+        self.head = self.foreseen = head
         if self.target is not None and head.height >= self.target > 0:
             self.target = None
         self.wake()
@@ -86,6 +94,14 @@ class Progress:
         """Returns when the height is committed here. Raises Diverged."""
         async with self.subscribe() as changed:
             while self.head.height < height:
+                self.require_sound()
+                changed.clear()
+                await changed.wait()
+
+    async def executed(self, height: int) -> None:
+        """Returns when the next block may be ordered on this height. Raises Diverged."""
+        async with self.subscribe() as changed:
+            while self.foreseen.height < height:
                 self.require_sound()
                 changed.clear()
                 await changed.wait()

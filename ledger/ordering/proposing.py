@@ -1,6 +1,6 @@
 """Who orders what waits: the lease holder cuts blocks, everybody else hands its transactions to the lease holder.
 
-pool ─ leads? ─yes─▶ take ─▶ make_block ─▶ orderer.propose ─▶ applied? ─▶ next (one block in flight)
+pool ─ leads? ─yes─▶ take ─▶ make_block ─▶ orderer.propose ─▶ executed? ─▶ next, while this one is committed
               └no──▶ hand_over ─▶ peers.forward(proposer) ─▶ kept until applied; again on a change of proposer,
                                                              or after AGAIN_S: duplicates fall to the id
 """
@@ -62,7 +62,7 @@ class Proposing:
         self._sure_s = -1e9
 
     async def run(self) -> None:
-        """One block at a time: what arrives while a block is under way makes the next."""
+        """One block at a time until it is executed: what arrives while a block is under way makes the next."""
         count = 0
         while True:
             await self._work()
@@ -107,7 +107,7 @@ class Proposing:
     async def _work(self) -> None:
         """Returns when transactions wait, a deadline is due or the proposer changed: an idle ledger makes no blocks."""
         while not self._pool.arrived.is_set() and not (self._orderer.leads and self._is_due()):
-            due_ms = self._progress.head.next_due_ms
+            due_ms = self._progress.foreseen.next_due_ms
             waits = [asyncio.create_task(self._pool.arrived.wait()), asyncio.create_task(self._orderer.changed())]
             if due_ms is not None and self._orderer.leads:
                 waits.append(asyncio.create_task(self._clock.sleep_until(due_ms)))
@@ -118,7 +118,7 @@ class Proposing:
                     task.cancel()
 
     def _is_due(self) -> bool:
-        due_ms = self._progress.head.next_due_ms
+        due_ms = self._progress.foreseen.next_due_ms
         return due_ms is not None and self._clock.now_ms() >= due_ms
 
     async def _answer_known(self, ids: list[str]) -> frozenset[str]:
@@ -145,10 +145,10 @@ class Proposing:
         if (
             not await self._may_propose()
         ):  # removed, or held back, while it holds the lease: it is about to give it back
-            self._pool.put_back()
+            self._pool.put_back(contents)
             await asyncio.sleep(_UNCONFIRMED_S)
             return
-        head = self._progress.head
+        head = self._progress.foreseen
         block = make_block(
             channel=self._progress.channel,
             height=head.height + 1,
@@ -162,11 +162,11 @@ class Proposing:
         started_s = loop.time()
         outcome = await self._propose(block)
         if not isinstance(outcome, Fenced):
-            await self._progress.reached(block.header.height)
+            await self._progress.executed(block.header.height)
         if isinstance(outcome, Conflict | Fenced):
-            self._pool.put_back()
+            self._pool.put_back(contents)
         self._block_s = loop.time() - started_s
-        if not contents and self._progress.head.next_due_ms == head.next_due_ms:
+        if not contents and self._progress.foreseen.next_due_ms == head.next_due_ms:
             _log.warning("a due deadline made no progress", height=head.height, due_ms=head.next_due_ms)
             await asyncio.sleep(_STALLED_S)
 

@@ -15,8 +15,8 @@ _LOOK_S: Final = 0.1
 
 
 class SharedClock:
-    """runtime.clock.Clock; domain time stands still between two calls of `move`, in whatever process. `speed` is what the
-    traffic makes it at most: some hours of demand response in seconds."""
+    """runtime.clock.Clock; domain time stands still between two calls of `move`, in whatever process. `speed` is what
+    the traffic makes it at most: some hours of demand response in seconds."""
 
     speed = 2_000.0
 

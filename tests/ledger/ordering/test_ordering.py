@@ -133,7 +133,7 @@ async def test_the_pool_is_taken_in_order_up_to_a_size_and_put_back_in_order():
     size = sum(len(each.content) for each in parsed[:2])
     assert [ticket.parsed for ticket in pool.take(size, 10)] == parsed[:2]
     assert [ticket.parsed for ticket in pool.take(1, 10)] == parsed[2:3], "one at least"
-    pool.put_back()
+    pool.put_back([each.content for each in parsed[:3]])
     assert [ticket.parsed for ticket in pool.take(10**6, 4)] == parsed[:4]
 
 
