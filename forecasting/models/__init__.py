@@ -1,0 +1,1 @@
+"""The models behind one interface: fit, forecast, update. Each is named in `catalogue`."""

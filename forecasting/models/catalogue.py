@@ -1,0 +1,41 @@
+"""Every model by name: what commands, settings and stored forecasts call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forecasting.models.blend import Blend
+from forecasting.models.daily import Daily
+from forecasting.models.days import DayModel
+from forecasting.models.ridge import Ridge
+from forecasting.models.weighted import LastWeek, RecentDays, SimilarDays, WeekdayMean
+
+NAIVE = "last-week"
+HOME_DEFAULT = "blend"
+VIRTUAL_NODE_DEFAULT = "ridge"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model in words, and how it is made. Making it raises MissingLibrary where its library is not installed."""
+
+    text: str
+    make: Callable[[], DayModel]
+
+
+CATALOGUE: dict[str, Entry] = {
+    NAIVE: Entry("the same hour a week before (seasonal naive)", LastWeek),
+    "weekday-mean": Entry("mean of the last four same weekdays", WeekdayMean),
+    "recent-days": Entry("weighted mean of the last days of any kind", RecentDays),
+    "similar-days": Entry("weighted mean of the last days of the same kind", SimilarDays),
+    "ridge": Entry("ridge regression by home and time of day; default of virtual nodes", Ridge),
+    "blend": Entry("similar days and ridge; default of homes", Blend),
+}
+
+
+def model(name: str) -> Daily:
+    """The panel model of a name. Raises ValueError for an unknown name, MissingLibrary."""
+    if name not in CATALOGUE:
+        raise ValueError(f"model {name} is not known; there are {', '.join(CATALOGUE)}")
+    return Daily(CATALOGUE[name].make())
