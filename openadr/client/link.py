@@ -40,7 +40,7 @@ _log = get_logger("openadr.client.link")
 class Link:
     """`url` is the service's address without the service's name. The session may be shared by many VENs; `tls` gives
     the context of this one (None: the session's), `signing` signs what is sent and checks what comes, `count` hears of
-    each message.
+    each message; not `lenient`: what the schema refuses is no answer.
 
     Raises InsecureAddress for plain HTTP off loopback."""
 
@@ -53,6 +53,7 @@ class Link:
         count: Counting = lambda name, result: None,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         signing: MessageSigning | None = None,
+        lenient: bool = True,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https":
@@ -68,6 +69,7 @@ class Link:
         self._count = count
         self._tls = tls
         self._signing = signing
+        self._lenient = lenient
 
     @property
     def signs(self) -> bool:
@@ -99,9 +101,9 @@ class Link:
         leniencies: list[Leniency] = []
         try:
             if self._signing is not None:
-                answer = self._signing.open(received, leniencies)
+                answer = self._signing.open(received, leniencies, lenient=self._lenient)
             else:
-                answer = parse(received, lenient=True, leniencies=leniencies)
+                answer = parse(received, lenient=self._lenient, leniencies=leniencies)
         except MessageError as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error

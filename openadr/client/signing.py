@@ -82,7 +82,7 @@ class MessageSigning:
         key, certificate = self._signer()
         return sign(body, key, certificate, secrets.token_urlsafe(18), self._clock.wall_ms())
 
-    def open(self, body: bytes, leniencies: list[Leniency]) -> Message:
+    def open(self, body: bytes, leniencies: list[Leniency], *, lenient: bool = True) -> Message:
         """The message, read from what the VTN's signature covers alone. Raises MessageError; SignatureRefused where
         the signature is missing, not the VTN's, from another time, or came before."""
         root = parse_safely(body)
@@ -96,7 +96,7 @@ class MessageSigning:
             raise complete(error, root) from None
         if self.heard is not None:
             self.heard(verified.timestamp_ms)
-        return read(verified.root, lenient=True, leniencies=leniencies)
+        return read(verified.root, lenient=lenient, leniencies=leniencies)
 
     def _check_signer(self, verified: Verified) -> None:
         if not self._trust.signer(verified.certificate_der):
