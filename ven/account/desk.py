@@ -169,6 +169,8 @@ class Desk:
             reported_from_ms=self._store.notes.read(REPORTED_FROM_NOTE, int),
             event_days={self._calendar.day_of(each.terms.start_ms) for each in binding},
             agreed=[*binding, *(each for each in known if each.state is ContractState.ACCEPTING)],
+            schedules=self._store.schedules.live(),
+            resource=self._home,
         )
 
     def _accept(self, contract: Contract) -> None:

@@ -15,9 +15,9 @@ from contracts.baseline import InsufficientHistory
 from contracts.core.commands import Terms
 from forecasting.calendar import SiteCalendar
 from ven.home.baseline import recompute
-from ven.home.decision import obligation_w
+from ven.home.decision import Availability, obligation_w
 from ven.home.owner import Owner
-from ven.home.store import Contract, StoredEvent
+from ven.home.store import Contract, OptSchedule, StoredEvent
 
 GIVE_UP_PERMILLE = 900
 """A proposal whose event has not come is rejected when so much of the time to accept it has passed."""
@@ -54,7 +54,8 @@ Verdict = Accept | Wait | Reject
 @dataclass(frozen=True)
 class View:
     """What the home knows at `now_ms`. `readings_wh`: its own meter. `reported_from_ms`: the oldest reading it gave the
-    VTN (None: none). `event_days`: local days on which it was under contract. `agreed`: its binding contracts."""
+    VTN (None: none). `event_days`: local days on which it was under contract. `agreed`: its binding contracts.
+    `schedules`: the owner's, for `resource`."""
 
     now_ms: int
     owner: Owner
@@ -66,6 +67,8 @@ class View:
     reported_from_ms: int | None
     event_days: Collection[date]
     agreed: Sequence[Contract]
+    schedules: Sequence[OptSchedule] = ()
+    resource: str = ""
 
 
 def judge(contract: Contract, view: View) -> Verdict:
@@ -89,8 +92,12 @@ def peak_w(contract: Contract) -> int:
 
 def _against_owner(contract: Contract, view: View) -> Reject | None:
     owner, terms = view.owner, contract.terms
+    availability = Availability(owner, view.schedules, view.resource)
+    program = None if view.event is None else view.event.event.program
     if owner.opted_out(view.now_ms):
         return Reject("owner", "the owner has opted out")
+    if (absence := availability.absence_within(terms.start_ms, contract.end_ms, program)) is not None:
+        return Reject("owner", absence)
     if terms.energy_price_minor_per_mwh < owner.price_min_minor_per_mwh:
         return Reject("owner", "it pays less than the owner asks")
     if terms.deposit_minor > owner.deposit_max_minor:

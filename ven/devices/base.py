@@ -4,6 +4,7 @@
     Sheddable    shed(...), restore(...), max_shed_w      use less by so many watts
     Levelled     set_level(...)                           react to SIMPLE 0..3 in the owner's own way
     Limitable    limit(...)                               stay below so many watts
+    Storing      charge_to(...), storage_wh               hold so much energy
     Reporting    status(at_ms)                            what it is doing
     Persistent   state()                                  bytes to write before anything is acted on
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Mode(StrEnum):
@@ -69,9 +70,22 @@ class Levelled(Protocol):
         ...
 
 
+@runtime_checkable
 class Limitable(Protocol):
     def limit(self, at_ms: int, power_w: int, until_ms: int) -> None:
         """Stay at or below `power_w` until `until_ms`."""
+        ...
+
+
+@runtime_checkable
+class Storing(Protocol):
+    @property
+    def storage_wh(self) -> int:
+        """What it holds when full, in Wh."""
+        ...
+
+    def charge_to(self, at_ms: int, stored_wh: int, until_ms: int) -> None:
+        """Hold `stored_wh` by `until_ms`, charging or discharging as it must."""
         ...
 
 

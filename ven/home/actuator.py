@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from runtime.logs import get_logger
-from ven.devices.base import Levelled, Meter, Persistent, Reporting, Sheddable
+from ven.devices.base import Levelled, Limitable, Meter, Persistent, Reporting, Sheddable, Storing
 from ven.devices.errors import DeviceError
-from ven.home.decision import Action, Level, Reduce
+from ven.home.decision import Abilities, Action, Charge, Level, Limit, Reduce
 from ven.home.store import Notes
 
 DEVICE_NOTE = "device"
@@ -29,6 +29,17 @@ class Actuator:
         self._told: Action = None
         self._synchronised = False
 
+    @property
+    def abilities(self) -> Abilities:
+        """What the device can do."""
+        device = self.device
+        return Abilities(
+            max_shed_w=device.max_shed_w,
+            rated_w=getattr(device, "rated_w", None),
+            limits=isinstance(device, Limitable),
+            storage_wh=device.storage_wh if isinstance(device, Storing) else None,
+        )
+
     def apply(self, action: Action, now_ms: int) -> bool:
         """Makes the device follow `action` (None: restore); False if a device refused or does not answer.
 
@@ -41,6 +52,12 @@ class Actuator:
                     self.device.shed(now_ms, action.reduction_w, action.until_ms)
                 case Level():
                     self.device.set_level(now_ms, action.level, action.until_ms)
+                case Limit() if isinstance(self.device, Limitable):
+                    self.device.limit(now_ms, action.power_w, action.until_ms)
+                case Charge() if isinstance(self.device, Storing):
+                    self.device.charge_to(now_ms, action.stored_wh, action.until_ms)
+                case Limit() | Charge():
+                    raise DeviceError(f"this device cannot follow {action!r}")
                 case None:
                     self.device.restore(now_ms)
         except DeviceError as error:

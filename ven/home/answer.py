@@ -1,7 +1,7 @@
 """optIn or optOut: what the home says to each event. Pure.
 
 under contract        optIn as long as a contract that names exactly this event is accepted and the owner stays in
-without (foreign VTN) optIn within the owner's limits if the event is one the home understands and is targeted by
+without (foreign VTN) optIn within the owner's limits if the event is one the device can follow and is for this home
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from openadr.conformance import violations
 from openadr.errors import ResponseCode
 from openadr.model import DrEvent
 from openadr.timeline import EventStatus, span, status
-from ven.home.decision import simple_signal
+from ven.home.decision import Abilities, Availability, heeded
 from ven.home.owner import Owner
-from ven.home.store import Contract, ContractState, Opt, StoredEvent
+from ven.home.store import Contract, ContractState, Opt, OptSchedule, StoredEvent
 
 _PENDING = (ContractState.PROPOSED, ContractState.ACCEPTING)
 _OPEN_ENDED_MS = 86_400_000  # an open-ended event is measured against the owner's limits as a day
+
+_NONE = Abilities(0)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Home:
-    """Who the home is on the wire, and its owner's choice at `now_ms`."""
+    """Who the home is on the wire, its owner's choice at `now_ms`, and what its device can do."""
 
     now_ms: int
     owner: Owner
@@ -41,6 +43,12 @@ class Home:
     ven_id: str
     resource: str
     party: str
+    schedules: Sequence[OptSchedule] = ()
+    abilities: Abilities = _NONE
+
+    @property
+    def availability(self) -> Availability:
+        return Availability(self.owner, self.schedules, self.resource)
 
 
 def answer_contracted(stored: StoredEvent, contracts: Sequence[Contract], home: Home) -> Answer | None:
@@ -63,15 +71,15 @@ def answer_contracted(stored: StoredEvent, contracts: Sequence[Contract], home: 
 
 
 def answer_followed(stored: StoredEvent, agreed: Sequence[StoredEvent], home: Home) -> Answer | None:
-    """The answer where SIMPLE levels are followed without contract. `agreed`: other events that were opted in to."""
+    """The answer where events are followed without contract. `agreed`: other events that were opted in to."""
     general = _general(stored, home)
     if general is not None:
         return general
     event = stored.event
     for violation in violations(event):
         return Answer(Opt.OUT, int(violation.code), violation.detail)
-    if simple_signal(event) is None:
-        return Answer(Opt.OUT, ResponseCode.SIGNAL_NOT_SUPPORTED, "the event has no SIMPLE signal")
+    if heeded(event, home.abilities, home.owner.price_levels) is None:
+        return Answer(Opt.OUT, ResponseCode.SIGNAL_NOT_SUPPORTED, "the event has no signal that this device can follow")
     if not is_target(event, home):
         return Answer(Opt.OUT, ResponseCode.TARGET_MISMATCH, "the event is for others")
     start_ms, end_ms = span(event, stored.offset_s)
@@ -102,6 +110,15 @@ def _general(stored: StoredEvent, home: Home) -> Answer | None:
         if stored.opt is not None:
             return Answer(stored.opt, stored.opt_code, stored.opt_reason)
         return Answer(Opt.OUT, reason="the event is over")
-    if home.owner.opted_out(home.now_ms):
-        return Answer(Opt.OUT, reason="the owner has opted out")
-    return None
+    absence = _absence(stored, home)
+    return None if absence is None else Answer(Opt.OUT, reason=absence)
+
+
+def _absence(stored: StoredEvent, home: Home) -> str | None:
+    """Why the owner is out of an event: before it starts at any moment of it, later at this one."""
+    availability, program = home.availability, stored.event.program
+    start_ms, end_ms = span(stored.event, stored.offset_s)
+    if home.now_ms >= start_ms:
+        return availability.absence(home.now_ms, program)
+    until_ms = start_ms + _OPEN_ENDED_MS if end_ms is None else end_ms
+    return availability.absence(home.now_ms, program) or availability.absence_within(start_ms, until_ms, program)

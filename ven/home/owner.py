@@ -20,7 +20,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     opt_out, opt_out_until_ms: takes part in nothing (until then). hours: local wall-clock minutes of the day [from, to)
     in which the home may be asked; from > to runs over midnight. price_min_minor_per_mwh: the least a contract pays.
-    deposit_max_minor: the most a contract may put at stake, and so the most a penalty can cost."""
+    deposit_max_minor: the most a contract may put at stake, and so the most a penalty can cost. price_levels: from
+    which price per kWh (a decimal) the home follows which SIMPLE level, where an event names prices."""
 
     opt_out: bool = False
     opt_out_until_ms: int | None = None
@@ -30,6 +31,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     hours: tuple[int, int] | None = None
     price_min_minor_per_mwh: int = 0
     deposit_max_minor: int = 500
+    price_levels: tuple[tuple[str, int], ...] = ()
 
     def opted_out(self, now_ms: int) -> bool:
         """Whether the owner takes no part at this moment."""
