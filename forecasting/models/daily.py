@@ -30,7 +30,7 @@ from forecasting.panels.weather import Weather
 
 CALIBRATION_DAYS = 42
 _BLOCK_DAYS = 21
-_HISTORY_DAYS = 240
+_HISTORY_DAYS = 220
 """More than a model looks back together with its calibration."""
 _KNOWN_SHARE = 5 / 6
 
@@ -128,6 +128,7 @@ class _Issue:
         self._ladder = [fitted.settings.model, SimilarDays(), RecentDays()]
         self._basis: NDArray[np.int64] | None = None
         self._errors: dict[int, Errors] = {}
+        self._floor = np.where(_never_negative(self._days), 0.0, -np.inf).astype(np.float32)
 
     def profiles(self, first: int, end: int, lead: int, until: int | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """(series, days, slots) from the first model of the ladder that can, and which that was for each series."""
@@ -142,12 +143,12 @@ class _Issue:
             found = model.profiles(self._days, self._state(model, step, until, lead), first, end, lead)
             values = np.where(np.isnan(values) & able[:, None, None], found, values)
             served = np.where(able & (served < 0) & ~np.isnan(values).all(axis=(1, 2)), step, served)
-        mean = _overall(self._days)[:, None, None]
-        values = np.where(np.isnan(values), mean, values)
+        if np.isnan(values).any():
+            values = np.where(np.isnan(values), _overall(self._days)[:, None, None], values)
         if until == self.known_days and self._basis is None:
             self._basis = served
-        floor = np.where(_never_negative(self._days), 0.0, -np.inf)[:, None, None]
-        return np.maximum(values, floor).astype(np.float32), served
+        np.maximum(values, self._floor[:, None, None], out=values)
+        return values, served
 
     def _state(self, model: DayModel, step: int, until: int, lead: int) -> Any:
         """Trainings fall on fixed days, so that a forecast does not depend on which others were made before it."""
@@ -190,7 +191,7 @@ class _Issue:
         errors = self.errors(0)
         if errors.values.shape[1] >= 7:
             intraday.carry(values, quantiles, first - at, errors, errors_today, int(self._grid.slot_of[at - 1]) + 1)
-            np.maximum(values, np.where(_never_negative(self._days), 0.0, -np.inf)[:, None], out=values)
+            np.maximum(values, self._floor[:, None], out=values)
 
     def packed(self, values: Floats, quantiles: dict[float, Floats], start_ms: int, issued_at_ms: int) -> PanelForecast:
         known, model = self._known, self._fitted.settings.model

@@ -21,7 +21,10 @@ def features(days: Days, lead: int) -> tuple[tuple[str, ...], Floats]:
     key = ("features", lead)
     if key not in days.derived:
         named = {**_of_load(days, lead), **_of_weather(days, lead)}
-        days.derived[key] = (tuple(named), np.stack(list(named.values()), axis=-1))
+        values = np.empty((*days.cube.shape, len(named)), dtype=days.cube.dtype)
+        for position, each in enumerate(named.values()):
+            values[..., position] = each
+        days.derived[key] = (tuple(named), values)
     found: tuple[tuple[str, ...], Floats] = days.derived[key]
     return found
 
@@ -112,11 +115,12 @@ def _smoothed(values: Floats) -> Floats:
     """Mean with the slots within half an hour to an hour on either side: a home's clock is not the meter's."""
     reach = max(round(values.shape[2] / 24), 1)
     padded = np.concatenate([values[:, :, -reach:], values, values[:, :, :reach]], axis=2)
-    summed = np.cumsum(padded, axis=2, dtype=np.float64)
-    window = 2 * reach + 1
-    total = summed[:, :, window - 1 :].copy()
-    total[:, :, 1:] -= summed[:, :, :-window]
-    return np.asarray(total / window, dtype=values.dtype)
+    slots = values.shape[2]
+    total = padded[:, :, :slots].copy()
+    for step in range(1, 2 * reach + 1):
+        total += padded[:, :, step : step + slots]
+    total /= 2 * reach + 1
+    return total
 
 
 def _daily(values: Floats) -> Floats:

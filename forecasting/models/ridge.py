@@ -81,16 +81,17 @@ def _solved(target: Floats, inputs: Floats, known: Floats | None, penalty: float
         feature_means = np.einsum("nsd,nsdp->nsp", there, inputs, optimize=True) / counts[..., None]
         centred = (inputs - feature_means[:, :, None]) * there[..., None]
         rest = (target - target_means[:, :, None]) * there
-    scales = np.sqrt(np.mean(centred**2, axis=(1, 2), keepdims=True))[:, 0]
-    # a feature that hardly moves says nothing; dividing by its noise would make it loud
-    size = np.abs(feature_means).mean(axis=1, keepdims=True)
-    scales = np.maximum(scales, np.maximum(1e-4 * size, 1e-6)).astype(inputs.dtype)
-    centred = centred / scales[:, :, None]
     transposed = np.swapaxes(centred, 2, 3)
     gram = np.matmul(transposed, centred).astype(np.float64)
     moment = np.matmul(transposed, rest[..., None]).astype(np.float64)
+    spread = np.sqrt(np.diagonal(gram, axis1=2, axis2=3).mean(axis=1, keepdims=True) / centred.shape[2])
+    # a feature that hardly moves says nothing; dividing by its noise would make it loud
+    size = np.abs(feature_means).mean(axis=1, keepdims=True)
+    scales = np.maximum(spread, np.maximum(1e-4 * size, 1e-6))
+    gram /= scales[..., :, None] * scales[..., None, :]
+    moment /= scales[..., None]
     eye, slots = np.eye(gram.shape[-1]), gram.shape[1]
     pooled = np.linalg.solve(gram.sum(axis=1) + _POOLED_PENALTY * slots * eye, moment.sum(axis=1))
     departure = np.linalg.solve(gram + penalty * eye, moment - np.matmul(gram, pooled[:, None]))
     coefficients = (pooled[:, None] + departure)[..., 0].astype(inputs.dtype)
-    return RidgeState(feature_means, scales, coefficients, target_means)
+    return RidgeState(feature_means, scales.astype(inputs.dtype), coefficients, target_means)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -69,8 +70,8 @@ class SimilarDays:
     def profiles(self, days: Days, state: None, first: int, end: int, lead: int) -> Floats:
         def chosen(day: int, last: int, working: NDArray[np.bool_]) -> Iterator[tuple[int, float]]:
             wanted = self.working_days if working[day] else self.other_days
-            like = [other for other in range(last, -1, -1) if working[other] == working[day]][:wanted]
-            return ((other, self.decay**rank) for rank, other in enumerate(like))
+            like = np.flatnonzero(working[: max(last + 1, 0)] == working[day])[::-1][:wanted]
+            return ((int(other), self.decay**rank) for rank, other in enumerate(like))
 
         return weighted_days(days, first, end, lead, chosen, self.name)
 
@@ -109,17 +110,31 @@ def weighted_days(days: Days, first: int, end: int, lead: int, choose: Chooser, 
     if stored is not None and stored[0] <= first and end <= stored[1]:
         found: Floats = stored[2][:, first - stored[0] : end - stored[0]]
         return found
-    oldest, pairs = first, []
-    for day in range(first, end):
-        last = min(day - 1 - lead, days.known - 1)
-        pairs += [(day - first, other, weight) for other, weight in choose(day, last, days.working) if other >= 0]
-        oldest = min(oldest, min((other for row, other, _ in pairs if row == day - first), default=oldest))
-    weights = np.zeros((end - first, days.known - oldest if days.known > oldest else 0), dtype=np.float32)
-    for row, other, weight in pairs:
-        weights[row, other - oldest] = weight
+    oldest, weights = _matrix(days, first, end, lead, choose, key)
     result = _weighted(weights, days.cube[:, oldest : days.known], days.complete)
     days.derived[key, lead] = (first, end, result)
     return result
+
+
+_MATRICES: OrderedDict[tuple[object, ...], tuple[int, Floats]] = OrderedDict()
+"""The same days serve every part of a panel: only the newest few are kept."""
+
+
+def _matrix(days: Days, first: int, end: int, lead: int, choose: Chooser, key: str) -> tuple[int, Floats]:
+    """First day that has a weight, and the weights (target days, days from that one on)."""
+    name = (key, first, end, lead, days.known, days.working.tobytes())
+    if name not in _MATRICES:
+        weights = np.zeros((end - first, max(days.known, 0)), dtype=np.float32)
+        for day in range(first, end):
+            for other, weight in choose(day, min(day - 1 - lead, days.known - 1), days.working):
+                if other >= 0:
+                    weights[day - first, other] = weight
+        used = np.flatnonzero(weights.any(axis=0))
+        oldest = int(used[0]) if len(used) else 0
+        _MATRICES[name] = oldest, weights[:, oldest:]
+        while len(_MATRICES) > 64:
+            _MATRICES.popitem(last=False)
+    return _MATRICES[name]
 
 
 def _weighted(weights: Floats, cube: Floats, complete: bool) -> Floats:
