@@ -96,12 +96,13 @@ class HomeAgent:
             identity,
             store,
             self._credentials,
+            device,
             clock=around.clock,
             session=around.session,
             metrics=around.metrics,
             changed=self._polled,
         )
-        self._registrar, self.engine = face.registrar, face.engine
+        self._face, self._registrar, self.engine = face, face.registrar, face.engine
         self.desk: Desk | None = None
         self._courier: Courier | None = None
         if wallet is not None and ledger is not None:
@@ -136,7 +137,7 @@ class HomeAgent:
             self.step()  # the device first: an event may be running
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._live())
-                tasks.create_task(self.engine.run())
+                tasks.create_task(self._face.run())
                 if self._renewal is not None:
                     tasks.create_task(self._renewal.run())
                 if self._courier is not None:

@@ -84,6 +84,17 @@ class VenSettings(ProcessSettings):
         None, description="Fingerprint of the VTN that signs answers, AA:BB:..; without it its authorities decide"
     )
     poll_s: int = Field(60, ge=1, le=86_400, description="Seconds of domain time between polls, if the VTN names none")
+    push_port: int = Field(
+        0, ge=0, le=65_535, description="Port where the VTN's posts are listened for (push mode); 0: pull, no listener"
+    )
+    push_host: str = Field("127.0.0.1", description="Address to listen on for the VTN's posts; TLS off loopback")
+    push_url: str | None = Field(
+        None,
+        description="oadrTransportAddress: where the VTN reaches the listener, if not at push_host and push_port",
+    )
+    push_check_s: int = Field(
+        900, ge=1, le=86_400, description="Seconds of domain time between polls while the VTN's posts arrive"
+    )
     request_timeout_s: float = Field(20.0, gt=0, description="Seconds of wall time for one answer of VTN or ledger")
     backoff_max_s: float = Field(60.0, gt=0, description="Longest wait of wall time between attempts to reach a peer")
     report_intervals_max: int = Field(96, ge=1, le=672, description="Most intervals in one telemetry report")
@@ -106,6 +117,10 @@ class VenSettings(ProcessSettings):
             raise ValueError("interval_s must divide an hour")
         if (self.certificate is None) != (self.certificate_key is None):
             raise ValueError("certificate and certificate_key belong together")
+        if self.push_url is not None and not self.push_port:
+            raise ValueError("push_url says where the VTN posts to: set push_port, where this home listens")
+        if self.push_port and self.push_url is None and self.push_host in ("0.0.0.0", "::"):  # noqa: S104
+            raise ValueError("push_host is every address of this machine: set push_url to the one the VTN is to use")
         if self.floor_w > self.rated_w:
             raise ValueError("floor_w lies above rated_w")
         return self

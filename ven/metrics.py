@@ -16,6 +16,12 @@ class Metrics:
             ["message", "result"],
             registry=registry,
         )
+        self.pushes = Counter(
+            "gridpact_ven_pushes_total",
+            "Messages the VTN posted here, by message and result (ok, refused)",
+            ["message", "result"],
+            registry=registry,
+        )
         self.readings = Counter("gridpact_ven_readings_total", "Meter intervals stored", registry=registry)
         self.reported = Counter(
             "gridpact_ven_reported_intervals_total", "Intervals the VTN acknowledged", registry=registry
@@ -31,3 +37,7 @@ class Metrics:
     def count_request(self, message: str, result: str) -> None:
         """A message to the VTN, by its name, and what came of it."""
         self.requests.labels(message=message, result=result).inc()
+
+    def count_push(self, message: str, result: str) -> None:
+        """A message posted here, by its name, and what came of it."""
+        self.pushes.labels(message=message, result=result).inc()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -37,6 +39,14 @@ Counting = Callable[[str, str], None]
 _log = get_logger("openadr.client.link")
 
 
+class Dated(NamedTuple):
+    """Who wants to know the VTN's time: `seen(theirs_ms, before_ms, after_ms)` hears the Date of each answer, to the
+    second, between two moments of `wall_ms`."""
+
+    wall_ms: Callable[[], int]
+    seen: Callable[[int, int, int], None]
+
+
 class Link:
     """`url` is the service's address without the service's name. The session may be shared by many VENs; `tls` gives
     the context of this one (None: the session's), `signing` signs what is sent and checks what comes, `count` hears of
@@ -53,6 +63,7 @@ class Link:
         count: Counting = lambda name, result: None,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         signing: MessageSigning | None = None,
+        dated: Dated | None = None,
         lenient: bool = True,
     ) -> None:
         parts = urlsplit(url)
@@ -69,6 +80,7 @@ class Link:
         self._count = count
         self._tls = tls
         self._signing = signing
+        self._dated = dated
         self._lenient = lenient
 
     @property
@@ -81,6 +93,7 @@ class Link:
         name = wire_name(message)
         url = f"{self._url}/{_SERVICES.get(name, 'EiReport')}"
         body = render(message)
+        asked_ms = 0 if self._dated is None else self._dated.wall_ms()
         try:
             async with self._session.post(
                 url,
@@ -91,7 +104,7 @@ class Link:
                 allow_redirects=False,
             ) as response:
                 received = await _read(response)
-                status = response.status
+                status, date = response.status, response.headers.get("Date")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: no answer from {url}: {error or type(error).__name__}") from error
@@ -107,6 +120,8 @@ class Link:
         except MessageError as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error
+        if self._dated is not None and (theirs_ms := _moment_ms(date)) is not None:
+            self._dated.seen(theirs_ms, asked_ms, self._dated.wall_ms())
         if leniencies:
             _log.debug("answer repaired", message=name, repairs=[str(each) for each in leniencies])
         response_of = getattr(answer, "response", None)
@@ -124,6 +139,14 @@ def demand_success(response: EiResponse) -> None:
     """Raises VtnRefused for an error code."""
     if not is_success(response):
         raise VtnRefused(response.response_code, response.response_description)
+
+
+def _moment_ms(date: str | None) -> int | None:
+    """The middle of the second that an HTTP Date names."""
+    try:
+        return None if date is None else int(parsedate_to_datetime(date).timestamp()) * 1000 + 500
+    except (ValueError, OverflowError):
+        return None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

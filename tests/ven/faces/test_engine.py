@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from openadr.client.link import Link
 from openadr.client.registration import Registrar
+from openadr.v2 import ResourceStatus
 from runtime.clock import DomainClock
 from tests.builders import START_MS
 from tests.ven.faces.scripted import (
@@ -29,10 +30,14 @@ from tests.ven.faces.scripted import (
     updated_report,
 )
 from tests.ven.homes import STEP_MS, a_store
-from ven.faces.openadr2.engine import Engine
+from ven.faces.openadr2.conversation import Conversation
+from ven.faces.openadr2.engine import Desks, Engine
 from ven.faces.openadr2.events import EventDesk
+from ven.faces.openadr2.opts import OptDesk
 from ven.faces.openadr2.registration import HomeShelf
 from ven.faces.openadr2.reports import ReportDesk
+from ven.faces.openadr2.sourced import SourcedDesk
+from ven.faces.openadr2.statuses import StatusReports
 from ven.home.store import Opt
 from ven.metrics import Metrics
 
@@ -46,15 +51,23 @@ class Ven:
         self.store = a_store(folder)
         self.clock = DomainClock(DomainClock(0, 0, 1).wall_ms(), START_MS, SPEED)
         self.turns = 0
+        self.state = ResourceStatus(online=True, manual_override=False)
         metrics = Metrics(CollectorRegistry())
         link = Link(vtn.url, session, timeout_s=2, count=metrics.count_request)
         self.registrar = Registrar(link, HomeShelf(self.store), ven_name="H1", ven_id=ven_id)
-        reports = ReportDesk(link, self.store, self.clock, metrics, resource="H1", interval_s=900, chunk=chunk)
+        statuses = StatusReports(self.store.notes, lambda: self.state, kept=chunk)
+        desks = Desks(
+            EventDesk(link, self.store, self.clock, "H1"),
+            ReportDesk(link, self.store, statuses, self.clock, metrics, resource="H1", interval_s=900, chunk=chunk),
+            SourcedDesk(link, self.store, home="H1"),
+            OptDesk(link, self.store, home="H1"),
+        )
         self.engine = Engine(
             link,
             self.registrar,
-            EventDesk(link, self.store, self.clock, "H1"),
-            reports,
+            Conversation(self.registrar, desks.events, desks.reports, desks.sourced, home="H1"),
+            desks,
+            self.store.notes,
             self.clock,
             home="H1",
             poll_s=60,
@@ -116,9 +129,11 @@ async def test_it_registers_announces_its_meter_asks_for_events_and_polls(vtn, v
     assert created.values("registrationID") == []
     metadata = vtn.of("oadrRegisterReport")[0]
     assert metadata.service == "EiReport"
-    assert metadata.value("reportName") == "METADATA_TELEMETRY_USAGE"
-    assert (metadata.value("rID"), metadata.value("itemUnits")) == ("meter", "Wh")
-    assert metadata.value("reportRequestID") == "0"  # rule 311
+    kinds = ["TELEMETRY_USAGE", "HISTORY_USAGE", "TELEMETRY_STATUS"]
+    assert metadata.values("reportName") == [f"METADATA_{kind}" for kind in kinds]
+    assert metadata.values("rID") == ["meter", "meter", "device"]
+    assert set(metadata.values("itemUnits")) == {"Wh"}
+    assert set(metadata.values("reportRequestID")) == {"0"}  # rule 311
     assert {each.value("venID") for each in vtn.of("oadrPoll")} == {"ven-7"}
     assert ven.engine.reached
 
@@ -344,9 +359,10 @@ async def test_a_cancelled_report_ends_after_the_last_one_that_was_wanted(vtn, v
         ven.store.meter.add(900, [(START_MS, 5)])
         ven.store.reports.owe([START_MS])
         vtn.queued.append(cancel_report(follow="true"))
-        await until(lambda: vtn.of("oadrCanceledReport"))
+        await until(lambda: not ven.store.reports.running())
     assert vtn.of("oadrUpdateReport")[0].values("value") == ["5"]
-    assert ven.store.reports.running() == []
+    [canceled] = vtn.of("oadrCanceledReport")
+    assert (canceled.value("responseCode"), canceled.values("reportRequestID")) == ("200", [])
 
 
 async def test_a_one_shot_report_ends_by_itself(vtn, ven):

@@ -1,11 +1,21 @@
-"""Events of the wire to the store, and the home's answers back."""
+"""Events of the wire to the store, and the home's answers back.
+
+distribution ── vtnID ours? ── each event: ── cannot be read ─────────▶ its code, optOut
+                                           ── older, or changed under the number it had ─▶ 450, optOut
+                                           ── new, changed, the same ─▶ store ─▶ the home's answer
+left out, and known ─▶ cancelled by that
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
+from openadr.client.errors import VtnRefused
 from openadr.client.link import Link, is_success
 from openadr.client.registration import NOT_REGISTERED, Registration
+from openadr.errors import ResponseCode
+from openadr.model import DrEvent, digest
 from openadr.timeline import EventStatus, status
 from openadr.v2 import (
     EiResponse,
@@ -17,55 +27,63 @@ from openadr.v2 import (
 )
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from ven.errors import VtnRefused
-from ven.home.store import Opt, Store
+from ven.home.store import Opt, Store, StoredEvent
 from ven.home.store.events import answer_text
+
+_DESCRIPTION_MAX = 200
 
 _log = get_logger("ven.faces.openadr2.events")
 
 
 class EventDesk:
-    """Takes distributions in and sends answers out, each until the VTN has it."""
+    """Takes distributions in and sends answers out, each until the VTN has it. `created` hears of the createdDateTime
+    of each event."""
 
-    def __init__(self, link: Link, store: Store, clock: Clock, home: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        store: Store,
+        clock: Clock,
+        home: str,
+        *,
+        created: Callable[[int], None] = lambda created_ms: None,
+    ) -> None:
         self._link = link
         self._store = store
         self._clock = clock
         self._home = home
+        self._created = created
+        self._refusals: dict[str, EventResponse] = {}  # the VTN lists the event again if one is lost
 
-    async def receive(self, message: OadrDistributeEvent, registration: Registration) -> bool:
-        """Stores a distribution; it is complete: an event that is missing is cancelled. True if something changed."""
+    def receive(self, message: OadrDistributeEvent, registration: Registration) -> tuple[EiResponse, bool]:
+        """Stores a distribution; it is complete: an event that is missing is cancelled. What to say about the message
+        as a whole, and whether something changed."""
         if message.vtn_id != registration.vtn_id:
             # rule 21: an unexpected vtnID is an error, its events are not taken over
             _log.warning("events of another VTN", home=self._home, vtn_id=message.vtn_id)
-            refusal = EiResponse(452, f"vtnID {message.vtn_id} is not that of the registration", message.request_id)
-            await self._link.ask(OadrCreatedEvent(registration.ven_id, (), refusal))
-            return False
-        changed = False
+            detail = f"vtnID {message.vtn_id} is not that of the registration"
+            return EiResponse(ResponseCode.INVALID_ID, detail, message.request_id), False
         now_ms = self._clock.now_ms()
         with self._store.transaction():
-            for each in message.events:
-                event = each.dr_event
-                if event.cancelled and self._store.events.find(event.event_id) is None and not event.response_required:
-                    continue
-                offset_s = random.randint(0, event.start_after_s)
-                if self._store.events.receive(event, request_id=message.request_id, offset_s=offset_s, now_ms=now_ms):
-                    changed = True
-                    _log.info(
-                        "event received",
-                        home=self._home,
-                        dr_event_id=event.event_id,
-                        modification=event.modification_number,
-                        status=each.status,
-                    )
+            changed = [self._take(each.dr_event, message.request_id, now_ms) for each in message.events]
             listed = {each.dr_event.event_id for each in message.events} | {each.event_id for each in message.refused}
-            changed = self._cancel_missing(listed, now_ms) or changed
+            changed.append(self._cancel_missing(listed, now_ms))
+        for each in message.events:
+            self._created(each.dr_event.created_ms)
         for refused in message.refused:
-            await self._refuse(refused, message.request_id, registration)
-        return changed
+            self._refuse(refused, message.request_id)
+        return EiResponse(request_id=message.request_id), any(changed)
+
+    def refusal(self, response: EiResponse, registration: Registration) -> OadrCreatedEvent:
+        """How a distribution as a whole is refused where it was polled."""
+        return OadrCreatedEvent(registration.ven_id, (), response)
 
     async def answer(self, registration: Registration) -> None:
         """Sends every answer the VTN lacks, one event a message, so that one it refuses does not hold up the others."""
+        for event_id, refusal in list(self._refusals.items()):
+            await self._send(refusal, registration)
+            if self._refusals.get(event_id) is refusal:
+                del self._refusals[event_id]
         for stored in self._store.events.unanswered():
             event, opt = stored.event, stored.opt or Opt.OUT
             response = EventResponse(
@@ -74,23 +92,49 @@ class EventDesk:
                 opt_type=opt,
                 request_id=stored.request_id,
                 response_code=stored.opt_code,
-                response_description=stored.opt_reason[:200] or "OK",
+                response_description=stored.opt_reason[:_DESCRIPTION_MAX] or "OK",
             )
             await self._send(response, registration)
-            self._store.events.mark_sent(event.event_id, answer_text(stored))
+            now = self._store.events.find(event.event_id)
+            if now is not None and now.request_id == stored.request_id:  # it did not come again meanwhile
+                self._store.events.mark_sent(event.event_id, answer_text(stored))
 
-    async def _refuse(self, refused: RefusedEvent, request_id: str, registration: Registration) -> None:
-        _log.warning("event refused", home=self._home, dr_event_id=refused.event_id, why=refused.detail)
+    def _take(self, event: DrEvent, request_id: str, now_ms: int) -> bool:
+        """Stores an event; True if it is new or changed."""
+        known = self._store.events.find(event.event_id)
+        if event.cancelled and known is None and not event.response_required:
+            return False
+        wrong = None if known is None else _out_of_sequence(event, known)
+        if wrong is not None:
+            number, code = event.modification_number, ResponseCode.OUT_OF_SEQUENCE
+            self._refuse(RefusedEvent(event.event_id, number, code, wrong, event.response_required), request_id)
+            return False
+        self._refusals.pop(event.event_id, None)
+        offset_s = random.randint(0, event.start_after_s)
+        if not self._store.events.receive(event, request_id=request_id, offset_s=offset_s, now_ms=now_ms):
+            return False
+        _log.info(
+            "event received",
+            home=self._home,
+            dr_event_id=event.event_id,
+            modification=event.modification_number,
+            status=status(event, now_ms),
+        )
+        return True
+
+    def _refuse(self, refused: RefusedEvent, request_id: str) -> None:
+        _log.warning(
+            "event refused", home=self._home, dr_event_id=refused.event_id, code=int(refused.code), why=refused.detail
+        )
         if refused.response_required:
-            response = EventResponse(
+            self._refusals[refused.event_id] = EventResponse(
                 event_id=refused.event_id,
                 modification_number=refused.modification_number,
                 opt_type=Opt.OUT,
                 request_id=request_id,
                 response_code=int(refused.code),
-                response_description=refused.detail[:200],
+                response_description=refused.detail[:_DESCRIPTION_MAX],
             )
-            await self._send(response, registration)
 
     async def _send(self, response: EventResponse, registration: Registration) -> None:
         """An error of the VTN about this answer is final: the same answer again would be refused again."""
@@ -119,3 +163,19 @@ class EventDesk:
             _log.info("event gone", home=self._home, dr_event_id=stored.event.event_id)
             self._store.events.mark_gone(stored.event.event_id)
         return bool(missing)
+
+
+def _out_of_sequence(event: DrEvent, known: StoredEvent) -> str | None:
+    """Rules 5, 58, 61: why an event cannot follow the one that is known, None if it can.
+
+    A cancellation is taken even if the VTN forgot to count it: a device that goes on for nobody is the worse mistake.
+    """
+    have = known.event.modification_number
+    if event.modification_number < have:
+        return f"modificationNumber {event.modification_number} is older than {have}, which is known"
+    if event.modification_number == have and digest(event) != known.digest:
+        if event.cancelled and not known.event.cancelled:
+            _log.warning("cancelled under the number it had", dr_event_id=event.event_id, modification=have)
+            return None
+        return f"the event changed and kept its modificationNumber {have}"
+    return None

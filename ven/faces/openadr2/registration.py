@@ -1,11 +1,32 @@
-"""The home's registration, in its store."""
+"""The home's registration, in its store, and what its owner wants of it."""
 
 from __future__ import annotations
 
+import msgspec
+
 from openadr.client.registration import Registration
-from ven.home.store import Store
+from ven.faces.openadr2.statuses import STATUS_REPORTS_NOTE
+from ven.home.store import Notes, Store
 
 _NOTE = "registration"
+_WISH_NOTE = "registration_wish"
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """Shall the home be registered, and shall it register again now?"""
+
+    registered: bool = True
+    again: bool = False
+
+
+def read_wish(notes: Notes) -> Wish:
+    """The owner's wish; without one the home is to be registered."""
+    return notes.read(_WISH_NOTE, Wish) or Wish()
+
+
+def write_wish(notes: Notes, wish: Wish) -> None:
+    """A running agent follows within a poll."""
+    notes.write(_WISH_NOTE, wish)
 
 
 class HomeShelf:
@@ -18,10 +39,15 @@ class HomeShelf:
         return self._store.notes.read(_NOTE, Registration)
 
     def write(self, registration: Registration) -> None:
-        self._store.notes.write(_NOTE, registration)
+        known = self.read()
+        with self._store.transaction():
+            self._store.notes.write(_NOTE, registration)
+            if known is None or known.registration_id != registration.registration_id:
+                self._store.schedules.tell_again()  # the VTN knows nothing of what it was told before
 
     def drop(self, *, ended: bool) -> None:
         with self._store.transaction():
             self._store.notes.drop(_NOTE)
             if ended:
                 self._store.reports.end_all()
+                self._store.notes.drop(STATUS_REPORTS_NOTE)
