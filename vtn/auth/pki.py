@@ -50,6 +50,8 @@ _CA_FILE, _AUTHORITIES_FILE = "ca.pem", "authorities.pem"
 _RSA_BITS = {"root": 3072, "intermediate": 3072, "server": 2048}
 _BACKDATED = timedelta(minutes=10)
 """Clocks of two machines may differ by so much."""
+_BOTH_ENDS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+"""In push mode the VTN is the client and the device the server, with the certificates they always have."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Pki:
         return {name: read_chain(self.folder / f"{name}.pem")[0] for name in names}
 
     def issue(self, request_pem: bytes, subject: str, organisation: str, *, days: int = DEVICE_DAYS) -> Issued:
-        """A client certificate for the key of a request; nothing else in the request counts.
+        """A certificate for the key of a request; nothing else in the request counts. It names no host.
 
         It never outlives the intermediate. Raises InvalidInput for a request that is none, is not signed by its own
         key, or has another key than P-256 or RSA of 2048 to 4096 bits; KeyFileError without the intermediate's key.
@@ -123,9 +125,10 @@ class Pki:
         public_key = requested_key(request_pem)
         kind: Kind = "ecdsa" if isinstance(public_key, ec.EllipticCurvePublicKey) else "rsa"
         issuer, key = self._authority("intermediate", kind)
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
         name = _name(subject, organisation)
-        certificate = _leaf(name, public_key, issuer, days).add_extension(usage, critical=False).sign(key, SHA256())
+        certificate = (
+            _leaf(name, public_key, issuer, days).add_extension(_BOTH_ENDS, critical=False).sign(key, SHA256())
+        )
         return Issued(certificate, _pem([certificate, issuer]))
 
     def renew_servers(self, hosts: Sequence[str] = (), *, days: int = SERVER_DAYS) -> None:
@@ -154,7 +157,7 @@ class Pki:
         issuer, issuer_key = self._authority("intermediate", kind)
         builder = _leaf(subject, key.public_key(), issuer, days, key_encipherment=kind == "rsa")
         certificate = (
-            builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            builder.add_extension(_BOTH_ENDS, critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(issuer_key, SHA256())
         )
