@@ -63,7 +63,7 @@ class Names:
         """Raises UnsafeDocument for a body that is not well-formed, or brings too many names."""
         # nearly all bodies: whatever in them could be a name was looked at before
         tokens, spaces = set(_TOKEN.findall(body)), set(_SPACE.findall(body))
-        if tokens <= self._tokens and spaces <= self._spaces and not _ENTITY.search(body):
+        if tokens <= self._tokens and spaces <= self._spaces and not (b"&" in body and _ENTITY.search(body)):
             return
         names, qualified = _names(body)
         self._admit(names - self._known)
