@@ -198,14 +198,17 @@ class Gate:
 
     async def watch(self) -> None:
         """Look for changes, and remove nonces that no longer count, until cancelled."""
-        while True:
-            try:
-                await self.bindings.look()
-                await self.load_signing()
-                await self.replay.remove_expired()
-            except Exception:
-                _log.exception("changes of certificates cannot be read")
-            await asyncio.sleep(LOOK_S)
+        try:
+            while True:
+                try:
+                    await self.bindings.look()
+                    await self.load_signing()
+                    await self.replay.remove_expired()
+                except Exception:
+                    _log.exception("changes of certificates cannot be read")
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await self.replay.close()
 
     def _presented(self, request: web.BaseRequest) -> str | None:
         if self._proxies is None and not self.require_certificate:

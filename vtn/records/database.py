@@ -18,6 +18,11 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
+    @property
+    def conninfo(self) -> str:
+        """The database for psycopg, where a connection of one's own is needed."""
+        return self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose changes are committed together at the end of the block, or not at all."""

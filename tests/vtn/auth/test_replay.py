@@ -20,8 +20,10 @@ SKEW_S = 60
 async def workers(vtn_url, clock):
     """Two workers on one database."""
     engines = [create_engine(vtn_url), create_engine(vtn_url)]
-    yield [Replay(Database(engine), clock, skew_s=SKEW_S) for engine in engines]
-    for engine in engines:
+    found = [Replay(Database(engine), clock, skew_s=SKEW_S) for engine in engines]
+    yield found
+    for engine, worker in zip(engines, found, strict=True):
+        await worker.close()
         await engine.dispose()
 
 
