@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from openadr import v2
 from openadr.errors import MessageError, OpenAdrError, ResponseCode
@@ -37,7 +38,7 @@ from vtn.services.vens import Ven, Vens
 
 PREFIX = PATH
 SERVICES = ("EiRegisterParty", "EiEvent", "EiReport", "EiOpt", "OadrPoll")
-_CONTENT_TYPE = "application/xml"
+_HEADERS = {"Content-Type": "application/xml; charset=utf-8"}
 _XML_TYPES = ("application/xml", "text/xml")
 
 _POLL_BYTES_MAX = 2048
@@ -79,6 +80,9 @@ class Openadr2Face:
         self.directory = Directory(database, database_url, vens, clock)
         self._vens = vens
         self._metrics = metrics
+        # looking a metric up by its labels each time is dearer than counting
+        self._seconds = {service: metrics.openadr2_seconds.labels(service) for service in SERVICES}
+        self._answers = _Counters(metrics.openadr2_answers)
         self._lenient = lenient
         self._gate = gate
         gate.listen(self.directory.wakeups)
@@ -126,9 +130,9 @@ class Openadr2Face:
         if service not in SERVICES:
             error = MessageError(f"there is no service {service[:40]}", ResponseCode.NOT_RECOGNIZED)
             return _xml(_render_refusal(refusal(error)), status=404)
-        with self._metrics.openadr2_seconds.labels(service).time():
+        with self._seconds[service].time():
             body, code, status = await self._answer(request, service)
-        self._metrics.openadr2_answers.labels(service, str(code)).inc()
+        self._answers[service, code].inc()
         response = _xml(body, status)
         if code == ResponseCode.NOT_REGISTERED_OR_AUTHORIZED:
             response.force_close()  # a revoked certificate keeps no connection
@@ -140,7 +144,7 @@ class Openadr2Face:
         caller: Caller | None = None
         status = 200
         try:
-            message, verified = self._parse(await self._read(request), request.content_type)
+            message, verified = self._parse(await self._read(request), request)
             caller = await self._gate.authenticate(request, verified)
             answer = await self._dispatch(message, service, caller)
             if isinstance(answer, bytes):
@@ -165,21 +169,28 @@ class Openadr2Face:
             return body
 
     async def _read(self, request: web.Request) -> bytes:
-        if (request.content_length or 0) > self._request_bytes_max:
-            raise _BodyTooLarge(f"a body has at most {self._request_bytes_max} bytes")
-        body = bytearray()
+        maximum, content = self._request_bytes_max, request.content
+        if (request.content_length or 0) > maximum:
+            raise _BodyTooLarge(f"a body has at most {maximum} bytes")
         try:
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > self._request_bytes_max:
-                    raise _BodyTooLarge(f"a body has at most {self._request_bytes_max} bytes")
+            if content.is_eof():  # a small body came with its head
+                body = content.read_nowait()
+            else:
+                parts = bytearray()
+                async for chunk in content.iter_any():
+                    parts += chunk
+                    if len(parts) > maximum:
+                        break
+                body = bytes(parts)
         except web.RequestPayloadError:
             raise MessageError("the body is not whole, or not in the Content-Encoding it names") from None
-        return bytes(body)
+        if len(body) > maximum:
+            raise _BodyTooLarge(f"a body has at most {maximum} bytes")
+        return body
 
-    def _parse(self, body: bytes, content_type: str) -> tuple[Message, Verified | None]:
-        if not self._lenient and content_type not in _XML_TYPES:
-            raise MessageError(f"the content type is {content_type}, not application/xml")
+    def _parse(self, body: bytes, request: web.Request) -> tuple[Message, Verified | None]:
+        if not self._lenient and request.content_type not in _XML_TYPES:
+            raise MessageError(f"the content type is {request.content_type}, not application/xml")
         if (poll := self._polls.get(body)) is not None:
             return poll, None
         leniencies: list[v2.Leniency] = []
@@ -261,6 +272,19 @@ class Openadr2Face:
             await self._gate.demand_signature(caller, claimed)
 
 
+class _Counters(dict[tuple[str, int], Counter]):
+    """Answers by service and response code."""
+
+    def __init__(self, answers: Counter) -> None:
+        super().__init__()
+        self._labelled = answers
+
+    def __missing__(self, key: tuple[str, int]) -> Counter:
+        service, code = key
+        self[key] = self._labelled.labels(service, str(code))
+        return self[key]
+
+
 class _BodyTooLarge(MessageError):
     """More bytes than are read."""
 
@@ -283,4 +307,4 @@ def _render_refusal(plain: OadrResponse) -> bytes:
 
 
 def _xml(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, content_type=_CONTENT_TYPE, charset="utf-8")
+    return web.Response(body=body, status=status, headers=_HEADERS)
