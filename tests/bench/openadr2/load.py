@@ -1,26 +1,33 @@
-"""VENs that poll as fast as they are answered, and what that costs the server."""
+"""VENs that send as fast as they are answered, and what that costs the server.
+
+The client is as light as it can be (bytes made before the clock starts, no HTTP library): it shares the machine with
+the server, and a heavy one would measure itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import secrets
+import ssl
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import aiohttp
+from urllib.parse import urlsplit
 
 from openadr.v2 import OadrPoll, render
 from openadr.v2.document.signature import load_key, sign
 from runtime.tls import client_context
 from tests.bench.openadr2.servers import Fleet
 
-_PATH = "/OpenADR2/Simple/2.0b/OadrPoll"
-_OK = b"<ei:responseCode>200</ei:responseCode>"
-_WARM = 2
+_PATH = "/OpenADR2/Simple/2.0b/"
+_OK = b"responseCode>200<"
+_WARM = 10
+_BLANKS = 32
+"""Random bits that make an unsigned poll a new one, in blanks and tabs behind it."""
 
 
 @dataclass(frozen=True)
@@ -29,46 +36,61 @@ class Load:
 
     polls: int
     connections: int
-    signed: bool
+    signed: bool = False
+    tls: bool = False
     fresh: bool = False
     """Signed when it is sent: stock takes nothing that is older than five seconds."""
+    distinct: bool = False
+    """No two polls are the same bytes."""
 
 
 def measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[str, Any]:
     """Polls a second, CPU of the server a poll, and latency."""
+    off_the_server()
+    return run(_measured(address, pid, fleet, load))
+
+
+def off_the_server() -> None:
+    """This process leaves the server's core alone."""
     cores = os.cpu_count() or 1
     if cores > 1:
         os.sched_setaffinity(0, set(range(1, cores)))
-    return asyncio.run(_measured(address, pid, fleet, load))
+
+
+def run(main: Any) -> Any:
+    """On uvloop, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 async def _measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[str, Any]:
     rounds = max(1, load.polls // load.connections)
     ven_ids = fleet.ven_ids[: load.connections]
-    warm = {ven_id: _bodies(fleet, ven_id, load.signed, _WARM) for ven_id in ven_ids}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        contexts = {ven_id: _context(fleet, ven_id) if load.signed else True for ven_id in ven_ids}
+    connections = [await Connection.open(address, tls_context(fleet, each, load.tls)) for each in ven_ids]
 
-        async def polls(ven_id: str, bodies: list[bytes]) -> list[float]:
-            took = []
-            for body in bodies:
-                if load.signed and load.fresh:
-                    [body] = _bodies(fleet, ven_id, True, 1)
-                began_s = time.perf_counter()
-                headers = {"Content-Type": "application/xml"}
-                async with session.post(address + _PATH, data=body, ssl=contexts[ven_id], headers=headers) as answer:
-                    text = await answer.read()
-                took.append(time.perf_counter() - began_s)
-                if answer.status != 200 or _OK not in text:
-                    raise RuntimeError(f"{answer.status}: {text[-700:]!r}")
-            return took
+    async def polls(connection: Connection, ven_id: str, bodies: Iterable[bytes]) -> list[float]:
+        took = []
+        for body in bodies:
+            began_s = time.perf_counter()
+            answer = await connection.post("OadrPoll", body)
+            took.append(time.perf_counter() - began_s)
+            if _OK not in answer:
+                raise RuntimeError(f"{ven_id}: {answer[-700:]!r}")
+        return took
 
-        await asyncio.gather(*(polls(ven_id, warm[ven_id]) for ven_id in ven_ids))
-        signed = load.signed and not load.fresh
-        bodies = {ven_id: _bodies(fleet, ven_id, signed, rounds) for ven_id in ven_ids}
-        cpu_s, began_s = _cpu_s(pid), time.perf_counter()
-        times = await asyncio.gather(*(polls(ven_id, bodies[ven_id]) for ven_id in ven_ids))
-        seconds, cpu_s = time.perf_counter() - began_s, _cpu_s(pid) - cpu_s
+    pairs = list(zip(connections, ven_ids, strict=True))
+    await asyncio.gather(*(polls(one, ven_id, list(_bodies(fleet, ven_id, load, _WARM))) for one, ven_id in pairs))
+    bodies = {ven_id: _bodies(fleet, ven_id, load, rounds) for ven_id in ven_ids}
+    if not load.fresh:
+        bodies = {ven_id: iter(list(each)) for ven_id, each in bodies.items()}
+    cpu_s, began_s = cpu_of(pid), time.perf_counter()
+    times = await asyncio.gather(*(polls(one, ven_id, bodies[ven_id]) for one, ven_id in pairs))
+    seconds, cpu_s = time.perf_counter() - began_s, cpu_of(pid) - cpu_s
+    for one in connections:
+        one.close()
     flat = sorted(each for part in times for each in part)
     return {
         "polls": len(flat),
@@ -80,21 +102,83 @@ async def _measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[st
     }
 
 
-def _bodies(fleet: Fleet, ven_id: str, signed: bool, count: int) -> list[bytes]:
+class Connection(asyncio.Protocol):
+    """One kept connection: a request, its answer, the next request."""
+
+    def __init__(self) -> None:
+        self._transport: Any = None
+        self._host = ""
+        self._got = b""
+        self._want = 0
+        self._answer: asyncio.Future[bytes] | None = None
+
+    @classmethod
+    async def open(cls, address: str, tls: ssl.SSLContext | None = None) -> Connection:
+        """Connect."""
+        parts = urlsplit(address)
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(cls, parts.hostname, parts.port, ssl=tls)
+        made._host = parts.netloc
+        return made
+
+    async def post(self, service: str, body: bytes) -> bytes:
+        """The whole answer, head and body. Raises ConnectionError, RuntimeError for a status that is not 200."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(
+            b"POST %b%b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b"
+            % (_PATH.encode(), service.encode(), self._host.encode(), len(body), body)
+        )
+        answer = await self._answer
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(repr(answer[:300]))
+        return answer
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        if not self._want:
+            head = self._got.find(b"\r\n\r\n")
+            if head < 0:
+                return
+            _, _, length = self._got[:head].lower().partition(b"content-length:")
+            self._want = head + 4 + int(length.partition(b"\r\n")[0])
+        if len(self._got) >= self._want and self._answer is not None:
+            answer, self._got, self._want = self._got[: self._want], self._got[self._want :], 0
+            self._answer.set_result(answer)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error or ConnectionError("the server closed the connection"))
+
+
+def _bodies(fleet: Fleet, ven_id: str, load: Load, count: int) -> Iterator[bytes]:
     body = render(OadrPoll(ven_id))
-    if not signed:
-        return [body] * count
+    if not load.signed:
+        for _ in range(count):
+            yield body + _blanks() if load.distinct else body
+        return
     files = fleet.files(ven_id)
     key, certificate = load_key(files.key.read_bytes()), files.chain.read_bytes()
-    now_ms = time.time_ns() // 1_000_000
-    return [sign(body, key, certificate, secrets.token_hex(12), now_ms) for _ in range(count)]
+    for _ in range(count):
+        yield sign(body, key, certificate, secrets.token_hex(12), time.time_ns() // 1_000_000)
 
 
-def _context(fleet: Fleet, ven_id: str) -> Any:
-    return client_context(fleet.pki / "ca.pem", fleet.files(ven_id))
+def _blanks() -> bytes:
+    number = secrets.randbits(_BLANKS)
+    return bytes(b" \t"[number >> place & 1] for place in range(_BLANKS))
 
 
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process alone, without its children."""
+def tls_context(fleet: Fleet, ven_id: str, tls: bool) -> ssl.SSLContext | None:
+    """What a VEN connects with."""
+    return client_context(fleet.pki / "ca.pem", fleet.files(ven_id)) if tls else None
+
+
+def cpu_of(pid: int) -> float:
+    """User and system time of a process alone, without its children, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
