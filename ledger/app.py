@@ -8,6 +8,7 @@ app[REPLICAS] {"main": Replica, ...}     /v1/channels/{channel} for clients     
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import ssl as ssl_module
@@ -21,7 +22,7 @@ from ledger.api import LIMITS, METRICS, PLAIN, REPLICAS, STREAMS, Limits, Stream
 from ledger.channels.hosting import crossings
 from ledger.cluster.certificates import named
 from ledger.config import LedgerSettings
-from ledger.errors import GenesisInvalid
+from ledger.errors import AlreadyRuns, GenesisInvalid
 from ledger.founding import Founded, load
 from ledger.marker import sole_signer
 from ledger.metrics import Metrics
@@ -36,12 +37,16 @@ from ledger.replication.statecopy.giving import Giving, TableGiving
 from ledger.replication.statecopy.routes import add_state_routes
 from ledger.store.postgres import PostgresStore
 from ledger.witness.hosting import witnessed
+from runtime import service
 from runtime.clock import Clock
 from runtime.connections import HEAD_S, BoundedSite
 from runtime.database import check_schema, create_engine
 from runtime.postgres import postgres
 from runtime.service import REGISTRY, address, new_app, refuse_plain_http
 from runtime.tls import client_context, server_context
+
+DISPLACED = web.AppKey("displaced", asyncio.Queue[AlreadyRuns])
+"""Gets why, once another process signs with this member's keys: this one has to end."""
 
 PEER_ADDRESS = web.AppKey("peer_address", str)
 """Where the other members reach this process, once it has started; absent for a ledger of one member."""
@@ -65,6 +70,7 @@ def build(settings: LedgerSettings, founded: Founded, *, own_process: bool = Fal
     app = new_app(client_max_size=settings.request_bytes_max)
     app[STREAMS] = Streams()
     app[REPLICAS] = {}
+    app[DISPLACED] = asyncio.Queue()
     app[LIMITS] = Limits(
         batch_max=settings.batch_max,
         page_max=settings.page_max,
@@ -77,9 +83,12 @@ def build(settings: LedgerSettings, founded: Founded, *, own_process: bool = Fal
     async def replicas(app: web.Application) -> AsyncIterator[None]:
         # one context: should a later step fail, PostgreSQL is stopped all the same
         with sole_signer(founded.member, founded.cosigner_key.public):
-            async with postgres(
-                settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
-            ) as url:
+            async with (
+                _sole_process(app, settings, founded),
+                postgres(
+                    settings.database_url, settings.postgres_dir, "ledger", binaries=settings.postgres_binaries
+                ) as url,
+            ):
                 engine = create_engine(url, application_name="dr-ledger")
                 try:
                     await check_schema(engine, "ledger")
@@ -92,6 +101,23 @@ def build(settings: LedgerSettings, founded: Founded, *, own_process: bool = Fal
     if own_process:
         app.on_startup.append(_spare_what_is_loaded)  # after the contexts above
     return app
+
+
+async def serve(settings: LedgerSettings, founded: Founded, tls: ssl_module.SSLContext | None) -> None:
+    """Runs the replica until SIGTERM or SIGINT. Raises AlreadyRuns where another process, on whichever machine, has
+    this member's keys; what `build` raises."""
+    app = build(settings, founded, own_process=True)
+    serving = asyncio.create_task(service.serve(app, settings.host, settings.port, tls, name="dr-ledger"))
+    displaced = asyncio.create_task(app[DISPLACED].get())
+    try:
+        await asyncio.wait({serving, displaced}, return_when=asyncio.FIRST_COMPLETED)
+        if displaced.done():
+            raise displaced.result()
+        await serving
+    finally:
+        displaced.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, displaced, return_exceptions=True)
 
 
 def local_replica(engine: AsyncEngine, founded: Founded, settings: LedgerSettings, clock: Clock) -> Replica:
@@ -177,6 +203,36 @@ def channels_of(settings: LedgerSettings, founded: Founded) -> list[tuple[Ledger
             raise GenesisInvalid(f"{of_channel.genesis_file} is of channel {further.genesis.channel}")
         found.append((of_channel, further))
     return found
+
+
+@contextlib.asynccontextmanager
+async def _sole_process(app: web.Application, settings: LedgerSettings, founded: Founded) -> AsyncIterator[None]:
+    """For the time of the block no other machine's process of this consortium signs with these keys, or this one is
+    told to end. Raises AlreadyRuns. A ledger of one member has nobody to ask."""
+    etcd = settings.etcd(founded.genesis.channel, founded.member)
+    if etcd is None:
+        yield
+        return
+    from ledger.replication.membership.session import Session  # gRPC is loaded by those who have a cluster
+
+    session = Session(etcd, settings.data_dir)
+
+    async def keep() -> None:
+        try:
+            await session.keep()
+        except AlreadyRuns as error:
+            app[DISPLACED].put_nowait(error)
+
+    keeping: asyncio.Task[None] | None = None
+    try:
+        await session.begin()
+        keeping = asyncio.create_task(keep())
+        yield
+    finally:
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        await session.end()
 
 
 @contextlib.asynccontextmanager

@@ -159,13 +159,9 @@ def serve(
     tls = settings.tls()
     service.refuse_plain_http(settings.host, tls)
     founded = load(settings)
-    from ledger.app import build
+    from ledger.app import serve as serving
 
-    async def work() -> None:
-        app = build(settings, founded, own_process=True)
-        await service.serve(app, settings.host, settings.port, tls, name="dr-ledger")
-
-    service.run(work())
+    service.run(serving(settings, founded, tls))
 
 
 def check(config: Config = None, secrets_dir: SecretsDir = None, data_dir: DataDir = None) -> None:
