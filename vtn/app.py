@@ -2,7 +2,8 @@
 
 settings ── PostgreSQL ── services ─┬─ 2.0b face, enrolment, health, metrics        HTTP
                                     ├─ listener, ledger outbox, open enrolments     background
-                                    └─ aggregator's cycle                           background, in one process
+                                    ├─ aggregator's cycle                           background, in one process
+                                    └─ link to a utility's VTN                      background, one worker leads
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from vtn.context import Vtn, open_vtn
 from vtn.faces.enrolment import EnrolmentFace
 from vtn.faces.openadr2 import Openadr2Face
 from vtn.metrics import VtnMetrics
+from vtn.upstream.service import Upstream
 
 Background = Callable[[Vtn], Awaitable[None]]
 """Something that runs beside the faces until it is cancelled: the aggregator's cycle."""
@@ -88,6 +90,9 @@ def build_app(
     metrics.listening.set_function(lambda: float(face.directory.wakeups.up))
     app[READINESS].register("postgres", vtn.database.ping)
     app[READINESS].register("notifications", lambda: _listening(face))
+    upstream = None if settings.upstream_url is None else Upstream(vtn, app[REGISTRY])
+    if upstream is not None:
+        app[READINESS].register("upstream", upstream.check)
 
     async def tasks(_: web.Application) -> AsyncIterator[None]:
         running = [
@@ -99,6 +104,8 @@ def build_app(
         ]
         if background is not None:
             running.append(asyncio.create_task(_kept_running(vtn, background)))
+        if upstream is not None:
+            running.append(asyncio.create_task(_kept_running(vtn, upstream.run)))
         yield
         for task in running:
             task.cancel()

@@ -13,6 +13,7 @@ import typer
 from runtime.errors import GridpactError
 from vtn.cli import events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
+from vtn.cli.upstream import commands as upstream
 
 app = typer.Typer(
     name="dr-vtn",
@@ -38,6 +39,7 @@ app.add_typer(registrations.app, name="registrations")
 app.add_typer(events.app, name="events")
 app.add_typer(reports.app, name="reports")
 app.add_typer(needs.app, name="needs")
+app.add_typer(upstream.app, name="upstream")
 app.command()(needs.statements)
 
 

@@ -7,7 +7,7 @@ This is an upper bound: a need within it may still be covered in part, which its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from contracts.core.commands import RequestReduction
 from contracts.core.units import MS_PER_S
@@ -44,12 +44,12 @@ class Capacity:
             if ven.program == self._program.name and ven.party is not None and ven.virtual_node is not None
         ]
 
-    async def lacking(self, wanted: Wanted, area: str) -> str:
-        """Why the homes cannot give what is wanted; empty if they may."""
+    async def lacking(self, wanted: Wanted, area: str, *, but: Collection[str] = ()) -> str:
+        """Why the homes cannot give what is wanted; empty if they may. What the needs `but` claim is let go."""
         terms = self._program.terms
         flexible_w = sum(ven.resource.flexible_w for ven in await self.homes(area))
         offered_w = flexible_w * terms.derate_percent * (100 - min(terms.reserve_percent, 100)) // 10_000
-        claims = await self._claims(area)
+        claims = [each for each in await self._claims(area) if each.need_id not in but]
         for start_ms, wh in zip(wanted.starts_ms, wanted.target_wh, strict=True):
             end_ms = start_ms + wanted.interval_s * MS_PER_S
             free_wh = offered_w * wanted.interval_s // 3600 - sum(_within(each, start_ms, end_ms) for each in claims)

@@ -10,7 +10,7 @@ Energy of an interval = power x the time the event takes of it, so an event need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
@@ -102,16 +102,54 @@ def read_event(
     whole = _on_grid(power, step_ms)
     if not sum(whole.values()):
         return Nothing("normal operation")
-    left = {start: wh for start, wh in whole.items() if start >= earliest_ms and wh}
-    if 2 * sum(left.values()) < sum(whole.values()):
-        return Unservable(ResponseCode.OK, "too late: the contracts with the homes would not be accepted in time")
-    first, last = min(left), max(left)
-    target = tuple(left.get(start, 0) for start in range(first, last + step_ms, step_ms))
+    target = tuple(whole.get(start, 0) for start in range(min(whole), max(whole) + step_ms, step_ms))
     if len(target) > INTERVALS_MAX:
         hours = INTERVALS_MAX * interval_s // 3600
         return Unservable(ResponseCode.NOT_ALLOWED, f"it lasts longer than the {hours} hours a need can have")
-    peak_w = max(watts for start, _, watts in power)
-    return Wanted(start_ms=first, interval_s=interval_s, target_wh=target, peak_w=peak_w, source=_named(signal))
+    peak_w = max(watts for _, _, watts in power)
+    wanted = Wanted(start_ms=min(whole), interval_s=interval_s, target_wh=target, peak_w=peak_w, source=_named(signal))
+    return from_on(wanted, earliest_ms)
+
+
+def from_on(wanted: Wanted, earliest_ms: int) -> Wanted | Unservable:
+    """What of it starts at `earliest_ms` or later, without empty intervals before and after. Half of the energy at
+    least must be left: less is too late."""
+    kept = {n for n, start in enumerate(wanted.starts_ms) if start >= earliest_ms and wanted.target_wh[n]}
+    if 2 * sum(wanted.target_wh[n] for n in kept) < sum(wanted.target_wh):
+        return Unservable(ResponseCode.OK, "too late: the contracts with the homes would not be accepted in time")
+    first, last = min(kept), max(kept)
+    return msgspec.structs.replace(
+        wanted, start_ms=wanted.starts_ms[first], target_wh=wanted.target_wh[first : last + 1]
+    )
+
+
+def of_power(event: DrEvent, power_w: int, *, offset_s: int, interval_s: int, open_ended_s: int) -> Wanted:
+    """One power over the whole event: what an operator makes of prices, or of a signal he reads otherwise."""
+    start_ms, end_ms = span(event, offset_s)
+    end_ms = start_ms + open_ended_s * MS_PER_S if end_ms is None else end_ms
+    step_ms = interval_s * MS_PER_S
+    whole = _on_grid([(start_ms, end_ms, power_w)], step_ms)
+    return Wanted(
+        start_ms=min(whole), interval_s=interval_s, target_wh=tuple(whole.values()), peak_w=power_w, source="operator"
+    )
+
+
+def area_of(event: DrEvent, ven_id: str, areas: Mapping[str, str], usual: str) -> str | Unservable:
+    """Whose homes an event is for: those of a virtual node it names as a resource, else those of the area `usual`.
+    `areas`: virtual node -> its area. A group or party is one the utility counts us to, or it had not sent the event
+    (rule 22: who is not targeted does not act)."""
+    if any(target.kind in ("group", "group_name", "party") or target.value == ven_id for target in event.targets):
+        return usual
+    named = {areas.get(target.value, "") for target in event.targets if target.kind == "resource"}
+    if not event.targets or (named and named == set(areas.values())):
+        return usual
+    if len(named) == 1 and "" not in named:
+        return named.pop()
+    if len(named) > 1 and "" not in named:
+        return Unservable(
+            ResponseCode.TARGET_MISMATCH, "it names some virtual nodes: send one event for each, or for all"
+        )
+    return Unservable(ResponseCode.TARGET_MISMATCH, "its targets are not ours")
 
 
 Stretch = tuple[int, int, int]

@@ -88,6 +88,7 @@ needs = Table(
     Column("withdraw_ms", BigInteger, comment="when its homes are let go before its end"),
     Column("delivered_wh", LargeBinary, comment="per interval as settled, JSON; null before, or few homes"),
     Column("requested_ms", BigInteger, nullable=False),
+    Column("settled_ms", BigInteger, comment="when it was closed"),
 )
 
 reports = Table(
@@ -106,6 +107,20 @@ reports = Table(
     Column("state", Text, nullable=False, comment="running, completed, cancelled"),
     Column("error", Text, comment="why the last report was not taken"),
 )
+
+
+class UpstreamLink(msgspec.Struct, frozen=True, kw_only=True):
+    """How we stand with the utility's VTN. `wish`: register or cancel, where the operator wants it; times are those of
+    the wall clock; `failed_ms` and `error` None: it answered since."""
+
+    url: str
+    registration: bytes | None = None
+    wish: str | None = None
+    enabled: bool = True
+    announced: bytes | None = None
+    reached_ms: int | None = None
+    failed_ms: int | None = None
+    error: str | None = None
 
 
 class UpstreamEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +160,20 @@ class UpstreamNeed(msgspec.Struct, frozen=True, kw_only=True):
     withdraw_ms: int | None
     delivered_wh: tuple[int, ...] | None
     requested_ms: int
+    settled_ms: int | None = None
+
+
+async def read_link(connection: AsyncConnection, url: str) -> UpstreamLink:
+    """The link to this VTN; a new one where nothing is kept."""
+    row = (await connection.execute(select(links).where(links.c.url == url))).mappings().first()
+    return UpstreamLink(url=url) if row is None else UpstreamLink(**row)
+
+
+async def change_link(connection: AsyncConnection, url: str, **values: Any) -> None:
+    """Change columns of a link, which is made where there is none."""
+    fresh = msgspec.structs.asdict(UpstreamLink(url=url)) | values
+    statement = insert(links).values(**fresh)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["url"], set_=values))
 
 
 async def find_event(connection: AsyncConnection, event_id: str, *, lock: bool = False) -> UpstreamEvent | None:
@@ -174,17 +203,12 @@ async def put_event(connection: AsyncConnection, event: UpstreamEvent) -> None:
     await connection.execute(insert(events).values(**msgspec.structs.asdict(event) | encoded))
 
 
-async def change_event(
-    connection: AsyncConnection, event_id: str, *, modification_number: int | None = None, **values: Any
-) -> bool:
-    """Change columns of an event; with `modification_number` only while it has that one. False: nothing changed."""
+async def change_event(connection: AsyncConnection, event_id: str, **values: Any) -> None:
+    """Change columns of an event."""
     for name in ("event", "proposal"):
         if name in values:
             values[name] = _json(values[name])
-    statement = update(events).where(events.c.event_id == event_id)
-    if modification_number is not None:
-        statement = statement.where(events.c.modification_number == modification_number)
-    return bool((await connection.execute(statement.values(**values))).rowcount)
+    await connection.execute(update(events).where(events.c.event_id == event_id).values(**values))
 
 
 async def put_need(connection: AsyncConnection, need: UpstreamNeed) -> None:
@@ -194,17 +218,13 @@ async def put_need(connection: AsyncConnection, need: UpstreamNeed) -> None:
     await connection.execute(statement.on_conflict_do_nothing())
 
 
-async def list_needs(
-    connection: AsyncConnection, *states: str, event_id: str | None = None, prefix: str = ""
-) -> list[UpstreamNeed]:
+async def list_needs(connection: AsyncConnection, *states: str, event_id: str | None = None) -> list[UpstreamNeed]:
     """Needs in these states (none named: all), of one event or all, oldest first."""
     query = select(needs).order_by(needs.c.requested_ms, needs.c.need_id)
     if states:
         query = query.where(needs.c.state.in_(states))
     if event_id is not None:
         query = query.where(needs.c.event_id == event_id)
-    if prefix:
-        query = query.where(needs.c.need_id.startswith(prefix, autoescape=True))
     return [_need(row) for row in (await connection.execute(query)).mappings()]
 
 

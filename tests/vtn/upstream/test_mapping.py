@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from openadr.model import DrEvent, Signal, SignalInterval, Unit
+from openadr.model import DrEvent, Signal, SignalInterval, Target, Unit
 from tests.builders import START_MS, a_dr_event, a_signal
-from vtn.upstream.mapping import Asked, Nothing, Priced, SignalTerms, Unservable, Wanted, read_event
+from vtn.upstream.mapping import (
+    Asked,
+    Nothing,
+    Priced,
+    SignalTerms,
+    Unservable,
+    Wanted,
+    area_of,
+    of_power,
+    read_event,
+)
 
 TERMS = SignalTerms(simple_w=(2_000, 4_000, 0), setpoint="reduction", delta="change", open_ended_s=7_200)
 QUARTER_MS = 900_000
@@ -132,3 +142,30 @@ def test_a_signal_that_is_not_understood_is_named():
     found = asked(an_event(state))
     assert isinstance(found, Unservable)
     assert (found.code, found.reason.split(":")[0]) == (460, "CHARGE_STATE")
+
+
+AREAS = {"vn-F1": "F1", "vn-F2": "F2"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "area"),
+    [
+        ((), "portfolio"),
+        ((Target("ven", "us"),), "portfolio"),
+        ((Target("group", "aggregators"),), "portfolio"),
+        ((Target("resource", "vn-F2"),), "F2"),
+        ((Target("resource", "vn-F1"), Target("resource", "vn-F2")), "portfolio"),
+        ((Target("ven", "them"),), None),
+        ((Target("resource", "pump-1"),), None),
+        ((Target("resource", "vn-F1"), Target("resource", "pump-1")), None),
+    ],
+)
+def test_a_target_says_whose_homes_are_meant(targets: tuple[Target, ...], area: str | None):
+    found = area_of(a_dr_event(targets=targets), "us", AREAS, "portfolio")
+    assert (None if isinstance(found, Unservable) else found) == area
+    assert area is not None or (isinstance(found, Unservable) and found.code == 462)
+
+
+def test_an_operator_sets_one_power_for_the_whole_event():
+    found = of_power(an_event(dispatch((45, "1")), minutes=45), 4_000, offset_s=0, interval_s=900, open_ended_s=3_600)
+    assert (found.target_wh, found.peak_w) == ((1_000,) * 3, 4_000)

@@ -1,0 +1,1 @@
+"""`dr-vtn upstream`: the link to a utility's VTN."""
