@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.serialization import Encoding
-from prometheus_client import CollectorRegistry
 
+from openadr.client.link import Link
+from openadr.client.registration import Registrar
+from openadr.client.signing import MessageSigning
 from openadr.v2 import OadrPoll, fingerprint
 from runtime.clock import ManualClock
 from runtime.service import REGISTRY, new_app
@@ -25,10 +27,7 @@ from ven.account.enrolment import Invitation, Offer, enrol, post, renew
 from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.errors import ApprovalPending, EnrolmentRefused, VtnRefused, VtnUnreachable
-from ven.faces.openadr2.link import Link
-from ven.faces.openadr2.registration import Registrar
-from ven.faces.openadr2.signing import MessageSigning
-from ven.metrics import Metrics
+from ven.faces.openadr2.registration import HomeShelf
 from vtn.auth.permissions import Role
 from vtn.faces.enrolment import EnrolmentFace
 from vtn.metrics import VtnMetrics
@@ -67,19 +66,15 @@ class Home:
         identity = await enrol(invitation, self.folder, self.store, OFFER, self.session, CONSENTS)
         return msgspec.structs.replace(identity, openadr2_url=f"{self.url}/OpenADR2/Simple/2.0b")
 
-    def link(self, identity, clock=None):
+    def link(self, identity, clock=None, authorities=None):
         signing = None
         if clock is not None:
-            key, certificate = self.credentials.signing()
-            signing = MessageSigning(key, certificate, clock, host="127.0.0.1", authorities=self.credentials.ca)
-        return Link(
-            identity.openadr2_url, self.session, timeout_s=10, metrics=Metrics(CollectorRegistry()),
-            tls=self.credentials.context, signing=signing,
-        )  # fmt: skip
+            signing = MessageSigning(self.credentials.signing, clock, host="127.0.0.1", authorities=self.credentials.ca)
+        return Link(identity.openadr2_url, self.session, timeout_s=10, tls=self.credentials.context, signing=signing)
 
     async def registered(self, identity, clock=None):
         link = self.link(identity, clock)
-        await Registrar(link, self.store, ven_name=identity.ven_name, ven_id=identity.ven_id).register()
+        await Registrar(link, HomeShelf(self.store), ven_name=identity.ven_name, ven_id=identity.ven_id).register()
         return link
 
     def printed(self):
@@ -116,7 +111,7 @@ async def test_from_an_invitation_to_polls_with_a_certificate_of_its_own(home, s
 
 async def test_without_a_certificate_the_face_is_not_reached(home, session, clock):
     identity = await home.join()
-    bare = Link(identity.openadr2_url, session, timeout_s=10, metrics=Metrics(CollectorRegistry()))
+    bare = Link(identity.openadr2_url, session, timeout_s=10)
     with pytest.raises(VtnUnreachable):
         await bare.ask(OadrPoll(identity.ven_id))
 
@@ -132,10 +127,10 @@ async def test_both_sides_sign_at_the_high_level(home, secured, clock):
 
 async def test_an_answer_that_the_vtn_did_not_sign_is_not_believed(home, clock):
     identity = await home.join()
-    link = await home.registered(identity, clock)
-    link._signing._believed.clear()
-    link._signing._authorities = read_chain(home.folder / "client.pem")[:1]
-    with pytest.raises(VtnUnreachable, match="not this home's VTN"):
+    await home.registered(identity, clock)
+    (others := home.folder / "others.pem").write_bytes(home.credentials.signing()[1])
+    link = home.link(identity, clock, authorities=others)
+    with pytest.raises(VtnUnreachable, match="not this VEN's VTN"):
         await link.ask(OadrPoll(identity.ven_id))
 
 
