@@ -30,6 +30,7 @@ from runtime.logs import get_logger
 from vtn.auth.certificates import ACTIVE, certificates
 from vtn.errors import InvalidInput
 from vtn.records.database import Database
+from vtn.records.lookups import Lookups
 from vtn.records.tables import vens
 
 LOOK_S, SURE_S = 10.0, 45.0
@@ -98,6 +99,7 @@ class Bindings:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._lookups = Lookups(self._fetch)
         self._known: dict[str, Binding] = {}
         self._generation = 0
         self._sure_until_s = 0.0
@@ -113,22 +115,25 @@ class Bindings:
         if sure and (known := self._known.get(printed)) is not None:
             return known
         generation = self._generation
-        query = (
-            select(certificates.c.ven_id, certificates.c.status, vens.c.status, certificates.c.not_after_ms)
-            .join(vens, vens.c.ven_id == certificates.c.ven_id)
-            .where(certificates.c.fingerprint == printed)
-        )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
+        found = await self._lookups.find(printed)
+        if found is None:
             return None
-        found = Binding(*row)
         # what is not active is not remembered: it is rare, and may not fill the memory
         if sure and generation == self._generation and found.status == ACTIVE:
             if len(self._known) >= _REMEMBERED_MAX:
                 self._known.clear()
             self._known[printed] = found
         return found
+
+    async def _fetch(self, printed: list[str]) -> dict[str, Binding]:
+        c = certificates.c
+        query = (
+            select(c.fingerprint, c.ven_id, c.status, vens.c.status, c.not_after_ms)
+            .join(vens, vens.c.ven_id == c.ven_id)
+            .where(c.fingerprint == func.any(printed))
+        )
+        async with self._database.reading() as connection:
+            return {row[0]: Binding(*row[1:]) for row in await connection.execute(query)}
 
     def forget(self, printed: str) -> None:
         """The binding of a certificate changed."""

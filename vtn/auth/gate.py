@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from openadr import v2
 from openadr.errors import MessageError, ResponseCode
 from openadr.v2.document.safe import parse_safely
-from openadr.v2.document.signature import PrivateKey, Verified, is_signed, load_key, sign, verify_tree
+from openadr.v2.document.signature import PrivateKey, Verified, is_signed, load_key, sign_object, signable, verify_tree
 from openadr.v2.parsing import read
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -64,12 +64,16 @@ class Signer:
             key = load_key(certificate.key.read_bytes())
             self._keys["p256" if key.key_size == 256 else "rsa"] = (key, certificate.chain.read_bytes())
 
-    def sign(self, body: bytes, algorithm: str | None) -> bytes:
-        """The body signed with the algorithm the peer used, if there is such a key. Raises NotAllowed without any."""
+    def sign(self, body: bytes, algorithm: str | None, prepared: bytes | None = None) -> bytes:
+        """The body signed with the algorithm the peer used, if there is such a key. Raises NotAllowed without any.
+
+        `prepared` is what `signable` makes of the body, where it is known already.
+        """
         if not self._keys:
             raise NotAllowed("signing_key_missing", "this VTN has no certificate to sign with")
         chosen = self._keys.get(algorithm or "p256") or next(iter(self._keys.values()))
-        return sign(body, *chosen, secrets.token_urlsafe(18), self._clock.wall_ms())
+        nonce = secrets.token_urlsafe(18)
+        return sign_object(prepared or signable(body), *chosen, nonce, self._clock.wall_ms())
 
 
 class Gate:
@@ -148,13 +152,13 @@ class Gate:
                 "signature_missing", "this VEN signs its messages: this one is not signed", ven_id=ven_id
             )
 
-    async def seal(self, body: bytes, caller: Caller | None) -> bytes:
+    async def seal(self, body: bytes, caller: Caller | None, *, signable: bytes | None = None) -> bytes:
         """The answer as it is sent: signed where the message was, or where the VEN is to get signed ones."""
         if caller is None:
             return body
         if caller.signed is None and not (caller.ven_id is not None and await self.signs(caller.ven_id)):
             return body
-        return self._signer.sign(body, caller.signed)
+        return self._signer.sign(body, caller.signed, signable)
 
     async def seal_to(self, ven_id: str, body: bytes) -> bytes:
         """A message of ours as it is sent to a VEN: signed where everything between us is."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import secrets
 from typing import Any
 
 import msgspec
 from cryptography import x509
-from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -115,6 +116,13 @@ class Vens:
     async def find(self, ven_id: str) -> Ven | None:
         """The VEN with this venID."""
         return await self._one(vens.c.ven_id == ven_id)
+
+    async def find_all(self, ven_ids: builtins.list[str]) -> dict[str, Ven]:
+        """Those of these VENs there are, by venID."""
+        query = select(vens).where(vens.c.ven_id == func.any(ven_ids))
+        async with self._database.reading() as connection:
+            found = [to_ven(row) for row in (await connection.execute(query)).mappings()]
+        return {ven.ven_id: ven for ven in found}
 
     async def find_by_name(self, ven_name: str) -> Ven | None:
         """The VEN with this venName."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from openadr.errors import MessageError, OpenAdrError, ResponseCode
 from openadr.v2 import EiResponse, OadrResponse, render
+from openadr.v2.document.signature import signable
 from vtn.errors import VtnError
 
 _CODES: dict[str, ResponseCode] = {
@@ -58,17 +61,27 @@ def refusal(error: OpenAdrError | VtnError, request_id: str = "", ven_id: str | 
     return OadrResponse(failure(error, request_id), ven_id or None)
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """An answer that needs no rendering: as it is sent, and as it is signed (`openadr.v2.document.signable`)."""
+
+    body: bytes
+    signable: bytes
+
+
 class EmptyAnswers:
     """The answer to an empty poll: rendered once, the venID put in."""
 
     def __init__(self) -> None:
         body = render(OadrResponse(EiResponse(request_id=""), _MARK))
         self._before, self._after = body.split(_MARK.encode())
+        self._signable_before, self._signable_after = signable(body).split(_MARK.encode())
 
-    def to(self, ven_id: str) -> bytes:
-        """The body for a VEN."""
-        return self._before + _escaped(ven_id).encode() + self._after
+    def to(self, ven_id: str) -> Ready:
+        """The answer for a VEN."""
+        text = _escaped(ven_id).encode()
+        return Ready(self._before + text + self._after, self._signable_before + text + self._signable_after)
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """As canonical XML has text; a venID is one line."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#xD;")

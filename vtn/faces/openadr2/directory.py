@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from runtime.clock import Clock
 from vtn.records.database import Database
+from vtn.records.lookups import Lookups
 from vtn.records.messages import vens_with_open_messages
 from vtn.records.wakeups import Wakeups
 from vtn.services.vens import ENROLLED, Ven, Vens
@@ -30,7 +31,7 @@ class Directory:
         self.wakeups.on("ven", self._ven_changed)
         self.on_message: Callable[[], None] | None = None
         self._database = database
-        self._vens = vens
+        self._lookups = Lookups(vens.find_all)
         self._clock = clock
         self._known: dict[str, Ven] = {}
         self._due_ms: dict[str, int] = {}
@@ -41,7 +42,7 @@ class Directory:
         if self.wakeups.up and (known := self._known.get(ven_id)) is not None:
             return known
         changes = self._changes
-        found = await self._vens.find(ven_id)
+        found = await self._lookups.find(ven_id)
         if found is None or found.status != ENROLLED:
             return None
         if self.wakeups.up and changes == self._changes:  # otherwise it may have changed while it was read

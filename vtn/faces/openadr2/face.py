@@ -20,7 +20,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from vtn.auth.gate import Caller, Gate
 from vtn.errors import NotAllowed, NotFound, VtnError
-from vtn.faces.openadr2.answers import EmptyAnswers, refusal
+from vtn.faces.openadr2.answers import EmptyAnswers, Ready, refusal
 from vtn.faces.openadr2.directory import Directory
 from vtn.faces.openadr2.events import Events
 from vtn.faces.openadr2.opts import Opting
@@ -147,8 +147,8 @@ class Openadr2Face:
             message, verified = self._parse(await self._read(request), request)
             caller = await self._gate.authenticate(request, verified)
             answer = await self._dispatch(message, service, caller)
-            if isinstance(answer, bytes):
-                return await self._gate.seal(answer, caller), 200, status
+            if isinstance(answer, Ready):
+                return await self._gate.seal(answer.body, caller, signable=answer.signable), 200, status
             return await self._gate.seal(v2.render(answer), caller), _response_code(answer), status
         except (OpenAdrError, VtnError) as error:
             plain = refusal(error, _request_id(message), getattr(message, "ven_id", None))
@@ -204,7 +204,7 @@ class Openadr2Face:
             self._polls[body] = message
         return message, verified
 
-    async def _dispatch(self, message: Message, service: str, caller: Caller) -> Message | bytes:
+    async def _dispatch(self, message: Message, service: str, caller: Caller) -> Message | Ready:
         if isinstance(message, OadrPoll):
             self._belongs(message, service, "OadrPoll")
             ven = await self._registered(message.ven_id, caller)
