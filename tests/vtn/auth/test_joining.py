@@ -69,7 +69,9 @@ class Home:
     def link(self, identity, clock=None, authorities=None):
         signing = None
         if clock is not None:
-            signing = MessageSigning(self.credentials.signing, clock, host="127.0.0.1", authorities=self.credentials.ca)
+            signing = MessageSigning(
+                self.credentials.signing, clock, host="127.0.0.1", authorities=authorities or self.credentials.ca
+            )
         return Link(identity.openadr2_url, self.session, timeout_s=10, tls=self.credentials.context, signing=signing)
 
     async def registered(self, identity, clock=None):
