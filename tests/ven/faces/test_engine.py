@@ -35,9 +35,9 @@ from ven.faces.openadr2.engine import Desks, Engine
 from ven.faces.openadr2.events import EventDesk
 from ven.faces.openadr2.opts import OptDesk
 from ven.faces.openadr2.registration import HomeShelf
-from ven.faces.openadr2.reports import ReportDesk
-from ven.faces.openadr2.sourced import SourcedDesk
-from ven.faces.openadr2.statuses import StatusReports
+from ven.faces.openadr2.reporting.desk import ReportDesk
+from ven.faces.openadr2.reporting.sourced import SourcedDesk
+from ven.faces.openadr2.reporting.statuses import StatusReports
 from ven.home.store import Opt
 from ven.metrics import Metrics
 

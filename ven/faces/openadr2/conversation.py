@@ -32,8 +32,8 @@ from openadr.v2 import (
 )
 from runtime.logs import get_logger
 from ven.faces.openadr2.events import EventDesk
-from ven.faces.openadr2.reports import ReportDesk
-from ven.faces.openadr2.sourced import SourcedDesk
+from ven.faces.openadr2.reporting.desk import ReportDesk
+from ven.faces.openadr2.reporting.sourced import SourcedDesk
 
 Request = (
     OadrDistributeEvent

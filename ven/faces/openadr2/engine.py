@@ -25,8 +25,8 @@ from ven.faces.openadr2.conversation import Conversation, Heard, Request
 from ven.faces.openadr2.events import EventDesk
 from ven.faces.openadr2.opts import OptDesk
 from ven.faces.openadr2.registration import read_wish, write_wish
-from ven.faces.openadr2.reports import ReportDesk
-from ven.faces.openadr2.sourced import SourcedDesk
+from ven.faces.openadr2.reporting.desk import ReportDesk
+from ven.faces.openadr2.reporting.sourced import SourcedDesk
 from ven.home.store import Notes
 
 _DRAIN_MAX = 16  # messages a VTN may queue up for one poll

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from openadr.client.link import Dated, Link
-from openadr.client.listener import Listener
 from openadr.client.registration import Registrar
-from openadr.client.signing import MessageSigning
-from openadr.client.trust import VtnTrust
+from openadr.client.signing import MessageSigning, Nonces
 from openadr.v2 import ResourceStatus
 from openadr.v2.document.signature import PrivateKey, load_key
 from runtime.clock import Clock
 from runtime.errors import SettingsError
-from runtime.tls import Certificate, server_context
 from ven.account.credentials import Credentials
 from ven.account.identity import Identity
 from ven.config import VenSettings
@@ -31,16 +26,14 @@ from ven.faces.openadr2.conversation import Conversation
 from ven.faces.openadr2.engine import Desks, Engine
 from ven.faces.openadr2.events import EventDesk
 from ven.faces.openadr2.opts import OptDesk
-from ven.faces.openadr2.registration import HomeShelf
-from ven.faces.openadr2.reports import ReportDesk
-from ven.faces.openadr2.sourced import SourcedDesk
-from ven.faces.openadr2.statuses import StatusReports
+from ven.faces.openadr2.reach import Reach, push_address
+from ven.faces.openadr2.registration import HomeNonces, HomeShelf
+from ven.faces.openadr2.reporting.desk import ReportDesk
+from ven.faces.openadr2.reporting.sourced import SourcedDesk
+from ven.faces.openadr2.reporting.statuses import StatusReports
 from ven.home.owner import read_owner
 from ven.home.store import Store
 from ven.metrics import Metrics
-
-_RENEWED_S = 30.0
-"""How often the listener looks for a renewed certificate."""
 
 ClockSeen = Callable[[int, int, int], None]
 """Hears what the VTN takes the time for, between two moments of ours (domain time, ms)."""
@@ -81,7 +74,7 @@ def make_face(
     InsecureAddress."""
     home = identity.ven_name
     seen = partial(_seen, clock, clock_seen)
-    signing = message_signing(settings, identity, credentials, clock)
+    signing = message_signing(settings, identity, credentials, clock, HomeNonces(store.notes))
     if signing is not None:
         signing.heard = lambda theirs_ms: seen(theirs_ms, clock.wall_ms(), clock.wall_ms())
     link = Link(
@@ -128,65 +121,8 @@ def make_face(
     return Face(registrar, engine, reach)
 
 
-def push_address(settings: VenSettings, credentials: Credentials) -> str | None:
-    """The oadrTransportAddress of the home, None where it polls."""
-    if not settings.push_port:
-        return None
-    if settings.push_url is not None:
-        return settings.push_url.rstrip("/")
-    host = f"[{settings.push_host}]" if ":" in settings.push_host else settings.push_host
-    scheme = "http" if _own_certificate(settings, credentials) is None else "https"
-    return f"{scheme}://{host}:{settings.push_port}"
-
-
-class Reach:
-    """Where the VTN posts to: the listener, with the certificate this home shows to the VTN as a client too."""
-
-    def __init__(
-        self,
-        settings: VenSettings,
-        identity: Identity,
-        credentials: Credentials,
-        engine: Engine,
-        signing: MessageSigning | None,
-        metrics: Metrics,
-    ) -> None:
-        self._certificate = _own_certificate(settings, credentials)
-        self._made_of = self._stamp()
-        self._tls = self._context(credentials.ca or settings.server_ca)
-        host = urlsplit(identity.openadr2_url).hostname or ""
-        trust = VtnTrust(host, fingerprint=settings.vtn_fingerprint) if self._tls is not None else None
-        self.listener = Listener(
-            engine.pushed,
-            settings.push_host,
-            settings.push_port,
-            tls=self._tls,
-            trust=trust,
-            signing=signing,
-            count=metrics.count_push,
-        )
-
-    async def follow_renewals(self) -> None:
-        """A renewed certificate is shown from the next connection on."""
-        while True:
-            await asyncio.sleep(_RENEWED_S)
-            if self._tls is not None and self._certificate is not None and self._stamp() != self._made_of:
-                self._made_of = self._stamp()
-                self._tls.load_cert_chain(self._certificate.chain, self._certificate.key)
-
-    def _context(self, authorities: Path | None) -> ssl.SSLContext | None:
-        if self._certificate is None:
-            return None
-        if authorities is None:
-            raise SettingsError("push over TLS has to know who the VTN's certificate comes from: set server_ca")
-        return server_context([self._certificate], authorities)
-
-    def _stamp(self) -> int:
-        return 0 if self._certificate is None else self._certificate.chain.stat().st_mtime_ns
-
-
 def message_signing(
-    settings: VenSettings, identity: Identity, credentials: Credentials, clock: Clock
+    settings: VenSettings, identity: Identity, credentials: Credentials, clock: Clock, nonces: Nonces
 ) -> MessageSigning | None:
     """How the home signs its messages, None where it does not. Raises SettingsError."""
     if not settings.sign_messages:
@@ -204,15 +140,9 @@ def message_signing(
     if authorities is None and settings.vtn_fingerprint is None:
         raise SettingsError("sign_messages needs to know who signs for the VTN: set vtn_fingerprint or server_ca")
     host = urlsplit(identity.openadr2_url).hostname or ""
-    return MessageSigning(signer, clock, host=host, authorities=authorities, fingerprint=settings.vtn_fingerprint)
-
-
-def _own_certificate(settings: VenSettings, credentials: Credentials) -> Certificate | None:
-    if credentials.client is not None:
-        return Certificate(credentials.client, credentials.client)
-    if settings.certificate is not None and settings.certificate_key is not None:
-        return Certificate(settings.certificate, settings.certificate_key)
-    return None
+    return MessageSigning(
+        signer, clock, host=host, authorities=authorities, fingerprint=settings.vtn_fingerprint, nonces=nonces
+    )
 
 
 def _state(device: Reporting, store: Store, clock: Clock) -> ResourceStatus:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from openadr.client.registration import Registration
-from ven.faces.openadr2.statuses import STATUS_REPORTS_NOTE
+from ven.faces.openadr2.reporting.statuses import STATUS_REPORTS_NOTE
 from ven.home.store import Notes, Store
 
 _NOTE = "registration"
 _WISH_NOTE = "registration_wish"
+_NONCES_NOTE = "nonces"
+_NONCES_MAX = 2_000  # of four minutes: no VTN that is sound says so much
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -51,3 +53,19 @@ class HomeShelf:
             if ended:
                 self._store.reports.end_all()
                 self._store.notes.drop(STATUS_REPORTS_NOTE)
+
+
+class HomeNonces:
+    """An `openadr.client.signing.Nonces` that a restart does not forget: a message that was believed before it is not
+    believed again after it."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+
+    def admit(self, nonce: str, expires_ms: int, now_ms: int) -> bool:
+        known = self._notes.read(_NONCES_NOTE, dict[str, int]) or {}
+        kept = {each: until_ms for each, until_ms in known.items() if until_ms >= now_ms}
+        if nonce in kept or len(kept) >= _NONCES_MAX:
+            return False
+        self._notes.write(_NONCES_NOTE, kept | {nonce: expires_ms})
+        return True

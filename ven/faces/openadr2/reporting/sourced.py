@@ -39,7 +39,7 @@ VALUES_MAX = 672
 _OFFERS_NOTE, _WANTED_NOTE, _VALUES_NOTE = "vtn_report_offers", "vtn_reports_wanted", "vtn_report_values"
 _OFFERS_MAX = 64
 
-_log = get_logger("ven.faces.openadr2.sourced")
+_log = get_logger("ven.faces.openadr2.reporting.sourced")
 
 
 class OfferedPoint(msgspec.Struct, frozen=True):

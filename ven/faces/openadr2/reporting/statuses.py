@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from openadr.v2 import OadrReport, ReportInterval, ReportPayload, ReportRequest, ResourceStatus
-from ven.faces.openadr2.catalogue import DEVICE, NAMES, STATUS
+from ven.faces.openadr2.reporting.catalogue import DEVICE, NAMES, STATUS
 from ven.home.store import Notes
 
 STATUS_REPORTS_NOTE = "status_reports"

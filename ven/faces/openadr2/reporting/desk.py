@@ -27,16 +27,16 @@ from openadr.v2 import (
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from ven.account.desk import REPORTED_FROM_NOTE
-from ven.faces.openadr2.catalogue import HISTORY, METADATA, METER, NAMES, STATUS, descriptions, refusal
-from ven.faces.openadr2.statuses import StatusReport, StatusReports, status_message
-from ven.faces.openadr2.usage import Batch, batch, bucket_ms, nothing
+from ven.faces.openadr2.reporting.catalogue import HISTORY, METADATA, METER, NAMES, STATUS, descriptions, refusal
+from ven.faces.openadr2.reporting.statuses import StatusReport, StatusReports, status_message
+from ven.faces.openadr2.reporting.usage import Batch, batch, bucket_ms, nothing
 from ven.home.store import RunningReport, Store
 from ven.home.telemetry import UNTIL_NOTE
 from ven.metrics import Metrics
 
 _ANNOUNCED_NOTE = "reports_announced"
 
-_log = get_logger("ven.faces.openadr2.reports")
+_log = get_logger("ven.faces.openadr2.reporting.desk")
 
 
 class ReportDesk:
