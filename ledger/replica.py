@@ -35,7 +35,7 @@ from ledger.replication.alarm import Alarms, in_folder
 from ledger.replication.attestation import Attestations, FinalCheckpoint
 from ledger.replication.exchange import Exchange
 from ledger.replication.forwarding import Forwarding
-from ledger.replication.membership.rosters import Rosters
+from ledger.replication.membership.rosters import Rosters, has_left
 from ledger.replication.membership.standing import Standing
 from ledger.replication.network.reception import ReplicaReception
 from ledger.replication.offload import Offload, in_thread
@@ -142,8 +142,7 @@ class Replica(Serving, ReplicaReception):
                 await genesis.create(self._store, self._founded, self._signer, time_s, self._marker, alone=alone)
             loaded = await self._following.load()
             require_unmarked(self._marker, loaded.head.size, loaded.head.root)
-            if loaded.final is not None:
-                final = loaded.final
+            if (final := loaded.final) is not None:
                 self._exchange.restore(FinalCheckpoint(final.size, final.height, final.note))
             await self._exchange.committed(loaded.head, loaded.checkpoint)
             await self._start()
@@ -279,6 +278,9 @@ class Replica(Serving, ReplicaReception):
         else:
             ordering += [self._standing.run, self._forwarding.watch, self._trimming.run]
         self._ordering = [asyncio.create_task(self._guard(job)) for job in ordering]
+        if await has_left(self._store, self._founded.member, self.head.height):
+            self._progress.aim(self.head.height)  # what comes after is not for this one
+            self._leaving = asyncio.create_task(self._retire(self.head.height))
         others = [self._refusals.run, *self._exchange.jobs(), self._alarms.run]
         self._tasks = [*self._ordering, *(asyncio.create_task(self._guard(job)) for job in others)]
 
@@ -364,8 +366,7 @@ class Replica(Serving, ReplicaReception):
             asyncio.create_task(self._progress.stopped.wait()),
         ]
         try:
-            timeout_s = self._settings.answer_timeout_s
-            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=self._settings.answer_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in waits:
                 task.cancel()

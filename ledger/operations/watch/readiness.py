@@ -46,7 +46,7 @@ def register_channel(
 ) -> None:
     """The checks of one channel; those of a further one have its name as suffix."""
     checks: Mapping[str, Callable[[], Awaitable[None]]] = {
-        "orderer": replica.check_orderer,
+        "orderer": lambda: check_order(replica, suffix.strip()),
         "log": lambda: check_log(replica),
         "signing": lambda: check_signing(replica),
         "clock": lambda: check_clock(replica, observer, clock),
@@ -71,6 +71,18 @@ async def check_schema(observer: Observer) -> None:
     """The tables are those of this program. Raises StaleSchema."""
     if observer.seen.schema is not None:
         raise StaleSchema(observer.seen.schema)
+
+
+async def check_order(replica: Replica, further: str = "") -> None:
+    """Blocks can be ordered now. `further`: the channel's name, where it is not the first of the process. Raises
+    OrderingUnavailable; Attention for a former member, who has no part in that."""
+    if replica.status()["state"] == "retired":
+        leave = f"`dr-ledger channels leave {further}`, and start it again" if further else "stop it"
+        raise Attention(
+            f"this member is none of channel {replica.channel} any more: its replica shows the log up to block "
+            f"{replica.height}, its last, and takes nothing new. To have it no more, {leave}"
+        )
+    await replica.check_orderer()
 
 
 async def check_log(replica: Replica) -> None:

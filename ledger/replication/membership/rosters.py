@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple
 
-from contracts.consortium import MemberRecord, Roster
+from contracts.consortium import FormerMemberRecord, MemberRecord, Roster
+from contracts.core.codec import read
 from ledger.founding import Founded, policy_of
 from ledger.ordering.progress import Progress
 from ledger.replication.alarm import Alarms
 from ledger.replication.attestation import Attestations
 from ledger.replication.exchange import Exchange
 from ledger.replication.peers import Peers
+from ledger.store.store import Store
 from ledger.verify.policy import Policy, parse_policy
 from runtime.logs import get_logger
 
@@ -67,6 +69,17 @@ class Rosters:
     def policy_of(self, members: Collection[MemberRecord]) -> Policy:
         """By whose quorum checkpoints are judged where these are the members."""
         return parse_policy(policy_of(list(members), like=self._founded.policy))
+
+
+async def has_left(store: Store, member: str, height: int) -> bool:
+    """Was this one a member, and is it none after block `height`? One that is still to join is nobody's former member.
+    Raises StoreUnavailable."""
+    for kind in (MemberRecord, FormerMemberRecord):
+        body, _ = await store.record(kind.KIND, member)
+        if body is not None:
+            until = read(body, kind).until_height
+            return until is not None and until <= height + 1
+    return False
 
 
 def _others(members: Collection[Any], own: str) -> dict[str, str]:

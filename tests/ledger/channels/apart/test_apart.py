@@ -4,6 +4,7 @@ is none of the channel, and members that come and go while it runs: keys are han
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
 import signal
@@ -203,6 +204,11 @@ def test_a_member_joins_the_channel_and_another_leaves_while_it_runs(apart: Apar
     asyncio.run(until(child.status, lambda said: said["final_height"] == said["height"] > height))
     asyncio.run(until(Channel(apart, UTILITY, CHANGING).status, lambda said: said["state"] == "retired"))
     utility = apart.member(UTILITY)
+    apart.restart(UTILITY)  # it is ready, and says that it is none any more
+    assert asyncio.run(Channel(apart, UTILITY, CHANGING).status())["state"] == "retired"
+    told = json.loads(apart.answer(UTILITY, "/readyz")[1])["dependencies"][f"orderer {CHANGING}"]["warning"]
+    assert f"none of channel {CHANGING} any more" in told
+    assert f"`dr-ledger channels leave {CHANGING}`" in told
     apart.run("channels", "leave", CHANGING, "--config", utility.config)
     apart.restart(UTILITY)
     assert apart.answer(UTILITY, f"/v1/channels/{CHANGING}/status")[0] == 404

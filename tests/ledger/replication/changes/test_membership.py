@@ -13,8 +13,10 @@ from ledger.config import LedgerSettings
 from ledger.founding import create_member, join, read_member
 from ledger.genesis import own_policy
 from ledger.log.checkpoint import render_note
+from ledger.operations.watch.readiness import check_log, check_order
 from ledger.store.store import FinalRow
 from ledger.verify import parse_policy, verify_checkpoint
+from runtime.errors import Attention
 from tests.ledger.replicas import an_issue, sealed, transfers
 from tests.ledger.replication.consortium import ORIGIN, Consortium, Member, a_consortium, name_of, until
 from tests.ledger.running import AGGREGATOR_ID
@@ -67,6 +69,13 @@ async def test_a_fourth_member_joins_and_a_first_leaves_while_the_ledger_runs(ur
         await _blocks(members, 12, first=300)
         await until(lambda: all(leaving.name not in each.replica.status()["members"] for each in staying))
         await until(lambda: leaving.replica.status()["state"] == "retired")
+        height = leaving.replica.height
+        await leaving.stop()
+        await leaving.start()
+        await until(lambda: leaving.replica.status()["state"] == "retired")
+        with pytest.raises(Attention, match=f"the log up to block {height}, its last, and takes nothing new"):
+            await check_order(leaving.replica)
+        await check_log(leaving.replica)
         (paid,) = await fourth.submit(*transfers(1, first=400))
         await until(lambda: all(each.replica.attested(paid.index or 0) == 3 for each in staying))
         await until(lambda: fourth.replica.attested(fourth.replica.head.size - 1) == 3)
