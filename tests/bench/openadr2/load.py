@@ -12,8 +12,10 @@ import secrets
 import ssl
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ from urllib.parse import urlsplit
 from openadr.v2 import OadrPoll, render
 from openadr.v2.document.signature import load_key, sign
 from runtime.tls import client_context
-from tests.bench.openadr2.servers import Fleet
+from tests.bench.openadr2.servers import Fleet, Worker
 
 _PATH = "/OpenADR2/Simple/2.0b/"
 _OK = b"responseCode>200<"
@@ -37,17 +39,10 @@ class Load:
     polls: int
     connections: int
     signed: bool = False
-    tls: bool = False
     fresh: bool = False
     """Signed when it is sent: stock takes nothing that is older than five seconds."""
     distinct: bool = False
     """No two polls are the same bytes."""
-
-
-def measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[str, Any]:
-    """Polls a second, CPU of the server a poll, and latency."""
-    off_the_server()
-    return run(_measured(address, pid, fleet, load))
 
 
 def off_the_server() -> None:
@@ -66,29 +61,34 @@ def run(main: Any) -> Any:
     return uvloop.run(main)
 
 
-async def _measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[str, Any]:
+async def measured(worker: Worker, fleet: Fleet, load: Load) -> dict[str, Any]:
+    """Polls a second, CPU of the server a poll, and latency; each VEN polls in turn."""
     rounds = max(1, load.polls // load.connections)
-    ven_ids = fleet.ven_ids[: load.connections]
-    connections = [await Connection.open(address, tls_context(fleet, each, load.tls)) for each in ven_ids]
+    places = [fleet.ven_ids[first :: load.connections] for first in range(load.connections)]
+    if fleet.tls:  # a connection is one VEN's
+        places = [place[:1] for place in places]
+    connections = [await Connection.open(worker.address, tls_context(fleet, place[0])) for place in places]
 
-    async def polls(connection: Connection, ven_id: str, bodies: Iterable[bytes]) -> list[float]:
+    async def polls(connection: Connection, bodies: Iterable[bytes]) -> list[float]:
         took = []
         for body in bodies:
             began_s = time.perf_counter()
             answer = await connection.post("OadrPoll", body)
             took.append(time.perf_counter() - began_s)
             if _OK not in answer:
-                raise RuntimeError(f"{ven_id}: {answer[-700:]!r}")
+                raise RuntimeError(f"{answer[-700:]!r}")
         return took
 
-    pairs = list(zip(connections, ven_ids, strict=True))
-    await asyncio.gather(*(polls(one, ven_id, list(_bodies(fleet, ven_id, load, _WARM))) for one, ven_id in pairs))
-    bodies = {ven_id: _bodies(fleet, ven_id, load, rounds) for ven_id in ven_ids}
+    async def all_poll(bodies: list[Iterable[bytes]]) -> list[list[float]]:
+        return await asyncio.gather(*map(polls, connections, bodies))
+
+    await all_poll([list(_bodies(fleet, place, load, _WARM)) for place in places])
+    bodies: list[Iterable[bytes]] = [_bodies(fleet, place, load, rounds) for place in places]
     if not load.fresh:
-        bodies = {ven_id: iter(list(each)) for ven_id, each in bodies.items()}
-    cpu_s, began_s = cpu_of(pid), time.perf_counter()
-    times = await asyncio.gather(*(polls(one, ven_id, bodies[ven_id]) for one, ven_id in pairs))
-    seconds, cpu_s = time.perf_counter() - began_s, cpu_of(pid) - cpu_s
+        bodies = [list(each) for each in bodies]
+    cpu_s, began_s = cpu_of(worker.pid), time.perf_counter()
+    times = await all_poll(bodies)
+    seconds, cpu_s = time.perf_counter() - began_s, cpu_of(worker.pid) - cpu_s
     for one in connections:
         one.close()
     flat = sorted(each for part in times for each in part)
@@ -96,7 +96,6 @@ async def _measured(address: str, pid: int, fleet: Fleet, load: Load) -> dict[st
         "polls": len(flat),
         "polls_per_s": round(len(flat) / seconds, 1),
         "cpu_ms_per_poll": round(1000 * cpu_s / len(flat), 4),
-        "polls_per_cpu_s": round(len(flat) / cpu_s, 1),
         "p50_ms": round(1000 * statistics.median(flat), 2),
         "p99_ms": round(1000 * flat[int(len(flat) * 0.99)], 2),
     }
@@ -117,7 +116,7 @@ class Connection(asyncio.Protocol):
         """Connect."""
         parts = urlsplit(address)
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(cls, parts.hostname, parts.port, ssl=tls)
+        _, made = await loop.create_connection(cls, parts.hostname or "", parts.port or 0, ssl=tls)
         made._host = parts.netloc
         return made
 
@@ -156,16 +155,20 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(error or ConnectionError("the server closed the connection"))
 
 
-def _bodies(fleet: Fleet, ven_id: str, load: Load, count: int) -> Iterator[bytes]:
-    body = render(OadrPoll(ven_id))
-    if not load.signed:
-        for _ in range(count):
+def _bodies(fleet: Fleet, ven_ids: Sequence[str], load: Load, count: int) -> Iterator[bytes]:
+    for ven_id in islice(cycle(ven_ids), count):
+        body = _poll(ven_id)
+        if load.signed:
+            files = fleet.files(ven_id)
+            key, certificate = load_key(files.key.read_bytes()), files.chain.read_bytes()
+            yield sign(body, key, certificate, secrets.token_hex(12), time.time_ns() // 1_000_000)
+        else:
             yield body + _blanks() if load.distinct else body
-        return
-    files = fleet.files(ven_id)
-    key, certificate = load_key(files.key.read_bytes()), files.chain.read_bytes()
-    for _ in range(count):
-        yield sign(body, key, certificate, secrets.token_hex(12), time.time_ns() // 1_000_000)
+
+
+@cache
+def _poll(ven_id: str) -> bytes:
+    return render(OadrPoll(ven_id))
 
 
 def _blanks() -> bytes:
@@ -173,9 +176,15 @@ def _blanks() -> bytes:
     return bytes(b" \t"[number >> place & 1] for place in range(_BLANKS))
 
 
-def tls_context(fleet: Fleet, ven_id: str, tls: bool) -> ssl.SSLContext | None:
+def tls_context(fleet: Fleet, ven_id: str) -> ssl.SSLContext | None:
     """What a VEN connects with."""
-    return client_context(fleet.pki / "ca.pem", fleet.files(ven_id)) if tls else None
+    return client_context(fleet.pki / "ca.pem", fleet.files(ven_id)) if fleet.tls else None
+
+
+def resident_kb(pid: int) -> int:
+    """Memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 def cpu_of(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The two servers under measurement, each in a process of its own, and the VENs both know."""
+"""The servers under measurement: stock openleadr in a process of its own, and `dr-vtn serve` as it is shipped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import io
 import logging
+import multiprocessing
 import os
+import sys
 import tempfile
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,34 +25,36 @@ from vtn.auth.pki import Pki
 SERVER_CORE = 0
 _DEVICE_KEYS = 4
 """RSA keys are made for so many VENs; the others share them under certificates of their own."""
+_READY = " ready at "
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """VENs with certificates; `kind` unsigned, p256 or rsa."""
+    """VENs; `kind` is unsigned, or p256 or rsa of the first `certified` of them. `signs`: everything is signed."""
 
     folder: Path
     pki: Path
     kind: str
     ven_ids: tuple[str, ...]
     fingerprints: tuple[str, ...]
+    signs: bool
 
     @classmethod
-    def create(cls, folder: Path, pki: Pki, vens: int, kind: str) -> Fleet:
-        """Certificates for so many VENs, where they sign."""
+    def create(cls, folder: Path, pki: Pki, vens: int, kind: str, *, certified: int = 0, signs: bool = True) -> Fleet:
+        """So many VENs, the first of them with certificates."""
         folder.mkdir()
         ven_ids = tuple(f"ven-{number:05}" for number in range(vens))
         if kind == "unsigned":
-            return cls(folder, pki.folder, kind, ven_ids, ())
+            return cls(folder, pki.folder, kind, ven_ids, (), False)
         keys = [new_key(rsa_bits=2048 if kind == "rsa" else None) for _ in range(_DEVICE_KEYS)]
         printed = []
-        for number, ven_id in enumerate(ven_ids):
+        for number, ven_id in enumerate(ven_ids[:certified]):
             key = keys[number % _DEVICE_KEYS]
             issued = pki.issue(request_certificate(key, ven_id), ven_id, "Bench")
             (folder / f"{ven_id}.pem").write_bytes(issued.chain)
             write_key(folder / f"{ven_id}.key", key)
             printed.append(fingerprint(issued.certificate.public_bytes(Encoding.DER)))
-        return cls(folder, pki.folder, kind, ven_ids, tuple(printed))
+        return cls(folder, pki.folder, kind, ven_ids, tuple(printed), signs)
 
     def files(self, ven_id: str) -> Certificate:
         """Chain and key of a VEN."""
@@ -62,12 +67,38 @@ class Fleet:
         return Certificate(self.pki / f"server-{name}.pem", self.pki / f"server-{name}.key")
 
     @property
-    def signs(self) -> bool:
+    def tls(self) -> bool:
         return self.kind != "unsigned"
 
 
-def stock(fleet: Fleet, pipe: Any) -> None:
-    """openleadr's server until something comes through the pipe."""
+@dataclass(frozen=True)
+class Worker:
+    """A running server process."""
+
+    address: str
+    pid: int
+
+
+@contextlib.asynccontextmanager
+async def stock(fleet: Fleet) -> AsyncIterator[Worker]:
+    """openleadr's server."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_stock_process, args=(fleet, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        while not here.poll():
+            await asyncio.sleep(0.1)
+        yield Worker(here.recv(), process.pid or 0)
+        here.send("end")
+        process.join(30)
+    finally:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _stock_process(fleet: Fleet, pipe: Any) -> None:
     os.sched_setaffinity(0, {SERVER_CORE})
     logging.disable(logging.CRITICAL)
     asyncio.run(_stock(fleet, pipe))
@@ -76,24 +107,27 @@ def stock(fleet: Fleet, pipe: Any) -> None:
 async def _stock(fleet: Fleet, pipe: Any) -> None:
     from openleadr import OpenADRServer
 
-    known = dict(zip(fleet.ven_ids, fleet.fingerprints or fleet.ven_ids, strict=True))
+    known = dict(zip(fleet.ven_ids, fleet.fingerprints or fleet.ven_ids, strict=False))
 
     def lookup(ven_id: str) -> dict[str, str] | None:
         found = known.get(ven_id)
         return found and {"ven_id": ven_id, "ven_name": ven_id, "registration_id": "r", "fingerprint": found}  # type: ignore[return-value]
 
     options: dict[str, Any] = {}
-    if fleet.signs:
-        own = _leaf(fleet)
+    if fleet.tls:
         options = {
-            "cert": str(own), "key": str(fleet.server.key), "http_cert": str(fleet.server.chain),
-            "http_key": str(fleet.server.key), "http_ca_file": str(fleet.pki / "authorities.pem"),
+            "http_cert": str(fleet.server.chain), "http_key": str(fleet.server.key),
+            "http_ca_file": str(fleet.pki / "authorities.pem"),
         }  # fmt: skip
+    if fleet.signs:
+        options |= {"cert": str(_leaf(fleet)), "key": str(fleet.server.key)}
     with contextlib.redirect_stdout(io.StringIO()):
         server = OpenADRServer("GRIDPACT", http_port=0, ven_lookup=lookup, show_fingerprint=False, **options)
         await server.run()
     port = server.app_runner.addresses[0][1]
-    await _until_told(pipe, f"{'https' if fleet.signs else 'http'}://127.0.0.1:{port}")
+    pipe.send(f"{'https' if fleet.tls else 'http'}://127.0.0.1:{port}")
+    while not pipe.poll():
+        await asyncio.sleep(0.1)
     await server.stop()
 
 
@@ -103,55 +137,69 @@ def _leaf(fleet: Fleet) -> Path:
     return path
 
 
-def ours(fleet: Fleet, pipe: Any) -> None:
-    """This VTN with its database until something comes through the pipe; the database is on the other cores."""
-    logging.disable(logging.CRITICAL)
-    with contextlib.suppress(ImportError):
-        import uvloop
+@dataclass(frozen=True)
+class Ours:
+    """This VTN: its database, and what runs on it."""
 
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(_ours(fleet, pipe))
+    folder: Path
+    url: str
+    workers: tuple[Worker, ...]
 
 
-async def _ours(fleet: Fleet, pipe: Any) -> None:
-    from runtime import logs
+@contextlib.asynccontextmanager
+async def ours(fleet: Fleet, cores: Sequence[int] = (SERVER_CORE,)) -> AsyncIterator[Ours]:
+    """`dr-vtn serve`, one process for each of `cores`, on one database; that runs wherever there is room."""
     from runtime.clock import SystemClock
     from runtime.database import upgrade
     from runtime.postgres import EmbeddedPostgres
+    from tests.vtn.opened import opened
 
-    logs.configure("bench", level="error")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         server = EmbeddedPostgres(folder / "postgres")
-        await server.start()  # before the process is pinned: what it starts inherits that
+        await server.start()
         try:
-            os.sched_setaffinity(0, {SERVER_CORE})
             url = server.url("postgres")
             await upgrade(url, "vtn")
-            await _serve(fleet, pipe, folder, url, SystemClock())
+            async with opened(url, SystemClock(), folder, pki_dir=folder / "none") as found:
+                await _enrol(found.vtn, fleet)
+            async with contextlib.AsyncExitStack() as stack:
+                workers = [await stack.enter_async_context(_worker(fleet, folder, url, core)) for core in cores]
+                yield Ours(folder, url, tuple(workers))
         finally:
             await server.stop()
 
 
-async def _serve(fleet: Fleet, pipe: Any, folder: Path, url: str, clock: Any) -> None:
-    from aiohttp import web
-
-    from runtime.connections import BoundedSite
-    from tests.vtn.opened import opened
-    from vtn.app import build_app
-
-    # a pki_dir that is not there: plain HTTP
-    settings: dict[str, Any] = {"pki_dir": fleet.pki if fleet.signs else folder / "none"}
-    async with opened(url, clock, folder, **settings) as found:
-        await _enrol(found.vtn, fleet)
-        tls = found.vtn.settings.tls()
-        runner = web.AppRunner(build_app(found.vtn, tls=tls), access_log=None)
-        await runner.setup()
-        await BoundedSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+@contextlib.asynccontextmanager
+async def _worker(fleet: Fleet, folder: Path, url: str, core: int) -> AsyncIterator[Worker]:
+    settings = {
+        "DATABASE_URL": url,
+        "DATA_DIR": str(folder),
+        "PKI_DIR": str(fleet.pki if fleet.tls else folder / "none"),
+        "PORT": "0",
+        "ENROLMENT_PORT": "0",
+        "AGGREGATOR": "false",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDPACT_")}
+    environment |= {f"GRIDPACT_VTN_{name}": value for name, value in settings.items()}
+    program = Path(sys.executable).with_name("dr-vtn")
+    with (folder / "log").open("ab") as log:
+        quiet: Any = {"env": environment, "stdout": asyncio.subprocess.PIPE, "stderr": log}
+        await (await asyncio.create_subprocess_exec(program, "init", **quiet)).communicate()
+        process = await asyncio.create_subprocess_exec(
+            program, "serve", **quiet, preexec_fn=lambda: os.sched_setaffinity(0, {core})
+        )
+    try:
+        assert process.stdout is not None
+        while _READY not in (line := (await process.stdout.readline()).decode()):
+            if not line:
+                raise RuntimeError((folder / "log").read_text()[-2000:])
         await asyncio.sleep(1)  # it has heard its database by then
-        port = runner.addresses[0][1]
-        await _until_told(pipe, f"{'https' if tls else 'http'}://127.0.0.1:{port}")
-        await runner.cleanup()
+        yield Worker(line.rpartition(_READY)[2].strip(), process.pid)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
 
 
 async def _enrol(vtn: Any, fleet: Fleet) -> None:
@@ -174,9 +222,3 @@ async def _enrol(vtn: Any, fleet: Fleet) -> None:
             await connection.execute(insert(signing_vens), [{"ven_id": ven_id} for ven_id in fleet.ven_ids])
     for ven_id, printed in zip(fleet.ven_ids, fleet.fingerprints, strict=False):
         await vtn.certificates.bind(ven_id, printed)
-
-
-async def _until_told(pipe: Any, address: str) -> None:
-    pipe.send(address)
-    while not pipe.poll():
-        await asyncio.sleep(0.1)
