@@ -1,0 +1,91 @@
+"""The same choice as an integer programme in PuLP: for a few hundred options, and to check the way for many.
+
+The variance of the plan enters by its tangent, which is never below what is needed; the programme is solved again
+around the plan it found until nothing changes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pulp
+
+from vtn.dispatching.chance import Goal, need, slope
+from vtn.dispatching.fleet import Fleet, Floats, Ints
+from vtn.dispatching.linear import reduced_energy
+from vtn.dispatching.pricing import totals_of
+
+_ROUNDS = 4
+GAP = 1e-6
+#: an end that does not depend on how busy the machine is
+_NODES_MAX = 3_000
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """called options, objective (with penalties), lower bound as proven by the solver, lacking [T]."""
+
+    called: Ints
+    objective: float
+    bound: float
+    lacking: Floats
+
+
+def solve(
+    fleet: Fleet, goal: Goal, z: float, variance: Floats, penalty: float, limit_s: float, *, cbc: bool = False
+) -> Exact | None:
+    """The cheapest whole plan around `variance` [T]; None: nothing found within `limit_s` seconds. `cbc`: by the solver
+    that comes with PuLP, in a process of its own."""
+    ends = time.monotonic() + limit_s
+    best: Exact | None = None
+    for _ in range(_ROUNDS):
+        left_s = ends - time.monotonic()
+        found = _solve(fleet, goal, z, variance, penalty, left_s, cbc) if left_s > 0 else None
+        if found is None or (best is not None and found.objective >= best.objective * (1 - GAP)):
+            break
+        best = found
+        variance = totals_of(fleet, found.called).variance
+    return best
+
+
+def _solve(
+    fleet: Fleet, goal: Goal, z: float, variance: Floats, penalty: float, limit_s: float, cbc: bool
+) -> Exact | None:
+    slopes = slope(goal, z, variance)
+    least = need(goal, z, variance) - slopes * variance
+    energy = reduced_energy(fleet.mean_wh, fleet.absent[fleet.home], fleet.noise[fleet.home], slopes)
+    usable = np.flatnonzero(fleet.allowed[fleet.home] > 0)
+    problem = pulp.LpProblem("dispatch", pulp.LpMinimize)
+    call = {int(j): pulp.LpVariable(f"call_{j}", cat="Binary") for j in usable}
+    lack = {int(t): pulp.LpVariable(f"lack_{t}", lowBound=0) for t in np.flatnonzero(np.isfinite(least))}
+    problem += pulp.lpSum(float(fleet.cost[j]) * x for j, x in call.items()) + pulp.lpSum(
+        penalty * y for y in lack.values()
+    )
+    for t, missing in lack.items():
+        problem += pulp.lpSum(float(energy[j, t]) * x for j, x in call.items()) + missing >= float(least[t])
+    by_home: dict[int, list[int]] = {}
+    by_segment: dict[tuple[int, int], list[int]] = {}
+    for j in call:
+        by_home.setdefault(int(fleet.home[j]), []).append(j)
+        by_segment.setdefault((int(fleet.home[j]), int(fleet.occasion[j])), []).append(j)
+    for i, options in by_home.items():
+        problem += pulp.lpSum(call[j] for j in options) <= int(fleet.allowed[i])
+    for options in by_segment.values():
+        problem += pulp.lpSum(call[j] for j in options) <= 1
+    solver = (
+        pulp.PULP_CBC_CMD(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1)
+        if cbc
+        else pulp.HiGHS(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1, mip_max_nodes=_NODES_MAX)
+    )
+    problem.solve(solver)
+    if problem.sol_status not in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible):
+        return None
+    objective = float(pulp.value(problem.objective))
+    proven = objective if cbc else float(problem.solverModel.getInfo().mip_dual_bound)
+    lacking = np.zeros(fleet.intervals)
+    for t, missing in lack.items():
+        lacking[t] = float(missing.value() or 0.0)
+    called = np.array([j for j, x in call.items() if (x.value() or 0.0) > 0.5], np.int64)
+    return Exact(called, objective, min(objective, proven), lacking)
