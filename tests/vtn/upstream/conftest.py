@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from contracts.core.parties import Role
 from ledger.client import LedgerClient
 from runtime.clock import ManualClock
-from tests.vtn.opened import UTILITY_KEY, Opened, opened
-from tests.vtn.upstream.world import SETTINGS, UTILITY, Desks, add_homes, fund_utility
+from tests.vtn.opened import AGGREGATOR_KEY, UTILITY_KEY, Opened, opened
+from tests.vtn.upstream.world import SETTINGS, UTILITY, Desks, WholeLedger, add_homes, fund_utility
 
 
 @pytest.fixture
 async def aggregator(vtn_url: str, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Opened]:
     """An aggregator with ten homes of 2 kW in one virtual node, and a utility with money."""
-    async with opened(vtn_url, clock, tmp_path, **SETTINGS) as found:
+    ledger = WholeLedger(clock, (Role.AGGREGATOR, AGGREGATOR_KEY), (Role.UTILITY, UTILITY_KEY))
+    async with opened(vtn_url, clock, tmp_path, ledger, **SETTINGS) as found:
         await add_homes(found.vtn, 10)
         fund_utility(found.ledger, 1_000_000)
         yield found

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+from aiohttp import web
+
 from contracts.core.commands import Issue
+from contracts.core.context import Context
 from contracts.core.envelope import seal
 from contracts.core.parties import Role
+from contracts.rules import Tick, apply
 from ledger.client import LedgerClient, party_id
 from openadr.model import DrEvent, Reading, Signal, SignalInterval, Target, Unit
 from openadr.timeline import EventStatus
 from openadr.v2 import OadrDistributeEvent, OadrEvent
+from runtime.keys import verify
 from tests.builders import START_MS
 from tests.vtn.memory_ledger import MemoryLedger
 from tests.vtn.opened import PROGRAM, UTILITY_KEY, Opened
@@ -99,6 +105,36 @@ def fund_utility(ledger: MemoryLedger, amount_minor: int) -> None:
         not_after_ms=ledger.clock.now_ms() + 1000, salt=bytes(32), sign=UTILITY_KEY.sign,
     )  # fmt: skip
     assert ledger.execute(transaction)["code"] == "ok"
+
+
+class WholeLedger(MemoryLedger):
+    """Also lists records, says how high it is, and works off deadlines."""
+
+    def tick(self) -> None:
+        """A block without transactions: what fell due expires."""
+        context = Context(
+            channel="main", height=len(self.results) + 1, time_ms=self.clock.now_ms(), transaction_id="tick",
+            verify=verify,
+        )  # fmt: skip
+        self._take(apply(self, Tick(), context).writes)
+
+    def app(self) -> web.Application:
+        """The interface, with what needs a look at the whole."""
+        app = super().app()
+        app.router.add_get("/v1/channels/main/records/{kind}", self._records_of)
+        app.router.add_get("/v1/channels/main/status", self._status)
+        return app
+
+    async def _records_of(self, request: web.Request) -> web.Response:
+        kind, prefix = request.match_info["kind"], request.query["prefix"]
+        found = [
+            {"kind": kind, "key": key, "value": msgspec.json.decode(data)}
+            for key, data in self.scan(kind, prefix, f"{prefix}~", 1_000)
+        ]
+        return web.json_response({"records": found, "next_after": None})
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response({"height": len(self.results), "final_height": len(self.results)})
 
 
 class Desks:

@@ -48,7 +48,9 @@ async def begin(
     asked_ms = request.start_ms if request.start_ms is not None else now_ms - (_DAY_MS if history else 0)
     start_ms = asked_ms - asked_ms % step_ms
     end_ms = asked_ms + 1000 * request.duration_s if request.duration_s else None
-    if request.report_back_s:
+    if request.report_back_s and start_ms + step_ms + 1000 * delay_s <= now_ms:
+        due_ms = now_ms  # there is something to report already
+    elif request.report_back_s:
         due_ms = (now_ms // (1000 * request.report_back_s) + 1) * 1000 * request.report_back_s
     elif end_ms is None:
         due_ms = now_ms if history else start_ms + step_ms + 1000 * delay_s
