@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
-import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
-from openadr.client.link import Link
-from openadr.client.registration import Registrar
-from openadr.v2 import ResourceStatus
-from runtime.clock import DomainClock
 from tests.builders import START_MS
 from tests.ven.faces.scripted import (
     REREGISTER,
-    a_scripted_vtn,
     cancel_registration,
     cancel_report,
     create_report,
@@ -29,89 +21,9 @@ from tests.ven.faces.scripted import (
     time_text,
     updated_report,
 )
-from tests.ven.homes import STEP_MS, a_store
-from ven.faces.openadr2.conversation import Conversation
-from ven.faces.openadr2.engine import Desks, Engine
-from ven.faces.openadr2.events import EventDesk
-from ven.faces.openadr2.opts import OptDesk
-from ven.faces.openadr2.registration import HomeShelf
-from ven.faces.openadr2.reporting.desk import ReportDesk
-from ven.faces.openadr2.reporting.sourced import SourcedDesk
-from ven.faces.openadr2.reporting.statuses import StatusReports
+from tests.ven.faces.ven import Ven, until
+from tests.ven.homes import STEP_MS
 from ven.home.store import Opt
-from ven.metrics import Metrics
-
-SPEED = 600.0  # a poll of 60 s takes 0.1 s
-
-
-class Ven:
-    """An engine over a store, as a test drives it."""
-
-    def __init__(self, folder, vtn, session, *, ven_id: str | None = None, chunk: int = 96) -> None:
-        self.store = a_store(folder)
-        self.clock = DomainClock(DomainClock(0, 0, 1).wall_ms(), START_MS, SPEED)
-        self.turns = 0
-        self.state = ResourceStatus(online=True, manual_override=False)
-        metrics = Metrics(CollectorRegistry())
-        link = Link(vtn.url, session, timeout_s=2, count=metrics.count_request)
-        self.registrar = Registrar(link, HomeShelf(self.store), ven_name="H1", ven_id=ven_id)
-        statuses = StatusReports(self.store.notes, lambda: self.state, kept=chunk)
-        desks = Desks(
-            EventDesk(link, self.store, self.clock, "H1"),
-            ReportDesk(link, self.store, statuses, self.clock, metrics, resource="H1", interval_s=900, chunk=chunk),
-            SourcedDesk(link, self.store, home="H1"),
-            OptDesk(link, self.store, home="H1"),
-        )
-        self.engine = Engine(
-            link,
-            self.registrar,
-            Conversation(self.registrar, desks.events, desks.reports, desks.sourced, home="H1"),
-            desks,
-            self.store.notes,
-            self.clock,
-            home="H1",
-            poll_s=60,
-            backoff_max_s=0.2,
-            changed=self._changed,
-        )
-
-    def _changed(self, _events: bool) -> None:
-        self.turns += 1
-
-    @contextlib.asynccontextmanager
-    async def running(self):
-        task = asyncio.create_task(self.engine.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-
-@pytest.fixture
-async def vtn():
-    async with a_scripted_vtn() as vtn:
-        yield vtn
-
-
-@pytest.fixture
-async def session():
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
-def ven(tmp_path, vtn, session):
-    ven = Ven(tmp_path, vtn, session)
-    yield ven
-    ven.store.close()
-
-
-async def until(condition, seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_it_registers_announces_its_meter_asks_for_events_and_polls(vtn, ven):
@@ -148,7 +60,7 @@ async def test_polls_follow_the_domain_clock_at_the_interval_the_vtn_names(vtn, 
 
 async def test_a_restart_uses_the_registration_it_has(tmp_path, vtn, session):
     for _ in range(2):
-        ven = Ven(tmp_path, vtn, session)
+        ven = Ven(tmp_path, vtn.url, session)
         before = len(vtn.of("oadrPoll"))
         async with ven.running():
             await until(lambda before=before: len(vtn.of("oadrPoll")) > before)
@@ -159,7 +71,7 @@ async def test_a_restart_uses_the_registration_it_has(tmp_path, vtn, session):
 
 
 async def test_an_enrolled_ven_registers_under_its_ven_id_and_accepts_no_other(tmp_path, vtn, session):
-    ven = Ven(tmp_path, vtn, session, ven_id="ven-8")
+    ven = Ven(tmp_path, vtn.url, session, ven_id="ven-8")
     async with ven.running():
         await until(lambda: len(vtn.of("oadrCreatePartyRegistration")) >= 2)
     assert vtn.of("oadrCreatePartyRegistration")[0].value("venID") == "ven-8"
@@ -286,7 +198,7 @@ async def test_events_of_another_vtn_are_not_taken_over(vtn, ven):
 
 
 async def test_history_and_each_later_interval_are_reported_in_chunks(tmp_path, vtn, session):
-    ven = Ven(tmp_path, vtn, session, chunk=10)
+    ven = Ven(tmp_path, vtn.url, session, report_intervals_max=10)
     history = [(START_MS - n * STEP_MS, 100 + n) for n in range(25, 0, -1)]
     ven.store.meter.add(900, history)
     asked = report_request(start=time_text(START_MS - 23 * STEP_MS))
