@@ -30,6 +30,7 @@ from vtn.context import Vtn, open_vtn
 from vtn.faces.enrolment import EnrolmentFace
 from vtn.faces.openadr2 import Openadr2Face
 from vtn.metrics import VtnMetrics
+from vtn.records.retention import EVERY_S, Retention
 from vtn.upstream.service import Upstream
 
 Background = Callable[[Vtn], Awaitable[None]]
@@ -54,8 +55,7 @@ async def serve(settings: VtnSettings) -> None:
 
 
 def _spare_collector() -> None:
-    """What is there at the start stays, so the garbage collector need not go through it again and again: its full rounds
-    of some 100 ms were most of the slowest answers."""
+    """What is there at the start stays: the collector, whose full rounds take 100 ms, need not look at it again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
@@ -113,6 +113,7 @@ def build_app(
             asyncio.create_task(face.pushing.run()),
             asyncio.create_task(_reports_due(vtn)),
             asyncio.create_task(_outbox(vtn, metrics)),
+            asyncio.create_task(_forgotten(vtn)),
         ]
         if background is not None:
             running.append(asyncio.create_task(_kept_running(vtn, background)))
@@ -174,6 +175,18 @@ async def _reports_due(vtn: Vtn) -> None:
         except Exception:
             _log.exception("reports that are due were not queued")
         await asyncio.sleep(vtn.settings.outbox_interval_s)
+
+
+async def _forgotten(vtn: Vtn) -> None:
+    """Remove what was done long ago."""
+    retention = Retention(vtn.database, vtn.clock, days=vtn.settings.retention_days)
+    while True:
+        try:
+            if removed := await retention.remove_old():
+                _log.info("old messages and deliveries removed", rows=removed)
+        except Exception:
+            _log.exception("old messages and deliveries were not removed")
+        await asyncio.sleep(EVERY_S)
 
 
 async def _outbox(vtn: Vtn, metrics: VtnMetrics) -> None:

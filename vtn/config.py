@@ -110,6 +110,13 @@ class VtnSettings(ProcessSettings):
     lenient: bool = Field(True, description="Also read messages that real devices get slightly wrong; each is logged")
     request_bytes_max: int = Field(1024 * 1024, ge=65_536, le=1024 * 1024, description="Largest request body in bytes")
 
+    retention_days: int = Field(
+        400,
+        ge=1,
+        description="Acknowledged messages, and answered deliveries of events that are over, are kept so many days of "
+        "domain time; what is not acknowledged stays",
+    )
+
     # ---- what runs in this process
     aggregator: bool = Field(True, description="Run the aggregator's cycle in this process (in one process only)")
     aggregator_turn_s: float = Field(
