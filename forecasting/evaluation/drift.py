@@ -3,8 +3,8 @@
 Three watches over whole days, each against the days on which the model was tested:
 
     bias       CUSUM of the day's mean error in standard deviations of the test's (Page, Biometrika 41, 1954):
-               S+ = max(0, S+ + z - 0.75), S- = max(0, S- - z - 0.75); an alarm at 5. With 42 days to compare with a false
-               one comes in 3 years (median), and a shift by 1.5 standard deviations is seen after 8 days
+               S+ = max(0, S+ + z - 0.75), S- = max(0, S- - z - 0.75); an alarm at 5. After 42 days of test a false
+               one comes in 3 years (median), and a shift by 1.5 standard deviations is seen within 8 days
     size       mean absolute error of the last seven days against the test's, more than a third larger, and larger
                than 19 of 20 weeks drawn from the test
     coverage   of the 80 % band over the last seven days, outside of 65 to 95 %

@@ -1,1 +1,1 @@
-"""The models behind one interface: fit, forecast, update. Each is named in `catalogue`."""
+"""Models of days, one module each; `forecasting.serving.catalogue` names them."""

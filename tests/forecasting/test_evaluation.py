@@ -10,8 +10,8 @@ from forecasting.calendar import SiteCalendar
 from forecasting.evaluation.choice import choose
 from forecasting.evaluation.drift import DayErrors, alarms
 from forecasting.evaluation.rolling import DECILES, Skill, day_ahead, intraday, rolling
-from forecasting.models.catalogue import model
 from forecasting.panels.panel import Panel
+from forecasting.serving.catalogue import model
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 
 HOMES = some_homes(4, 100)

@@ -7,8 +7,8 @@ import pytest
 
 from forecasting.calendar import SiteCalendar
 from forecasting.errors import NoHistory
-from forecasting.models.catalogue import CATALOGUE, model
 from forecasting.panels.panel import Panel
+from forecasting.serving.catalogue import CATALOGUE, model
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 
 ARRAY_MODELS = ("last-week", "weekday-mean", "recent-days", "similar-days", "ridge", "blend")

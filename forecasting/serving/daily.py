@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 
 from forecasting.calendar import SiteCalendar
 from forecasting.errors import NoHistory
-from forecasting.models import intraday
-from forecasting.models.bands import Errors, banded
 from forecasting.models.days import DayModel, Days
 from forecasting.models.weighted import RecentDays, SimilarDays
 from forecasting.panels.forecasts import PanelForecast
 from forecasting.panels.localdays import LocalDays
 from forecasting.panels.panel import Floats, Panel
 from forecasting.panels.weather import Weather
+from forecasting.serving import intraday
+from forecasting.serving.bands import Errors, banded
 
 CALIBRATION_DAYS = 42
 _BLOCK_DAYS = 21
-_HISTORY_DAYS = 220
-"""More than a model looks back together with its calibration."""
+HISTORY_DAYS = 220
 _KNOWN_SHARE = 5 / 6
 
 
@@ -41,6 +40,8 @@ class Daily:
 
     model: DayModel
     intraday: bool = True
+    history_days: int = HISTORY_DAYS
+    """More than a model looks back together with its calibration."""
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ class FittedDaily:
     def forecast(self, start_ms: int, count: int, issued_at_ms: int, levels: Sequence[float] = ()) -> PanelForecast:
         if start_ms % self.history.step_ms or start_ms < issued_at_ms or count < 1:
             raise ValueError(f"cannot forecast {count} intervals from {start_ms}, issued at {issued_at_ms}")
-        known = _recent(self.history.ended_by(issued_at_ms), self.calendar)
+        known = _recent(self.history.ended_by(issued_at_ms), self.calendar, self.settings.history_days)
         if known is None:
             raise NoHistory(f"no reading had ended at {issued_at_ms}; the history starts at {self.history.start_ms}")
         step_ms = known.step_ms
@@ -227,7 +228,7 @@ class _Issue:
         )
 
 
-def _recent(known: Panel, calendar: SiteCalendar) -> Panel | None:
+def _recent(known: Panel, calendar: SiteCalendar, history_days: int) -> Panel | None:
     """The history that is looked at: it ends with the last reading of any series, and begins with a local day if long
     enough. None where there is no reading at all."""
     columns = np.flatnonzero(~np.isnan(known.values).all(axis=0))
@@ -235,8 +236,8 @@ def _recent(known: Panel, calendar: SiteCalendar) -> Panel | None:
         return None
     known = known.between(known.start_ms, known.start_ms + (int(columns[-1]) + 1) * known.step_ms)
     per_day = 86_400 // known.interval_s
-    if known.values.shape[1] > _HISTORY_DAYS * per_day:
-        known = known.between(known.end_ms - _HISTORY_DAYS * per_day * known.step_ms, known.end_ms)
+    if known.values.shape[1] > history_days * per_day:
+        known = known.between(known.end_ms - history_days * per_day * known.step_ms, known.end_ms)
     if known.values.shape[1] > 14 * per_day:
         grid = LocalDays(calendar, known.start_ms, known.interval_s, 2 * per_day)
         midnight = int(np.searchsorted(grid.day_of, 1)) if int(grid.slot_of[0]) else 0

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forecasting.models.blend import Blend
-from forecasting.models.daily import Daily
+from forecasting.models.boosted import Boosted
 from forecasting.models.days import DayModel
+from forecasting.models.decomposed import Prophet
+from forecasting.models.recurrent import Recurrent
 from forecasting.models.ridge import Ridge
 from forecasting.models.weighted import LastWeek, RecentDays, SimilarDays, WeekdayMean
+from forecasting.serving.daily import Daily
 
 NAIVE = "last-week"
 HOME_DEFAULT = "blend"
@@ -22,6 +25,9 @@ class Entry:
 
     text: str
     make: Callable[[], DayModel]
+    by_itself: bool = True
+    """Whether each series is forecast by itself, so that a panel may be cut into parts."""
+    history_days: int = 220
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -31,11 +37,16 @@ CATALOGUE: dict[str, Entry] = {
     "similar-days": Entry("weighted mean of the last days of the same kind", SimilarDays),
     "ridge": Entry("ridge regression by home and time of day; default of virtual nodes", Ridge),
     "blend": Entry("similar days and ridge; default of homes", Blend),
+    "lightgbm": Entry("gradient-boosted trees over all series at once", Boosted, by_itself=False),
+    "prophet": Entry("Prophet: trend, seasons, holidays; for virtual nodes and programmes", Prophet, history_days=1100),
+    "lstm": Entry("recurrent network over all series, with the extra lstm", Recurrent, by_itself=False),
 }
+"""From the simplest to the most costly: among equals the earlier one serves."""
 
 
 def model(name: str) -> Daily:
     """The panel model of a name. Raises ValueError for an unknown name, MissingLibrary."""
     if name not in CATALOGUE:
         raise ValueError(f"model {name} is not known; there are {', '.join(CATALOGUE)}")
-    return Daily(CATALOGUE[name].make())
+    entry = CATALOGUE[name]
+    return Daily(entry.make(), history_days=entry.history_days)

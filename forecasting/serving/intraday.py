@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.models.bands import Errors, order_statistics
 from forecasting.panels.panel import Floats
+from forecasting.serving.bands import Errors, order_statistics
 
 _REACH_S = 12 * 3600
 _SHORT_S, _LONG_S = 3600, 6 * 3600

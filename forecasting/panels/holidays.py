@@ -1,0 +1,25 @@
+"""Public holidays of any country, as data for a calendar."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from forecasting.errors import MissingLibrary
+
+
+def national_holidays(country: str, first_year: int, last_year: int, subdivision: str | None = None) -> frozenset[date]:
+    """Holidays of a country (ISO 3166 code) and, if given, one of its parts, in each of the years.
+
+    Raises ValueError for a country or part the library does not know, MissingLibrary.
+    """
+    try:
+        import holidays
+    except ImportError as error:
+        raise MissingLibrary(
+            "holidays by country need the extra intelligence: pip install gridpact[intelligence]"
+        ) from error
+    try:
+        found = holidays.country_holidays(country, subdiv=subdivision, years=range(first_year, last_year + 1))
+    except NotImplementedError as error:
+        raise ValueError(f"no holidays are known for {country} {subdivision or ''}: {error}") from None
+    return frozenset(found)

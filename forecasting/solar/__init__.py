@@ -1,0 +1,1 @@
+"""Generation of photovoltaics, and how it ages."""
