@@ -159,13 +159,15 @@ class Session:
         return known
 
     async def _announce(self, registration: Registration) -> None:
-        """A VTN that wants no reports still has events."""
+        """A VTN that wants no reports, or fails over them, still has events: they are offered again after each poll."""
         try:
             await self._reports.announce(registration)
         except VtnRefused as error:
             if error.code == NOT_REGISTERED:
                 raise
             _log.warning("reports refused", error=str(error))
+        except VtnUnreachable as error:
+            _log.warning("reports not announced", error=str(error))
 
     async def _poll(self, registration: Registration) -> None:
         """One poll with everything the VTN has queued."""

@@ -56,6 +56,7 @@ _LATE_MS = 86_400_000
 _COMMIT_MS = 60_000
 """A reading may be stamped so long before others can see it: it is looked at twice, and sent twice at worst."""
 _SILENT_INTERVALS = 4
+_AGAIN_MS = 60_000
 
 _log = get_logger("vtn.upstream.reports")
 
@@ -119,9 +120,14 @@ class ReportDesk:
         await self._link.ask(OadrCanceledReport(response, await self._running_ids(), registration.ven_id))
 
     async def send(self, registration: Registration) -> None:
-        """Send what is due."""
+        """Send what is due. What the VTN gives no answer to is tried again in a minute, and keeps nothing else back."""
         for report in await self._running(due_by_ms=self._vtn.clock.now_ms()):
-            await self._send(report, registration)
+            try:
+                await self._send(report, registration)
+            except VtnUnreachable as error:
+                _log.warning("report not sent", report=report.report_request_id, error=str(error))
+                async with self._vtn.database.transaction() as connection:
+                    await requests.put_off(connection, report, self._vtn.clock.now_ms() + _AGAIN_MS, str(error)[:200])
 
     async def _send(self, report: RunningReport, registration: Registration) -> None:
         now_ms = self._vtn.clock.now_ms()
