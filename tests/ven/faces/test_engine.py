@@ -84,6 +84,7 @@ async def test_a_vtn_that_forgot_it_is_registered_with_again(vtn, ven):
     async with ven.running():
         await until(lambda: len(vtn.of("oadrCreatePartyRegistration")) == 2 and len(vtn.of("oadrPoll")) >= 3)
     assert vtn.of("oadrCreatePartyRegistration")[1].value("registrationID") == "reg-1"
+    assert len(vtn.of("oadrRegisterReport")) == 2, "it may have forgotten the reports too"
 
 
 async def test_a_refused_registration_is_tried_again_without_the_old_id(vtn, ven):

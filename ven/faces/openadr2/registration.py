@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from openadr.client.registration import Registration
+from ven.faces.openadr2.reporting.desk import ANNOUNCED_NOTE
+from ven.faces.openadr2.reporting.sourced import ask_again
 from ven.faces.openadr2.reporting.statuses import STATUS_REPORTS_NOTE
 from ven.home.store import Notes, Store
 
@@ -41,11 +43,12 @@ class HomeShelf:
         return self._store.notes.read(_NOTE, Registration)
 
     def write(self, registration: Registration) -> None:
-        known = self.read()
         with self._store.transaction():
             self._store.notes.write(_NOTE, registration)
-            if known is None or known.registration_id != registration.registration_id:
-                self._store.schedules.tell_again()  # the VTN knows nothing of what it was told before
+            # a VTN that is registered with, also under the old id, may know nothing of what it was told before
+            self._store.notes.drop(ANNOUNCED_NOTE)
+            self._store.schedules.tell_again()
+            ask_again(self._store.notes)
 
     def drop(self, *, ended: bool) -> None:
         with self._store.transaction():

@@ -34,7 +34,8 @@ from ven.home.store import RunningReport, Store
 from ven.home.telemetry import UNTIL_NOTE
 from ven.metrics import Metrics
 
-_ANNOUNCED_NOTE = "reports_announced"
+ANNOUNCED_NOTE = "reports_announced"
+"""Under which registration the reports were described."""
 
 _log = get_logger("ven.faces.openadr2.reporting.desk")
 
@@ -101,7 +102,7 @@ class ReportDesk:
     async def announce(self, registration: Registration, *, again: bool = False) -> None:
         """Says once per registration what can be reported, and takes requests from the answer. Raises VtnRefused,
         VtnUnreachable."""
-        if not again and self._store.notes.read(_ANNOUNCED_NOTE, str) == registration.registration_id:
+        if not again and self._store.notes.read(ANNOUNCED_NOTE, str) == registration.registration_id:
             return
         self._announce_again = False
         offered = descriptions(self._resource, self._interval_s, self._clock.now_ms())
@@ -114,7 +115,7 @@ class ReportDesk:
         if answer.report_requests:
             response = self._begin(answer.report_requests, answer.response.request_id)
             await self._link.ask(OadrCreatedReport(response, self.running_ids(), registration.ven_id))
-        self._store.notes.write(_ANNOUNCED_NOTE, registration.registration_id)
+        self._store.notes.write(ANNOUNCED_NOTE, registration.registration_id)
 
     async def send(self, registration: Registration) -> None:
         """Sends what is due. Raises VtnRefused, VtnUnreachable."""

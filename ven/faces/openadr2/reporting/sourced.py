@@ -60,11 +60,11 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A report that was asked for. `told`: the registration under which the VTN knows of it, "" while it does not;
-    `ending`: it is to be cancelled; `done`: it was wanted once, and came."""
+    """A report that is to be asked for. `told`: the VTN knows of it; `ending`: it is to be cancelled; `done`: it was
+    wanted once, and came."""
 
     request: ReportRequest
-    told: str = ""
+    told: bool = False
     ending: bool = False
     done: bool = False
 
@@ -132,6 +132,12 @@ def end(notes: Notes, report_request_id: str) -> bool:
     return True
 
 
+def ask_again(notes: Notes) -> None:
+    """The VTN may know nothing of what it was asked."""
+    if known := wanted(notes):
+        notes.write(_WANTED_NOTE, [msgspec.structs.replace(each, told=False) for each in known])
+
+
 class SourcedDesk:
     """Tells the VTN what is wanted of it, and takes what comes."""
 
@@ -169,10 +175,9 @@ class SourcedDesk:
     async def say(self, registration: Registration) -> None:
         """Asks for what is wanted and not told yet, and cancels what is not wanted any more."""
         for each in wanted(self._store.notes):
-            known = each.told == registration.registration_id
             if each.ending:
-                await self._cancel(each, registration, known=known)
-            elif not known and not each.done:
+                await self._cancel(each, registration)
+            elif not each.told and not each.done:
                 await self._ask(each, registration)
 
     async def _ask(self, asked: Wanted, registration: Registration) -> None:
@@ -181,11 +186,11 @@ class SourcedDesk:
         if not isinstance(answer, OadrCreatedReport | OadrResponse):
             raise VtnUnreachable(f"the VTN answered oadrCreateReport with {type(answer).__name__}")
         self._check(answer.response, asked)
-        _change(self._store.notes, asked.request.report_request_id, told=registration.registration_id)
+        _change(self._store.notes, asked.request.report_request_id, told=True)
 
-    async def _cancel(self, asked: Wanted, registration: Registration, *, known: bool) -> None:
+    async def _cancel(self, asked: Wanted, registration: Registration) -> None:
         request_id = asked.request.report_request_id
-        if known:
+        if asked.told:
             answer = await self._link.ask(OadrCancelReport(new_request_id(), (request_id,), ven_id=registration.ven_id))
             if not isinstance(answer, OadrCanceledReport | OadrResponse):
                 raise VtnUnreachable(f"the VTN answered oadrCancelReport with {type(answer).__name__}")
