@@ -1,0 +1,208 @@
+"""Where analytics run: threads of this process, or Dask workers; one setting, the same parts, the same numbers.
+
+A panel is cut into parts of equal size whatever runs them, and each part is computed with one thread of linear algebra:
+sums then come out in the same order everywhere, to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date
+from functools import partial
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from forecasting.calendar import SiteCalendar
+from forecasting.errors import MissingLibrary, NoHistory
+from forecasting.panels.forecasts import PanelForecast
+from forecasting.panels.panel import Panel
+from forecasting.panels.weather import Weather
+from forecasting.serving.catalogue import CATALOGUE, model
+from runtime.errors import SettingsError
+
+LOCAL = "local"
+_PART_VALUES = 256 * 24
+"""Series times slots of a part: about 60 MB of features."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Computing(Protocol):
+    """Runs a function over parts."""
+
+    def map(self, function: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+        """Results in the order of the parts; an error of a part is raised where its result would be."""
+        ...
+
+
+@contextlib.contextmanager
+def computing(scheduler: str | None = None, workers: int = 0) -> Iterator[Computing]:
+    """None: threads of this process. "local": a Dask cluster of processes on this machine. An address
+    (tcp://host:8786, tls://..): the scheduler that answers there.
+
+    workers: 0 takes one for each core. Raises SettingsError where Dask is not installed or the scheduler not reached.
+    """
+    count = workers or os.cpu_count() or 1
+    if scheduler is None:
+        with ThreadPoolExecutor(count, thread_name_prefix="analytics") as pool, _one_thread_each():
+            yield _Threads(pool, count)
+        return
+    distributed = _library()
+    with contextlib.ExitStack() as stack:
+        if scheduler == LOCAL:
+            scheduler = stack.enter_context(
+                distributed.LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
+            )
+        else:
+            _answers(scheduler)
+        yield _Dask(stack.enter_context(distributed.Client(scheduler, timeout="10s", set_as_default=False)))
+
+
+def _answers(scheduler: str) -> None:
+    """Dask keeps trying long after it gave up: whether anybody is there is seen before."""
+    address = urlsplit(scheduler)
+    try:
+        if address.scheme not in ("tcp", "tls", "ws", "wss") or address.hostname is None:
+            raise ValueError("an address is like tcp://host:8786")
+        with socket.create_connection((address.hostname, address.port or 8786), timeout=5):
+            pass
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the Dask scheduler {scheduler} cannot be used: {error}") from error
+
+
+class _Threads:
+    def __init__(self, pool: ThreadPoolExecutor, count: int) -> None:
+        self._pool = pool
+        self._ahead = 2 * count
+
+    def map(self, function: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+        """No more parts are begun than will soon be asked for: a million homes do not fit at once."""
+        waiting: deque[Future[R]] = deque()
+        for part in parts:
+            waiting.append(self._pool.submit(function, part))
+            if len(waiting) > self._ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Dask:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def map(self, function: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+        futures = self._client.map(partial(_alone, function), list(parts), pure=False)
+        for future in futures:
+            yield future.result()
+            future.release()
+
+
+def forecasts(
+    where: Computing,
+    name: str,
+    panel: Panel,
+    calendar: SiteCalendar,
+    *,
+    start_ms: int,
+    count: int,
+    issued_at_ms: int,
+    levels: Sequence[float] = (),
+    excluded: Collection[date] = frozenset(),
+    weather: Weather | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PanelForecast:
+    """A forecast of every series of a panel by the model of that name; `progress` gets how many series are done.
+
+    Raises NoHistory where no series has a reading, MissingLibrary, ValueError for an unknown model.
+    """
+    model(name)
+    length = _part_length(panel) if CATALOGUE[name].by_itself else len(panel.ids)
+    parts = [panel.rows(slice(first, first + length)) for first in range(0, len(panel.ids), length)]
+    work = partial(
+        _forecast_part,
+        name=name,
+        calendar=calendar,
+        start_ms=start_ms,
+        count=count,
+        issued_at_ms=issued_at_ms,
+        levels=tuple(levels),
+        excluded=frozenset(excluded),
+        weather=weather,
+    )
+    done: list[PanelForecast] = []
+    empty: list[Panel] = []
+    for part, made in zip(parts, where.map(work, parts), strict=True):
+        if made is None:
+            empty.append(part)
+        else:
+            done.append(made)
+        if progress is not None:
+            progress(len(part.ids))
+    if not done or empty:
+        silent = ", ".join(each for part in empty for each in part.ids[:3])
+        if not done:
+            raise NoHistory(f"no reading of {silent}.. had ended at {issued_at_ms}")
+        return _with_refused(done, empty)
+    return PanelForecast.beside(done)
+
+
+def _forecast_part(part: Panel, *, name: str, calendar: SiteCalendar, excluded: frozenset[date],
+                   weather: Weather | None, start_ms: int, count: int, issued_at_ms: int,
+                   levels: tuple[float, ...]) -> PanelForecast | None:  # fmt: skip
+    try:
+        fitted = model(name).fit(part, calendar, excluded, weather)
+        return fitted.forecast(start_ms, count, issued_at_ms, levels)
+    except NoHistory:
+        return None
+
+
+def _with_refused(done: Sequence[PanelForecast], empty: Sequence[Panel]) -> PanelForecast:
+    """Parts without any reading as refused rows at the end."""
+    import numpy as np
+
+    first = done[0]
+    ids = tuple(each for part in empty for each in part.ids)
+    nothing = np.full((len(ids), first.values.shape[1]), np.nan, dtype=np.float32)
+    refused = PanelForecast(
+        ids, first.model, first.version, first.issued_at_ms, first.known_until_ms, first.start_ms, first.interval_s,
+        nothing, ("",) * len(ids), {}, dict.fromkeys(ids, "no reading had ended at the issue"),
+        dict.fromkeys(first.quantiles, nothing), first.weather,
+    )  # fmt: skip
+    return PanelForecast.beside([*done, refused])
+
+
+def _part_length(panel: Panel) -> int:
+    return max(_PART_VALUES // (86_400 // panel.interval_s), 1)
+
+
+def _alone(function: Callable[[T], R], part: T) -> R:
+    """On a worker: one thread of linear algebra, as in this process."""
+    with _one_thread_each():
+        return function(part)
+
+
+def _one_thread_each() -> contextlib.AbstractContextManager[Any]:
+    try:
+        import numpy as np
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise MissingLibrary("analytics need the extra intelligence: pip install gridpact[intelligence]") from error
+    assert np  # loaded before its threads are limited
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def _library() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise SettingsError(
+            "analytics on Dask need the extra intelligence: pip install gridpact[intelligence]"
+        ) from error
+    return distributed
