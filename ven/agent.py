@@ -26,17 +26,20 @@ from ven.account.identity import Identity
 from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.config import VenSettings
+from ven.errors import StoreFull
 from ven.faces.openadr2.face import make_face
 from ven.home.actuator import Actuator, HomeDevice
 from ven.home.controller import Controller, Rules
 from ven.home.owner import read_owner
+from ven.home.retention import Retention
 from ven.home.store import Store
 from ven.home.telemetry import Telemetry
+from ven.home.timekeeping import VTN, Timekeeper
 from ven.metrics import Metrics
 
 _RECHECK_S = 30.0
-_KEEP_EVENTS_MS = 60 * 86_400_000
-_KEEP_EVENTS = 2_000
+_WATCH_S = 1.0  # wall time between two looks at what other processes wrote, and at the clock
+_FULL_PAUSE_S = 10.0
 
 _log = get_logger("ven.agent")
 
@@ -84,6 +87,12 @@ class HomeAgent:
             history_days=settings.history_days,
             closed=closed,
         )
+        self._retention = Retention(store, home=self.home, keep_days=settings.keep_days)
+        self.timekeeper = Timekeeper(
+            around.clock, store.notes, around.metrics, home=self.home, tolerance_s=settings.clock_tolerance_s
+        )
+        self.timekeeper.became_wrong = self._withdraw
+        self.full: StoreFull | None = None
         rules = Rules(settings.require_contract, settings.margin_percent)
         party = wallet.party if wallet else ""
         self._controller = Controller(store, actuator, calendar, rules, resource=self.home, party=party)
@@ -101,6 +110,7 @@ class HomeAgent:
             session=around.session,
             metrics=around.metrics,
             changed=self._polled,
+            clock_seen=self._clock_seen,
         )
         self._face, self._registrar, self.engine = face, face.registrar, face.engine
         self.desk: Desk | None = None
@@ -113,6 +123,7 @@ class HomeAgent:
                 home=self.home,
                 interval_s=settings.interval_s,
                 max_shed_w=device.max_shed_w,
+                timekeeper=self.timekeeper,
             )
             self._courier = Courier(
                 ledger,
@@ -123,6 +134,8 @@ class HomeAgent:
                 backoff_max_s=settings.backoff_max_s,
                 metrics=around.metrics,
                 changed=self.wake,
+                clock=around.clock,
+                timekeeper=self.timekeeper,
             )
 
     def wake(self) -> None:
@@ -130,13 +143,25 @@ class HomeAgent:
         self._woken.set()
 
     async def run(self) -> None:
-        """Runs until cancelled, then frees the device."""
-        now_ms = self._clock.now_ms()
-        self.store.events.forget(now_ms - _KEEP_EVENTS_MS, now_ms, _KEEP_EVENTS)
+        """Runs until cancelled, then frees the device. Where the disk has no room the device is free and nothing goes
+        on until there is: what was accepted is on the disk, and is taken up again."""
+        while True:
+            try:
+                await self._work()
+            except* StoreFull as group:
+                self._stand_still(group)
+            await asyncio.sleep(_FULL_PAUSE_S)
+
+    async def _work(self) -> None:
         try:
             self.step()  # the device first: an event may be running
+            if self.full is not None:
+                _log.info("there is room again", home=self.home)
+                self._metrics.stores_full.dec()
+                self.full = None
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._live())
+                tasks.create_task(self._watch())
                 tasks.create_task(self._face.run())
                 if self._renewal is not None:
                     tasks.create_task(self._renewal.run())
@@ -150,18 +175,46 @@ class HomeAgent:
         """Reads the meter, reviews proposals, answers events, moves the device, seals readings; returns when to do so
         again if nothing happens before."""
         now_ms = self._clock.now_ms()
-        closed = self._telemetry.close(now_ms)
+        closed = [] if self.timekeeper.withholding else self._telemetry.close(now_ms)
         self._metrics.readings.inc(len(closed))
         moments = [self._telemetry.next_ms(now_ms)]
         if self.desk is not None:
-            moments.append(self.desk.review(now_ms, read_owner(self.store.notes)) or moments[0])
+            owner, wrong = read_owner(self.store.notes), self.timekeeper.verdict.text if self.timekeeper.wrong else None
+            moments.append(self.desk.review(now_ms, owner, wrong) or moments[0])
         known = self._registrar.current
         moments.append(self._controller.tick(now_ms, known.ven_id if known else "") or moments[0])
         if self.desk is not None and self._courier is not None:
-            self.desk.record_readings()
+            self.desk.record_readings(now_ms)
             self._courier.call()
+        self._retention.look(now_ms)
         self.engine.nudge()
         return min(moments)
+
+    def _withdraw(self) -> None:
+        """The clock is wrong: the readings since it was last right are taken back, to be read again."""
+        right_ms = self.timekeeper.verdict.right_ms
+        from_ms = 0 if right_ms is None else right_ms
+        if self.desk is not None:
+            self.desk.withdraw(from_ms)
+        self._telemetry.withdraw(from_ms)
+        self.wake()
+
+    def _clock_seen(self, theirs_ms: int, before_ms: int, after_ms: int) -> None:
+        """What time it is by the VTN's word."""
+        before = self.timekeeper.withholding
+        self.timekeeper.compare(VTN, theirs_ms, before_ms, after_ms)
+        if before != self.timekeeper.withholding:
+            self.wake()
+
+    def _stand_still(self, group: ExceptionGroup[StoreFull]) -> None:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, StoreFull)
+        if self.full is None:
+            self._metrics.stores_full.inc()
+        self.full = error
+        _log.error("no room on the disk", home=self.home, why=str(error), again_s=_FULL_PAUSE_S)
 
     async def _live(self) -> None:
         while True:
@@ -174,8 +227,15 @@ class HomeAgent:
             else:
                 await asyncio.sleep(0)
 
+    async def _watch(self) -> None:
+        """The owner's commands come from other processes, whether or not the VTN answers; and clocks are set."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self.timekeeper.look()
+            self._polled(False)
+
     def _polled(self, events: bool) -> None:
-        """After a poll: look if events came, or if another process (the owner's command) wrote to the store."""
+        """Look if events came, or if another process (the owner's command) wrote to the store."""
         version = self.store.database.foreign_version()
         if events or version != self._foreign_version:
             self._foreign_version = version

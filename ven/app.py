@@ -32,7 +32,7 @@ from ven.devices.home_spec import draw
 from ven.devices.household import Household
 from ven.devices.profile import Profile, read_profile
 from ven.devices.relay import Relay
-from ven.errors import NotEnrolled, StoreError, VtnUnreachable
+from ven.errors import ClockWrong, NotEnrolled, StoreError, VtnUnreachable
 from ven.home.actuator import DEVICE_NOTE, HomeDevice
 from ven.home.store import Store
 from ven.home.store.store import FILE_NAME
@@ -140,7 +140,18 @@ async def health(settings: VenSettings, around: Surroundings, agent: HomeAgent |
             raise VtnUnreachable("the VTN has not answered lately")
 
     app = new_app()
+
+    async def store() -> None:
+        if agent is not None and agent.full is not None:
+            raise agent.full
+
+    async def clock() -> None:
+        if agent is not None and agent.timekeeper.wrong:
+            raise ClockWrong(agent.timekeeper.verdict.text)
+
     app[READINESS].register("vtn", vtn)
+    app[READINESS].register("store", store)
+    app[READINESS].register("clock", clock)
     app[REGISTRY].register(around.metrics.collector)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -53,6 +53,12 @@ class VenSettings(ProcessSettings):
         True, description="Act on an event only under an accepted contract; false follows SIMPLE levels of any VTN"
     )
     margin_percent: int = Field(10, ge=0, le=100, description="Reduce by so much more than the contract obliges")
+    clock_tolerance_s: float = Field(
+        30.0, gt=0, description="Seconds of wall time by which the clock may differ from the ledger's and the VTN's"
+    )
+    keep_days: int = Field(
+        800, ge=130, le=10_000, description="Days for which readings, contracts and events that are over are kept"
+    )
     holidays: tuple[str, ...] = Field((), description="Local dates (ISO) that count as weekend in baselines")
 
     # ---- offers made at enrolment

@@ -7,6 +7,7 @@ GridpactError
     ├── StoreError             the agent's database cannot be used
     │   └── StoreFull          there is no room to write: tried again, with the device free
     ├── ApprovalPending        the VTN's operator has not approved the enrolment yet (a VtnUnreachable, too)
+    ├── ClockWrong             this home's clock is not that of ledger and VTN: nothing is stamped by it
     └── ProofRefused           a proof does not show what it was fetched for
 
 VtnUnreachable and VtnRefused are those of openadr.client.
@@ -19,6 +20,7 @@ from runtime.errors import GridpactError
 
 __all__ = [
     "ApprovalPending",
+    "ClockWrong",
     "EnrolmentRefused",
     "NotEnrolled",
     "ProofRefused",
@@ -66,3 +68,7 @@ class ProofRefused(VenError):
 
 class StoreFull(StoreError):
     """The disk has no room, or does not answer: nothing is promised that could not be written."""
+
+
+class ClockWrong(VenError):
+    """The clock differs from the ledger's or the VTN's by more than is tolerated."""

@@ -32,6 +32,17 @@ class Metrics:
         self.proofs = Counter(
             "gridpact_ven_proofs_total", "Proofs fetched, by result (verified, refused)", ["result"], registry=registry
         )
+        self.clock_skew = Gauge(
+            "gridpact_ven_clock_skew_seconds",
+            "How far the domain clock is ahead of the ledger's or the VTN's, as far as they said",
+            registry=registry,
+        )
+        self.clocks_wrong = Gauge(
+            "gridpact_ven_homes_clock_wrong", "Homes that stamp nothing because their clock is wrong", registry=registry
+        )
+        self.stores_full = Gauge(
+            "gridpact_ven_homes_store_full", "Homes that stand still because their disk has no room", registry=registry
+        )
         self.homes = Gauge("gridpact_ven_homes", "Homes in this process", registry=registry)
 
     def count_request(self, message: str, result: str) -> None:

@@ -11,9 +11,12 @@ from openadr.client.registration import Registration
 from ven.account.desk import CURSOR_NOTE
 from ven.account.identity import is_enrolled, read_identity
 from ven.errors import NotEnrolled
+from ven.home.controller import DECISIONS_NOTE
 from ven.home.owner import read_owner
 from ven.home.store import Contract, Store
 from ven.home.store.store import FILE_NAME
+from ven.home.timekeeping import NOTE as CLOCK_NOTE
+from ven.home.timekeeping import Verdict
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -39,6 +42,9 @@ def _status(store: Store) -> dict[str, Any]:
         "ven_id": registration.ven_id if registration else identity.ven_id if identity else None,
         "party": None if identity is None else identity.party,
         "registration_id": None if registration is None else registration.registration_id,
+        "clock": _clock(store),
+        "decisions": store.notes.read(DECISIONS_NOTE, list[dict[str, Any]]) or [],
+        "opt_schedules": [msgspec.to_builtins(each) for each in store.schedules.live()],
         "owner": msgspec.to_builtins(read_owner(store.notes)),
         "meter": {"readings": readings, "last_start_ms": last_ms if readings else None, "last_wh": last_wh},
         "ledger_cursor": store.notes.read(CURSOR_NOTE, str),
@@ -64,6 +70,11 @@ def _status(store: Store) -> dict[str, Any]:
     }
 
 
+def _clock(store: Store) -> dict[str, Any]:
+    verdict = store.notes.read(CLOCK_NOTE, Verdict) or Verdict()
+    return {**msgspec.to_builtins(verdict), "text": verdict.text}
+
+
 def _contract(contract: Contract) -> dict[str, Any]:
     terms, outcome = contract.terms, contract.outcome
     return {
@@ -74,5 +85,6 @@ def _contract(contract: Contract) -> dict[str, Any]:
         "start_ms": terms.start_ms,
         "end_ms": contract.end_ms,
         "obligation_wh": sum(terms.obligation_wh),
+        "missing": contract.missing,
         "outcome": None if outcome is None else msgspec.to_builtins(outcome),
     }

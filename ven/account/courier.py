@@ -6,17 +6,19 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from contracts.core.envelope import Transaction
 from ledger.client import LedgerError, ProofBundle, Result
 from openadr.model import canonical
+from runtime.clock import Clock
 from runtime.logs import get_logger
 from ven.account.desk import Desk
 from ven.account.identity import read_policy
-from ven.errors import ProofRefused
+from ven.errors import ProofRefused, StoreFull
 from ven.home.store import ContractState, ProofWanted, Store
 from ven.home.store.proofs import EVENT
+from ven.home.timekeeping import Timekeeper
 from ven.metrics import Metrics
 from ven.verification import check_event, check_payment
 
@@ -30,6 +32,8 @@ class Ledger(Protocol):
     """What the courier needs of `ledger.client.LedgerClient`."""
 
     async def send(self, transactions: Sequence[Transaction]) -> list[Result]: ...
+
+    async def status(self) -> dict[str, Any]: ...
 
     async def proof(self, transaction_id: str, fact_index: int | None = None) -> ProofBundle: ...
 
@@ -48,6 +52,8 @@ class Courier:
         backoff_max_s: float,
         metrics: Metrics,
         changed: Callable[[], None],
+        clock: Clock,
+        timekeeper: Timekeeper | None = None,
     ) -> None:
         self._ledger = ledger
         self._store = store
@@ -57,6 +63,9 @@ class Courier:
         self._backoff_max_s = backoff_max_s
         self._metrics = metrics
         self._changed = changed
+        self._clock = clock
+        self._timekeeper = timekeeper
+        self._asked = False  # what time it is there, since the ledger was last out of reach
         self._wanted = asyncio.Event()
 
     def call(self) -> None:
@@ -72,7 +81,7 @@ class Courier:
                 done = await self.carry()
             except LedgerError as error:
                 _log.warning("ledger not reached", home=self._home, error=str(error))
-                done = False
+                done = self._asked = False
             if done:
                 pause_s = _PAUSE_S
                 await self._wanted.wait()
@@ -83,7 +92,9 @@ class Courier:
     async def carry(self) -> bool:
         """Sends what is sealed and fetches what is wanted; False if something is left for later. Raises LedgerError."""
         done = True
+        await self._ask_time()
         while pending := self._store.outbox.pending():
+            self._desk.sending(pending, self._clock.now_ms())
             results = await self._ledger.send([each.transaction for each in pending])
             settled = [self._desk.settle(each, result) for each, result in zip(pending, results, strict=True)]
             for result in results:
@@ -96,6 +107,16 @@ class Courier:
             if self._ripe(wanted):
                 done = await self._fetch(wanted) and done
         return done
+
+    async def _ask_time(self) -> None:
+        """Before the first readings go out after an absence: a clock that is behind would stamp them too early, and no
+        ledger could tell."""
+        if self._timekeeper is None or self._asked or not self._store.outbox.count():
+            return
+        last_block_ms = (await self._ledger.status()).get("time_ms")
+        self._asked = True
+        if isinstance(last_block_ms, int):
+            self._timekeeper.block(last_block_ms, None)
 
     def _ripe(self, wanted: ProofWanted) -> bool:
         """The proof of the terms waits until they are answered: then the event they name is here, if it ever comes."""
@@ -112,10 +133,8 @@ class Courier:
             )
             self._metrics.proofs.labels(result="refused").inc()
             return False
-        folder = self._folder / PROOF_FOLDER / wanted.contract_id
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{wanted.kind}.tlog-proof").write_bytes(bundle.proof)
-        (folder / f"{wanted.kind}.opening.json").write_bytes(bundle.opening)
+        self._write(wanted, f"{wanted.kind}.tlog-proof", bundle.proof)
+        self._write(wanted, f"{wanted.kind}.opening.json", bundle.opening)
         self._store.proofs.keep(wanted, bundle.proof, bundle.opening)
         self._metrics.proofs.labels(result="verified").inc()
         return True
@@ -134,9 +153,7 @@ class Courier:
             if shown.terms_digest != contract.terms_digest or shown.contract_id != contract.contract_id:
                 raise ProofRefused("it shows other terms than those this home was told")
             if event is not None:
-                folder = self._folder / PROOF_FOLDER / wanted.contract_id
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "event.json").write_bytes(event)
+                self._write(wanted, "event.json", event)
             return
         payment = check_payment(bundle.proof, policy, bundle.opening)
         outcome = contract.outcome
@@ -146,3 +163,12 @@ class Courier:
             outcome.amount_minor,
         ):
             raise ProofRefused("it shows another payment than the one this home was told")
+
+    def _write(self, wanted: ProofWanted, name: str, data: bytes) -> None:
+        """A file for `dr-ven verify`. Raises StoreFull."""
+        folder = self._folder / PROOF_FOLDER / wanted.contract_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        except OSError as error:
+            raise StoreFull(f"{folder / name} cannot be written: {error}; make room on the disk") from error

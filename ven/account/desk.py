@@ -9,7 +9,7 @@ Everything here is a database transaction without waiting; who sends what is sea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from contracts.core import facts
 from contracts.core.codec import digest
@@ -22,15 +22,21 @@ from ven.account.wallet import Wallet
 from ven.home.owner import Owner
 from ven.home.store import Contract, ContractState, ProofWanted, Sealed, Store
 from ven.home.store.proofs import EVENT, PAYMENT
+from ven.home.timekeeping import Timekeeper
 
 CURSOR_NOTE = "ledger_cursor"
 REPORTED_FROM_NOTE = "reported_from"
-_LATE_READINGS_MS = 7 * 86_400_000  # readings may still be recorded so long after the metering deadline
+#: the ledger takes readings for 120 days, by then any bill is beyond dispute; the rest of the time is for its answer
+_LATE_READINGS_MS = 90 * 86_400_000
 _LOOK_BACK_MS = 50 * 86_400_000  # more than any baseline preset looks back
 #: refused before it was ordered: it was damaged on its way, what is stored here is good and is sent again
 _DAMAGED = ("bad_signature", "body_invalid", "commitment_mismatch", "form_invalid")
 #: refusals that say nothing about the readings: they are sealed again
 _TRY_AGAIN = ("measurement_future", "transaction_expired")
+
+_SENT_MAX = 256  # transactions of which the moment of sending is remembered
+
+_MEASURED = (ContractState.ACCEPTED, ContractState.SETTLED, ContractState.COMPLETED)
 
 _log = get_logger("ven.account.desk")
 
@@ -39,7 +45,15 @@ class Desk:
     """Contracts of one home. `max_shed_w` is what the device can shed at most."""
 
     def __init__(
-        self, store: Store, wallet: Wallet, calendar: SiteCalendar, *, home: str, interval_s: int, max_shed_w: int
+        self,
+        store: Store,
+        wallet: Wallet,
+        calendar: SiteCalendar,
+        *,
+        home: str,
+        interval_s: int,
+        max_shed_w: int,
+        timekeeper: Timekeeper | None = None,
     ) -> None:
         self.party = wallet.party
         self._store = store
@@ -48,6 +62,8 @@ class Desk:
         self._home = home
         self._interval_s = interval_s
         self._max_shed_w = max_shed_w
+        self._timekeeper = timekeeper
+        self._sent_ms: dict[str, int] = {}
 
     @property
     def cursor(self) -> str:
@@ -56,15 +72,21 @@ class Desk:
 
     def observe(self, record: FactRecord) -> None:
         """Takes a fact in, with the cursor behind it in the same transaction."""
+        if self._timekeeper is not None:
+            self._timekeeper.block(record.time_ms, self._sent_ms.pop(record.transaction_id or "", None))
         with self._store.transaction():
             self._observe(record)
             self._store.notes.write(CURSOR_NOTE, record.cursor)
 
-    def review(self, now_ms: int, owner: Owner) -> int | None:
-        """Accepts or rejects proposals; returns when to look again at those that wait for their event."""
+    def review(self, now_ms: int, owner: Owner, clock_wrong: str | None = None) -> int | None:
+        """Accepts or rejects proposals; returns when to look again at those that wait for their event.
+
+        `clock_wrong`: why this home cannot keep to a time, None if it can."""
         waits: list[int] = []
         for contract in self._store.contracts.in_state(ContractState.PROPOSED):
-            match judge(contract, self._view(contract, now_ms, owner)):
+            if self._of_another(contract):
+                continue
+            match judge(contract, self._view(contract, now_ms, owner, clock_wrong)):
                 case Accept():
                     self._accept(contract)
                 case Wait(until_ms=until_ms):
@@ -75,10 +97,18 @@ class Desk:
                     self._reject(contract, verdict)
         return min(waits, default=None)
 
-    def record_readings(self) -> int:
-        """Seals the readings that binding contracts need and no transaction carries yet; returns their number."""
+    def record_readings(self, now_ms: int) -> int:
+        """Seals the readings that binding contracts need and no transaction carries yet; returns their number.
+
+        Those of a contract that was settled meanwhile are recorded too: they say what it was settled without."""
         sealed = 0
-        for contract in self._store.contracts.in_state(ContractState.ACCEPTED):
+        for contract in self._store.contracts.in_state(*_MEASURED):
+            if (
+                contract.missing == 0
+                or self._of_another(contract)
+                or now_ms > contract.terms.settle_after_ms + _LATE_READINGS_MS
+            ):
+                continue
             readings = self._store.meter.unsealed(self.party, _needed_ms(contract.terms))
             for starts_ms in _runs(list(readings), self._interval_s * 1000):
                 command = RecordMeasurements(
@@ -87,12 +117,29 @@ class Desk:
                     interval_s=self._interval_s,
                     energy_wh=tuple(readings[start_ms] for start_ms in starts_ms),
                 )
-                transaction = self._wallet.seal(command, contract.terms.settle_after_ms + _LATE_READINGS_MS)
+                transaction = self._wallet.seal(command, now_ms + _LATE_READINGS_MS)
                 with self._store.transaction():
                     sealed_id = self._store.outbox.add(transaction, str(starts_ms[0]))
                     self._store.meter.mark_sealed(self.party, starts_ms, sealed_id)
                 sealed += len(starts_ms)
         return sealed
+
+    def withdraw(self, from_ms: int) -> None:
+        """Readings since `from_ms` that wait to be sent are not: they were stamped by a clock that is wrong."""
+        for sealed in self._store.outbox.pending(limit=-1):
+            if sealed.command != "RecordMeasurements" or sealed.transaction.header.sender != self.party:
+                continue
+            if self._store.meter.sealed_until(sealed.transaction_id) >= from_ms:
+                with self._store.transaction():
+                    self._store.outbox.drop(sealed.transaction_id)
+                    self._store.meter.release(sealed.transaction_id)
+
+    def sending(self, pending: Sequence[Sealed], now_ms: int) -> None:
+        """These are sent now: the block that holds one of them is made later than this."""
+        while len(self._sent_ms) > _SENT_MAX:
+            del self._sent_ms[next(iter(self._sent_ms))]
+        for each in pending:
+            self._sent_ms.setdefault(each.transaction_id, now_ms)
 
     def settle(self, sealed: Sealed, result: Result) -> bool:
         """Takes the ledger's answer in; False if it should be asked again later."""
@@ -103,6 +150,10 @@ class Desk:
             return False
         with self._store.transaction():
             return _SETTLE[sealed.command](self, sealed, None if result.status == COMMITTED else result.code)
+
+    def _of_another(self, contract: Contract) -> bool:
+        """Is it a contract of another id of this home?"""
+        return contract.payee not in ("", self.party)
 
     def _observe(self, record: FactRecord) -> None:
         match record.fact:
@@ -116,6 +167,11 @@ class Desk:
                 self._advance(fact.contract_id, ContractState.EXPIRED)
             case facts.DRSettled(payee=self.party) as fact:
                 self._advance(fact.contract_id, ContractState.SETTLED)
+                self._store.contracts.measured(fact.contract_id, fact.missing)
+                if fact.missing:
+                    _log.warning(
+                        "settled without readings", home=self._home, contract=fact.contract_id, missing=fact.missing
+                    )
             case facts.DRCompleted(payee=self.party) as fact:
                 self._store.contracts.complete(fact.contract_id, fact)
                 self._want_proof(record, fact.contract_id, PAYMENT)
@@ -133,6 +189,7 @@ class Desk:
                 terms=fact.terms,
                 terms_digest=digest(fact.terms),
                 state=ContractState.PROPOSED,
+                payee=self.party,
             )
         )
         self._want_proof(record, fact.contract_id, EVENT)
@@ -155,7 +212,7 @@ class Desk:
                 )
             )
 
-    def _view(self, contract: Contract, now_ms: int, owner: Owner) -> View:
+    def _view(self, contract: Contract, now_ms: int, owner: Owner, clock_wrong: str | None) -> View:
         known = [each for each in self._store.contracts.all() if each.contract_id != contract.contract_id]
         binding = [each for each in known if each.state.binding]
         return View(
@@ -171,6 +228,7 @@ class Desk:
             agreed=[*binding, *(each for each in known if each.state is ContractState.ACCEPTING)],
             schedules=self._store.schedules.live(),
             resource=self._home,
+            clock_wrong=clock_wrong,
         )
 
     def _accept(self, contract: Contract) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from ledger.client import START, FactRecord, LedgerError
 from runtime.logs import get_logger
 from ven.account.desk import Desk
+from ven.errors import StoreFull
 
 _log = get_logger("ven.account.follower")
 
@@ -47,7 +48,7 @@ class Follower:
                     async for record in records:
                         pause_s = 1.0
                         self.hand_out(record)
-            except LedgerError as error:
+            except (LedgerError, StoreFull) as error:  # a home without room hears of it again when there is some
                 _log.warning("following facts failed", error=str(error))
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(self._backoff_max_s, 2 * pause_s)

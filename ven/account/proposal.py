@@ -37,7 +37,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Reject:
-    """`code`: deadline, owner, device, event_unknown, event_cancelled, event_mismatch, time_frame, baseline."""
+    """`code`: clock, deadline, owner, device, event_unknown, event_cancelled, event_mismatch, time_frame, baseline."""
 
     code: str
     reason: str
@@ -55,7 +55,7 @@ Verdict = Accept | Wait | Reject
 class View:
     """What the home knows at `now_ms`. `readings_wh`: its own meter. `reported_from_ms`: the oldest reading it gave the
     VTN (None: none). `event_days`: local days on which it was under contract. `agreed`: its binding contracts.
-    `schedules`: the owner's, for `resource`."""
+    `schedules`: the owner's, for `resource`. `clock_wrong`: why the home cannot keep to a time."""
 
     now_ms: int
     owner: Owner
@@ -69,11 +69,14 @@ class View:
     agreed: Sequence[Contract]
     schedules: Sequence[OptSchedule] = ()
     resource: str = ""
+    clock_wrong: str | None = None
 
 
 def judge(contract: Contract, view: View) -> Verdict:
     """The verdict on a proposal."""
     terms = contract.terms
+    if view.clock_wrong is not None:
+        return Reject("clock", view.clock_wrong)
     if view.now_ms > terms.accept_by_ms:
         return Reject("deadline", "the time to accept it has passed")
     return (

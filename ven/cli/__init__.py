@@ -11,7 +11,7 @@ import sys
 import typer
 
 from runtime.errors import GridpactError
-from ven.cli import choosing, joining, running, verifying
+from ven.cli import choosing, joining, running, schedules, verifying
 
 app = typer.Typer(
     name="dr-ven",
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 verify_app = typer.Typer(help="Check a proof from files alone: no network, no database.", no_args_is_help=True)
 app.add_typer(verify_app, name="verify")
+schedule_app = typer.Typer(help="When the owner takes no part, or does, planned ahead.", no_args_is_help=True)
+app.add_typer(schedule_app, name="opt-schedule")
 for command in (
     joining.enrol,
     joining.certificate,
@@ -37,6 +39,9 @@ for command in (
     app.command()(command)
 verify_app.command("event")(verifying.verify_event)
 verify_app.command("payment")(verifying.verify_payment)
+schedule_app.command("add")(schedules.add)
+schedule_app.command("list")(schedules.show)
+schedule_app.command("cancel")(schedules.cancel)
 
 
 def main() -> None:

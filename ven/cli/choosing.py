@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from openadr.errors import InvalidEvent
+from openadr.model import decimal
 from runtime.errors import SettingsError
 from ven.cli.options import Config, DataDir, Json, load_settings, print_json
 
@@ -18,7 +21,7 @@ def opt_out(
     until: Annotated[datetime | None, typer.Option("--until", help="UTC; without it until `opt-in`.")] = None,
     config: Config = None,
 ) -> None:
-    """Take part in nothing from now on; a running agent follows within a poll."""
+    """Take part in nothing from now on; a running agent follows at once."""
     from datetime import UTC
 
     until_ms = None if until is None else int(until.replace(tzinfo=until.tzinfo or UTC).timestamp() * 1000)
@@ -38,11 +41,15 @@ def limits(
     hours: Annotated[str | None, typer.Option(help="Local hours in which to take part, as 07:00-21:30.")] = None,
     price_min: Annotated[int | None, typer.Option(min=0, help="Least price, minor units per MWh.")] = None,
     deposit_max: Annotated[int | None, typer.Option(min=0, help="Most minor units at stake in a contract.")] = None,
+    price_level: Annotated[
+        list[str] | None,
+        typer.Option(help="From this price per kWh on follow this SIMPLE level, as 0.40:1; may be repeated."),
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Lift all limits first.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show or change what the owner allows; a running agent follows within a poll."""
+    """Show or change what the owner allows; a running agent follows at once."""
     from ven.home.owner import Owner
 
     changes: dict[str, Any] = {}
@@ -55,6 +62,7 @@ def limits(
             "hours",
             "price_min_minor_per_mwh",
             "deposit_max_minor",
+            "price_levels",
         )
         changes |= {name: getattr(fresh, name) for name in names}
     given = {
@@ -64,6 +72,7 @@ def limits(
         "hours": None if hours is None else _minutes(hours),
         "price_min_minor_per_mwh": price_min,
         "deposit_max_minor": deposit_max,
+        "price_levels": None if price_level is None else tuple(sorted(map(_price_level, price_level), key=_price)),
     }
     changes |= {name: value for name, value in given.items() if value is not None}
     owner = _change_owner(load_settings(config, data_dir).data_dir, **changes)
@@ -98,3 +107,19 @@ def _minutes(hours: str) -> tuple[int, int]:
     except ValueError:
         raise SettingsError(f"hours are given as 07:00-21:30, not {hours!r}") from None
     return first.hour * 60 + first.minute, last.hour * 60 + last.minute
+
+
+def _price_level(text: str) -> tuple[str, int]:
+    """ "0.40:1" as a decimal and a level."""
+    price, _, level = text.partition(":")
+    try:
+        found = decimal(price.strip()), int(level)
+    except (InvalidEvent, ValueError):
+        found = "", 0
+    if not 1 <= found[1] <= 3:
+        raise SettingsError(f"a price and its level are given as 0.40:1, the level 1 to 3, not {text!r}")
+    return found
+
+
+def _price(each: tuple[str, int]) -> Decimal:
+    return Decimal(each[0])

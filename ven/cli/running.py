@@ -51,11 +51,22 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: Json = Fals
         return
     typer.echo(f"{found['ven_name'] or 'not enrolled'}: venID {found['ven_id']}, ledger party {found['party']}")
     typer.echo(f"opted out: {'yes' if found['owner']['opt_out'] else 'no'}; {found['meter']['readings']} readings")
+    if found["clock"]["state"] == "wrong":
+        typer.echo(found["clock"]["text"])
+    for now in found["decisions"][:1]:
+        asked = (
+            "nothing" if now["asked"] is None else ", ".join(f"{name} {value}" for name, value in now["asked"].items())
+        )
+        typer.echo(f"now: {asked}; {now['governs'] or 'nobody'} governs: {now['why']}")
+        for each in now["waits"]:
+            typer.echo(f"  {each['id']}: {each['why']}")
     waiting = (found["transactions_waiting"], found["report_intervals_owed"])
     typer.echo(f"waiting: {waiting[0]} transactions, {waiting[1]} report intervals")
     for contract in found["contracts"]:
         outcome = contract["outcome"]
         paid = "" if outcome is None else f", {outcome['outcome']}, {outcome['amount_minor']} minor units"
+        if contract["missing"]:
+            paid += f", {contract['missing']} intervals settled without a reading"
         reason = f" ({contract['reason']})" if contract["reason"] else ""
         line = f"{contract['contract_id']} {contract['state']}{reason}: {contract['obligation_wh']} Wh{paid}"
         typer.echo(line)

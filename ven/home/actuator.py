@@ -46,6 +46,7 @@ class Actuator:
         A repeated action costs nothing. After a restart the first one is always given: the device knows repeats."""
         if self._synchronised and action == self._told:
             return True
+        told = self._told
         try:
             match action:
                 case Reduce():
@@ -63,10 +64,11 @@ class Actuator:
         except DeviceError as error:
             _log.warning("device did not follow", home=self._home, action=repr(action), error=str(error))
             return False
+        self._told, self._synchronised = action, False  # until it is on the disk, a repetition is no repetition
         self._keep()
-        if action != self._told:
+        if action != told:
             _log.info("device told", home=self._home, action=repr(action))
-        self._told, self._synchronised = action, True
+        self._synchronised = True
         return True
 
     def settle(self, before_ms: int) -> None:

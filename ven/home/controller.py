@@ -7,6 +7,7 @@ from typing import Any
 
 from forecasting.calendar import SiteCalendar
 from runtime.logs import get_logger
+from ven.errors import StoreFull
 from ven.home.actuator import Actuator
 from ven.home.answer import Answer, Home, answer_contracted, answer_followed
 from ven.home.decision import Decision, Known, action, next_change_ms, plan
@@ -69,7 +70,10 @@ class Controller:
 
     def release(self, now_ms: int) -> None:
         """Frees the device, because the agent stops; a restart in the middle of an event reduces again."""
-        self._actuator.apply(None, now_ms)
+        try:
+            self._actuator.apply(None, now_ms)
+        except StoreFull as error:
+            _log.warning("device freed, and not written down", home=self._resource, why=str(error))
 
     def _answer(self, stored: StoredEvent, events: list[StoredEvent], home: Home) -> None:
         event_id = stored.event.event_id

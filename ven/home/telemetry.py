@@ -59,6 +59,18 @@ class Telemetry:
             self._store.notes.write(UNTIL_NOTE, until_ms)
         return found
 
+    def withdraw(self, from_ms: int) -> int:
+        """Takes back the readings since `from_ms` that the ledger was not given, to be read again; how many."""
+        from_ms = from_ms // self._step_ms * self._step_ms
+        with self._store.transaction():
+            found = self._store.meter.withdraw(from_ms)
+            known_ms = self._store.notes.read(UNTIL_NOTE, int)
+            if known_ms is not None and known_ms > from_ms:
+                self._store.notes.write(UNTIL_NOTE, from_ms)
+        if found:
+            _log.warning("readings withdrawn", home=self._home, intervals=len(found), first_ms=found[0])
+        return len(found)
+
     def _close(self, first_ms: int, until_ms: int, *, live: bool) -> list[int]:
         readings: list[tuple[int, int]] = []
         refused: list[tuple[int, str]] = []
@@ -80,5 +92,6 @@ class Telemetry:
             _log.warning(
                 "no reading", home=self._home, intervals=len(refused), first_ms=refused[0][0], why=refused[0][1]
             )
-        self._actuator.settle(until_ms)
+        # a day of control stays known: what is withdrawn can be read again
+        self._actuator.settle(until_ms - MS_PER_DAY)
         return starts_ms

@@ -11,7 +11,7 @@ from contracts.core.commands import RejectReduction
 from contracts.core.envelope import transaction_id
 from ledger.client import LedgerUnavailable, ProofBundle, Result
 from openadr.model import canonical
-from tests.builders import START_MS, a_dr_event, a_key, device_terms
+from tests.builders import START_MS, a_clock, a_dr_event, a_key, device_terms
 from tests.ven.homes import UTC, a_store, a_stored_contract
 from tests.ven.test_verification import EVENT, PAID, PAID_FILES, SET_UP_FILES, Files
 from ven.account.courier import Courier
@@ -35,6 +35,9 @@ class Answering:
             raise LedgerUnavailable("away")
         status = self.results.pop(0)
         return [Result(id=transaction_id(each.header), status=status, code="ok") for each in transactions]
+
+    async def status(self):
+        return {"time_ms": START_MS}
 
     async def proof(self, wanted_id, fact_index=None):
         assert fact_index == 1
@@ -60,6 +63,7 @@ class Home:
             backoff_max_s=1,
             metrics=Metrics(CollectorRegistry()),
             changed=self._changed,
+            clock=a_clock(),
         )
 
     def _changed(self) -> None:

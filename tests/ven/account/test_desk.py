@@ -189,12 +189,12 @@ def test_under_contract_the_window_and_the_event_are_recorded_as_they_close(home
     home.accepts()
     window_ms = TERMS.baseline.adjustment_start_ms  # four hours to one hour before
     home.store.meter.add(900, [(window_ms + n * STEP_MS, 600 + n) for n in range(3)])
-    assert home.desk.record_readings() == 3
+    assert home.desk.record_readings(NOW_MS) == 3
     home.store.meter.add(900, [(window_ms + n * STEP_MS, 600 + n) for n in range(3, 16)])  # to the start
-    assert home.desk.record_readings() == 9  # the hour between window and event is nobody's
+    assert home.desk.record_readings(NOW_MS) == 9  # the hour between window and event is nobody's
     home.store.meter.add(900, [(START_MS, 300), (START_MS + 2 * STEP_MS, 302)])
-    assert home.desk.record_readings() == 2
-    assert home.desk.record_readings() == 0
+    assert home.desk.record_readings(NOW_MS) == 2
+    assert home.desk.record_readings(NOW_MS) == 0
     recorded = [command(sealed, RecordMeasurements) for sealed in home.sealed()]
     assert [(each.start_ms, each.energy_wh) for each in recorded] == [
         (window_ms, (600, 601, 602)),
@@ -207,17 +207,17 @@ def test_under_contract_the_window_and_the_event_are_recorded_as_they_close(home
 
 def test_without_a_contract_nothing_is_recorded(home):
     home.is_proposed()
-    assert home.desk.record_readings() == 0
+    assert home.desk.record_readings(NOW_MS) == 0
 
 
 @pytest.mark.parametrize("code", ["measurement_future", "transaction_expired"])
 def test_readings_refused_for_the_time_are_sealed_again(home, code):
     home.accepts()
     home.store.meter.add(900, [(START_MS, 300)])
-    home.desk.record_readings()
+    home.desk.record_readings(NOW_MS)
     [first] = home.sealed()
     assert home.answer("refused", code) is False
-    assert home.desk.record_readings() == 1
+    assert home.desk.record_readings(NOW_MS) == 1
     [second] = home.sealed()
     assert second.transaction_id != first.transaction_id
     assert second.transaction.body == first.transaction.body
@@ -226,9 +226,9 @@ def test_readings_refused_for_the_time_are_sealed_again(home, code):
 def test_readings_refused_for_good_are_kept_for_the_operator(home):
     home.accepts()
     home.store.meter.add(900, [(START_MS, 300)])
-    home.desk.record_readings()
+    home.desk.record_readings(NOW_MS)
     assert home.answer("refused", "measurement_conflict") is True
-    assert home.desk.record_readings() == 0
+    assert home.desk.record_readings(NOW_MS) == 0
     assert home.store.outbox.refused() == [("RecordMeasurements", str(START_MS), "measurement_conflict")]
 
 
@@ -258,7 +258,7 @@ def test_a_day_under_contract_is_left_out_of_the_next_baseline(home):
 def test_what_was_damaged_on_its_way_is_sent_until_it_arrives_whole(home, code):
     home.accepts()
     home.store.meter.add(900, [(START_MS, 300)])
-    home.desk.record_readings()
+    home.desk.record_readings(NOW_MS)
     [sealed] = home.sealed()
     assert home.answer("refused", code) is False
     assert home.sealed() == [sealed]

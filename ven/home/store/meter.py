@@ -52,6 +52,11 @@ class Meter:
             "INSERT INTO sealed VALUES (?, ?, ?)", [(party, start_ms, transaction_id) for start_ms in starts_ms]
         )
 
+    def sealed_until(self, transaction_id: str) -> int:
+        """Start of the last interval that a transaction carries; -1 for none."""
+        row = self._database.row("SELECT max(start_ms) FROM sealed WHERE transaction_id = ?", (transaction_id,))
+        return -1 if row is None or row[0] is None else int(row[0])
+
     def release(self, transaction_id: str) -> None:
         """The readings of a transaction that was not executed may be sealed into another."""
         self._database.run("DELETE FROM sealed WHERE transaction_id = ?", (transaction_id,))
