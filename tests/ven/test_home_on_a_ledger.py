@@ -60,7 +60,11 @@ NODE_ID = party_id(Role.VIRTUAL_NODE, NODE.public)
 
 
 class World:
-    """Ledger, parties and VTN around one home, on a clock that runs at 240 times."""
+    """Ledger, parties and VTN around one home, on a clock that runs fast. `device` is what the home measures."""
+
+    event_ms = EVENT_MS
+    accept_lead_ms = 4 * 60_000
+    settle_lag_ms = 65 * 60_000
 
     def __init__(self, folder: Path, url: str, clock: DomainClock, vtn: ScriptedVtn, session) -> None:
         self.folder = folder
@@ -71,12 +75,12 @@ class World:
         self.wallet = Wallet.open_or_create(folder)
         self.store: Store = a_store(folder)
         self.device = a_household()
-        self.event: DrEvent = the_event()
+        self.event: DrEvent = the_event(self.event_ms)
 
     def client(self, key, party: str) -> LedgerClient:
         return LedgerClient(self.url, key=key, party=party, clock=self.clock, session=self.session)
 
-    async def prepare(self) -> None:
+    async def prepare(self, openadr2_url: str = "", ledger_url: str = "") -> None:
         """Parties, money and a need of 100 Wh a quarter of an hour; the home knows its VTN and ledger."""
         utility, aggregator = self.client(UTILITY, UTILITY_ID), self.client(AGGREGATOR, AGGREGATOR_ID)
         await utility.submit(Issue(to=UTILITY_ID, amount_minor=10_000, reference="r"))
@@ -95,7 +99,7 @@ class World:
                 need_id="need-1",
                 aggregator=AGGREGATOR_ID,
                 area="F1",
-                start_ms=EVENT_MS,
+                start_ms=self.event_ms,
                 interval_s=900,
                 target_wh=(100,) * 4,
                 energy_price_minor_per_mwh=200_000,
@@ -105,8 +109,8 @@ class World:
         identity = Identity(
             ven_name="H1",
             ven_id="ven-7",
-            openadr2_url=self.vtn.url,
-            ledger_url=self.url,
+            openadr2_url=openadr2_url or self.vtn.url,
+            ledger_url=ledger_url or self.url,
             party=self.wallet.party,
             sponsor=AGGREGATOR_ID,
             area="F1",
@@ -120,19 +124,19 @@ class World:
             need_id="need-1",
             aggregator=AGGREGATOR_ID,
             virtual_node=NODE_ID,
-            start_ms=EVENT_MS,
+            start_ms=self.event_ms,
             interval_s=900,
             profile_wh=(100,) * 4,
             energy_price_minor_per_mwh=150_000,
-            valid_until_ms=EVENT_MS,
+            valid_until_ms=self.event_ms,
         )
         common = {
-            "start_ms": EVENT_MS,
+            "start_ms": self.event_ms,
             "dr_event_id": "evt-1",
             "dr_event_digest": event_digest(self.event),
-            "settle_after_ms": EVENT_MS + 65 * 60_000,
-            "accept_by_ms": EVENT_MS - 4 * 60_000,
-            "activate_by_ms": EVENT_MS - 2 * 60_000,
+            "settle_after_ms": self.event_ms + self.settle_lag_ms,
+            "accept_by_ms": self.event_ms - self.accept_lead_ms,
+            "activate_by_ms": self.event_ms - self.accept_lead_ms // 2,
             "deposit_minor": 50,
             "meter_limit_wh": 10_000,
         }
@@ -149,7 +153,7 @@ class World:
         )
         await node.submit(AcceptReduction(contract_id="sc1-1", terms_digest=digest(sc1)))
         plain = device_terms(**common)
-        readings = {EVENT_MS - n * STEP_MS: 500 for n in range(1, 25 * 96)}
+        readings = {self.event_ms - n * STEP_MS: 500 for n in range(1, 25 * 96)}
         terms = device_terms(**{**common, "baseline": recompute(readings, UTC, plain, ()), **changed})
         await node.submit(
             SetupDR(
@@ -196,9 +200,9 @@ class World:
                 await asyncio.sleep(0.01)
 
 
-def the_event() -> DrEvent:
+def the_event(start_ms: int = EVENT_MS) -> DrEvent:
     """The event as a VEN reads it from the wire."""
-    message = parse(distribute(event(start_ms=EVENT_MS)).encode())
+    message = parse(distribute(event(start_ms=start_ms)).encode())
     assert isinstance(message, OadrDistributeEvent)
     return message.events[0].dr_event
 
