@@ -39,9 +39,9 @@ class Authority:
         certificate, printed = self.issue(name, ec.generate_private_key(ec.SECP256R1()))
         return client_context(self.path, certificate), printed
 
-    def issue(self, name: str, key: Key) -> tuple[Certificate, str]:
-        """A certificate for this machine with its OpenADR fingerprint."""
-        certificate = self._sign(name, key, self._certificate)
+    def issue(self, name: str, key: Key, *, hosts: bool = True) -> tuple[Certificate, str]:
+        """A certificate for this machine, or with `hosts` false for none, with its OpenADR fingerprint."""
+        certificate = self._sign(name, key, self._certificate, hosts)
         chain, private = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         private.write_bytes(
@@ -51,7 +51,7 @@ class Authority:
         )
         return Certificate(chain, private), fingerprint(certificate.public_bytes(serialization.Encoding.DER))
 
-    def _sign(self, name: str, key: Key, issuer: x509.Certificate | None) -> x509.Certificate:
+    def _sign(self, name: str, key: Key, issuer: x509.Certificate | None, hosts: bool = True) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
         builder = (
@@ -64,7 +64,7 @@ class Authority:
             .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         )
-        if issuer is not None:
+        if issuer is not None and hosts:
             names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
