@@ -53,6 +53,11 @@ class Ven:
         return self._device.status(self.clock.now_ms()).shed_w
 
     @property
+    def tried(self) -> int:
+        """How often its VTN could not be reached."""
+        return int(self._metrics.requests.labels(message="oadrQueryRegistration", result="unreachable")._value.get())
+
+    @property
     def store(self) -> Store:
         """Its memory."""
         return self._store
@@ -71,7 +76,8 @@ class Ven:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=settings.tls()))
         )
         identity = Identity(ven_name=RESOURCE, ven_id=None, openadr2_url=self.judge.url)
-        around = Surroundings(self.clock, session, Metrics(CollectorRegistry()))
+        self._metrics = Metrics(CollectorRegistry())
+        around = Surroundings(self.clock, session, self._metrics)
         self.agent = HomeAgent(settings, self.folder, self._store, identity, self._device, around)
         task = asyncio.create_task(self.agent.run())
         self._open.push_async_callback(_stopped, task)
