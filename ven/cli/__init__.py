@@ -11,7 +11,7 @@ import sys
 import typer
 
 from runtime.errors import GridpactError
-from ven.cli import choosing, joining, running, schedules, verifying
+from ven.cli import choosing, joining, running, schedules, verifying, vtn
 
 app = typer.Typer(
     name="dr-ven",
@@ -24,6 +24,8 @@ verify_app = typer.Typer(help="Check a proof from files alone: no network, no da
 app.add_typer(verify_app, name="verify")
 schedule_app = typer.Typer(help="When the owner takes no part, or does, planned ahead.", no_args_is_help=True)
 app.add_typer(schedule_app, name="opt-schedule")
+reports_app = typer.Typer(help="The VTN as a source of reports: what it offers and sends.", no_args_is_help=True)
+app.add_typer(reports_app, name="vtn-reports")
 for command in (
     joining.enrol,
     joining.certificate,
@@ -35,6 +37,7 @@ for command in (
     choosing.opt_in,
     choosing.limits,
     running.check,
+    vtn.registration,
 ):
     app.command()(command)
 verify_app.command("event")(verifying.verify_event)
@@ -42,6 +45,9 @@ verify_app.command("payment")(verifying.verify_payment)
 schedule_app.command("add")(schedules.add)
 schedule_app.command("list")(schedules.show)
 schedule_app.command("cancel")(schedules.cancel)
+reports_app.command("list")(vtn.list_reports)
+reports_app.command("ask")(vtn.ask_report)
+reports_app.command("cancel")(vtn.cancel_report)
 
 
 def main() -> None:

@@ -186,7 +186,8 @@ class SourcedDesk:
         if not isinstance(answer, OadrCreatedReport | OadrResponse):
             raise VtnUnreachable(f"the VTN answered oadrCreateReport with {type(answer).__name__}")
         self._check(answer.response, asked)
-        _change(self._store.notes, asked.request.report_request_id, told=True)
+        with self._store.transaction():  # the owner's commands write beside
+            _change(self._store.notes, asked.request.report_request_id, told=True)
 
     async def _cancel(self, asked: Wanted, registration: Registration) -> None:
         request_id = asked.request.report_request_id
