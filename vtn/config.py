@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -121,6 +121,11 @@ class VtnSettings(ProcessSettings):
     aggregator: bool = Field(True, description="Run the aggregator's cycle in this process (in one process only)")
     aggregator_turn_s: float = Field(
         1.0, gt=0, description="Wall seconds between two looks of the aggregator when nothing wakes it"
+    )
+    dispatch: Literal["auto", "optimal", "merit"] = Field(
+        "auto",
+        description="How homes are chosen: at least cost for a stated probability (optimal, needs the extra "
+        "`intelligence`), in merit order, or auto: the first where it is installed",
     )
     virtual_node_homes_min: int = Field(
         20, ge=1, description="Homes of one area before they become a virtual node; few are measured badly"

@@ -21,7 +21,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a candidate before choosing.
 
     available_wh per interval; price in minor units per MWh; reliability in basis points (10,000 = always delivered);
-    forecast_wh: expected consumption in the window; excluded: a reason not to call it, or ""."""
+    forecast_wh: expected consumption in the window; excluded: a reason not to call it, or "". answers_bp: probability
+    that it accepts and does not opt out; spread_bp: coefficient of variation of what it delivers then; weariness_bp:
+    how much of its calls of the season it has had; comfort_minor: what a call costs its people."""
 
     candidate: str
     available_wh: tuple[int, ...]
@@ -29,6 +31,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     price_minor_per_mwh: int
     reliability_bp: int
     excluded: str = ""
+    answers_bp: int = BASIS_POINTS
+    spread_bp: int = 0
+    weariness_bp: int = 0
+    comfort_minor: int = 0
 
     @property
     def cost_minor_per_mwh(self) -> int:

@@ -38,6 +38,7 @@ class EnrolledMembers:
                 area=ven.area,
                 flexible_w=ven.resource.flexible_w,
                 flexible_percent=ven.resource.flexible_percent,
+                events_per_week_max=ven.resource.max_events_per_week,
             )
             for ven in await self._vens.list(virtual_node=group, status=ENROLLED)
             if ven.party is not None and ven.program == self._program.name

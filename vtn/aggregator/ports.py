@@ -25,6 +25,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     area: str
     flexible_w: int
     flexible_percent: int
+    events_per_week_max: int = 7
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):

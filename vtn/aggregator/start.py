@@ -50,6 +50,7 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         program=program,
         clock=vtn.clock,
         track=TrackRecord(site_calendar(program.terms)),
+        method=settings.dispatch,
     )
 
     def client_of(party: str, key: PrivateKey) -> LedgerClient:

@@ -57,5 +57,6 @@ class Learnt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spread(self) -> float:
-        """Coefficient of variation of what it delivers when it answers, beyond the noise of measuring it."""
-        return min(1.0, (math.sqrt(self.doubt) + 0.15) / max(self.part, PART_MIN))
+        """Coefficient of variation of what it delivers when it answers: its own, and what is not known of it yet. The
+        noise of measuring one event is not in it."""
+        return min(1.0, (0.1 + math.sqrt(self.doubt) / 4) / max(self.part, PART_MIN))

@@ -30,6 +30,10 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `call_wh_min`; `reserve_percent` of the members are not offered but kept to replace others; who has no history
     counts as having delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
     `monitor_tolerance_percent` less than obliged over two intervals are helped by others.
+
+    A home is called at most `calls_per_day`, `.._week` (or what its owner set, if less) and `.._season` (183 days), and
+    never `calls_above_mean` more than the mean of its group. Members are chosen so that all intervals of an obligation
+    are met with `meeting_probability_percent`, where what moves all homes at once varies by `common_variation_percent`.
     """
 
     zone: str = "UTC"
@@ -66,6 +70,13 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reliability_prior_bp: int = 9_000
     reliability_prior_events: int = 10
 
+    calls_per_day: int = 2
+    calls_per_week: int = 7
+    calls_per_season: int = 100
+    calls_above_mean: int = 20
+    meeting_probability_percent: int = 60
+    common_variation_percent: int = 3
+
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
@@ -77,6 +88,8 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("a device would be paid more than its virtual node")
         if not 0 < self.partial_percent <= self.success_percent <= self.cap_percent:
             raise ValueError("0 < partial_percent <= success_percent <= cap_percent does not hold")
+        if not 50 <= self.meeting_probability_percent <= 99 or self.common_variation_percent > 20:
+            raise ValueError("meeting_probability_percent is 50 to 99, common_variation_percent 20 at most")
         SiteCalendar(self.zone, frozenset(date.fromisoformat(day) for day in self.holidays))
         if self.signal_level not in (1, 2, 3):
             raise ValueError("signal_level is 1, 2 or 3 (rule 9)")

@@ -25,7 +25,7 @@ from vtn.aggregator.gateway import ProgramEvents
 from vtn.aggregator.ports import Member, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings, VirtualNode
-from vtn.aggregator.virtual_nodes.members import Evaluation
+from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, site_calendar
 from vtn.services.vens import insert_ven
 
 HOUR_MS = 3_600_000
@@ -106,8 +106,8 @@ class Interrupted(AggregatorRecords):
 async def surroundings(opened: Opened, clock: ManualClock, records: AggregatorRecords) -> Surroundings:
     program = await opened.vtn.programs.get("evening")
     events = ProgramEvents(opened.vtn.dr_events, "evening")
-    nothing = cast("Any", None)
-    return Surroundings(nothing, events, records, program, clock, nothing)
+    track = TrackRecord(site_calendar(program.terms))
+    return Surroundings(cast("Any", None), events, records, program, clock, track)
 
 
 def a_cycle(ledger: Ledger, records: AggregatorRecords, around: Surroundings, *nodes: Node) -> Cycle:

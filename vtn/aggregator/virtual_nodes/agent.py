@@ -29,13 +29,15 @@ from ledger.client import LedgerClient
 from runtime.clock import Clock
 from runtime.keys import PrivateKey
 from runtime.logs import get_logger
-from vtn.aggregator.dispatch import BASIS_POINTS, choose
+from vtn.aggregator.dispatch import BASIS_POINTS
 from vtn.aggregator.ports import Events, Members, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
-from vtn.aggregator.terms import device_terms, dr_event, earliest_start_ms
+from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
-from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate
+from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
+from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate, site_calendar
 from vtn.aggregator.virtual_nodes.monitoring import Watched
+from vtn.aggregator.virtual_nodes.planning import device_plans
 from vtn.aggregator.virtual_nodes.view import View
 from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
 from vtn.services.programs import Program
@@ -57,6 +59,12 @@ class Surroundings:
     program: Program
     clock: Clock
     track: TrackRecord
+    method: Method = "auto"
+
+    @property
+    def policy(self) -> Policy:
+        """How members are chosen."""
+        return policy_of(self.program, self.method)
 
 
 class VirtualNode:
@@ -190,7 +198,9 @@ class VirtualNode:
         if count <= 0 or need is None:
             return
         evaluations = await self._evaluate(need.request, start_ms, count, exclude=taken)
-        dispatch = choose(target_wh[skipped:], [each.candidate for each in evaluations], whole=True)
+        candidates = [each.candidate for each in evaluations]
+        # Off the event loop, as above: a large group takes seconds.
+        dispatch = await asyncio.to_thread(choose_members, target_wh[skipped:], candidates, around.policy)
         now_ms = around.clock.now_ms()
         event_id = f"evt-{contract.contract_id.removeprefix('sc1-')}-{number}" if dispatch.chosen else ""
         plans: list[DevicePlan] = []
@@ -200,24 +210,7 @@ class VirtualNode:
             accept_by_ms = min(now_ms + around.program.terms.accept_window_s * MS_PER_S, start_ms)
             if contract.status is Status.ACCEPTED:
                 accept_by_ms = terms.activate_by_ms
-            by_id = {each.candidate.candidate: each for each in evaluations}
-            for position, choice in enumerate(dispatch.chosen):
-                chosen = by_id[choice.candidate.candidate]
-                if chosen.baseline is None:
-                    continue
-                plans.append(
-                    DevicePlan(
-                        contract_id=f"sc2-{contract.contract_id.removeprefix('sc1-')}-{number}-{position:03d}",
-                        sc1=contract.contract_id,
-                        round=number,
-                        device=chosen.member.party,
-                        ven_id=chosen.member.ven_id,
-                        terms=device_terms(
-                            around.program, terms, event, choice.obligation_wh, chosen.baseline, accept_by_ms
-                        ),
-                        reliability_bp=chosen.candidate.reliability_bp,
-                    )
-                )
+            plans = device_plans(around.program, contract, number, event, dispatch.chosen, evaluations, accept_by_ms)
         planned = Round(
             sc1=contract.contract_id,
             round=number,
@@ -368,6 +361,8 @@ class VirtualNode:
         readings = await around.members.readings(ven_ids, from_ms, now_ms)
         unavailable = await around.members.unavailable(ven_ids, start_ms, end_ms)
         # Off the event loop: homes go on polling while a large group is evaluated.
+        day = site_calendar(around.program.terms).day_of(start_ms)
+        mean_calls = around.track.mean_calls([member.party for member in members], day) if members else 0.0
         return await asyncio.to_thread(
             lambda: [
                 evaluate(
@@ -382,6 +377,7 @@ class VirtualNode:
                     now_ms=now_ms,
                     engaged=member.party in exclude or member.party in engaged,
                     unavailable=unavailable.get(member.ven_id, ""),
+                    mean_calls=mean_calls,
                 )
                 for member in members
             ]

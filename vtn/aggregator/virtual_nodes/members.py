@@ -16,11 +16,16 @@ from forecasting.errors import ForecastError
 from forecasting.likedays import like_day_slots
 from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
-from vtn.aggregator.dispatch import Candidate, reliability_bp, sheddable_wh
+from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, reliability_bp, sheddable_wh
 from vtn.aggregator.ports import Member
+from vtn.flexibility.calls import CallLimits, CallsMade, allowance, weariness
+from vtn.flexibility.learning import Learnt
 from vtn.services.programs import ProgramTerms
 
 SILENT_AFTER_INTERVALS = 4
+WEEK_DAYS, SEASON_DAYS = 7, 183
+#: what a home is taken to answer before it was ever called, and how many calls that is worth
+_ANSWERS_PRIOR, _ANSWERS_WEIGHT = 0.97, 20.0
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +48,8 @@ class TrackRecord:
         self._succeeded: dict[str, int] = {}
         self._days: dict[str, list[date]] = {}
         self._declined: dict[str, list[str]] = {}
+        self._learnt: dict[str, Learnt] = {}
+        self._accepted: set[str] = set()
 
     def observe(self, fact: facts.Fact) -> None:
         """Takes one fact of a contract with a device into account."""
@@ -51,13 +58,20 @@ class TrackRecord:
                 self._terms[fact.contract_id] = fact.terms
             case facts.ReductionAccepted(parent=str()):
                 terms = self._terms[fact.contract_id]
+                self._accepted.add(fact.contract_id)
                 self._days.setdefault(fact.payee, []).append(self._calendar.day_of(terms.start_ms))
             case facts.ReductionRejected(parent=str()):
                 self._declined.setdefault(fact.payee, []).append(self._terms[fact.contract_id].need_id)
+                self._learnt[fact.payee] = self.learnt(fact.payee).away()
+            case facts.DRExpired(parent=str()) if fact.contract_id not in self._accepted:
+                self._learnt[fact.payee] = self.learnt(fact.payee).away()
             case facts.DRSettled(parent=str()):
                 self._ended[fact.payee] = self._ended.get(fact.payee, 0) + 1
                 if fact.outcome == "success":
                     self._succeeded[fact.payee] = self._succeeded.get(fact.payee, 0) + 1
+                if not fact.missing:  # what a silent home used is nobody's knowledge
+                    known = self.learnt(fact.payee)
+                    self._learnt[fact.payee] = known.after(fact.obligation_wh, fact.delivered_wh)
             case _:
                 pass
 
@@ -68,6 +82,24 @@ class TrackRecord:
     def declined(self, device: str, need_id: str) -> bool:
         """Did the device reject a contract of this need?"""
         return need_id in self._declined.get(device, ())
+
+    def learnt(self, device: str) -> Learnt:
+        """What its offers turned out to be worth, and how often it answered."""
+        return self._learnt.get(device, Learnt())
+
+    def calls(self, device: str, day: date, week_most: int | None = None) -> CallsMade:
+        """Contracts it accepted until `day`: of that day, of the week and of the season that end with it."""
+        ago = [(day - each).days for each in self._days.get(device, ())]
+        return CallsMade(
+            day=ago.count(0),
+            week=sum(0 <= days < WEEK_DAYS for days in ago),
+            season=sum(0 <= days < SEASON_DAYS for days in ago),
+            week_most=week_most,
+        )
+
+    def mean_calls(self, devices: Collection[str], day: date) -> float:
+        """Calls of the season of these homes on average."""
+        return sum(self.calls(device, day).season for device in devices) / max(1, len(devices))
 
     def reliability_bp(self, device: str, program: ProgramTerms) -> int:
         """Share of contracts delivered, shrunk toward the programme's prior."""
@@ -92,9 +124,20 @@ def evaluate(
     now_ms: int,
     engaged: bool,
     unavailable: str = "",
+    mean_calls: float = 0.0,
 ) -> Evaluation:
-    """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?"""
+    """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?
+    `mean_calls`: what its group has been called this season."""
     calendar = site_calendar(program)
+    learnt = track.learnt(member.party)
+    limits = CallLimits(
+        day=program.calls_per_day,
+        week=program.calls_per_week,
+        season=program.calls_per_season,
+        fair_extra=program.calls_above_mean,
+    )
+    made = track.calls(member.party, calendar.day_of(start_ms), member.events_per_week_max)
+    left = allowance(made, limits, mean_calls)
     excluded, baseline = "", None
     available: tuple[int, ...] = (0,) * count
     forecast_wh = 0
@@ -106,8 +149,10 @@ def evaluate(
         model = SeasonalNaive().fit(series, calendar, track.event_days(member.party))
         forecast = model.forecast(start_ms, count, now_ms)
         forecast_wh = int(sum(forecast.values))
+        # What a home gives is known better after a few events; it is never asked for more than its owner allows.
+        derate = int(program.derate_percent * min(1.0, learnt.part))
         available = sheddable_wh(
-            forecast.values, member.flexible_percent, member.flexible_w, program.interval_s, program.derate_percent
+            forecast.values, member.flexible_percent, member.flexible_w, program.interval_s, derate
         )
     except (InsufficientHistory, ForecastError) as error:
         excluded = f"no baseline: {error}"
@@ -118,6 +163,8 @@ def evaluate(
         excluded = unavailable
     elif track.declined(member.party, need_id):
         excluded = "declined this need already"
+    elif not left.calls:
+        excluded = left.reason
     elif not excluded and max(readings_wh, default=0) < silent_from_ms:
         excluded = f"silent: no reading in the last {SILENT_AFTER_INTERVALS} intervals"
     elif not excluded and sum(available) < program.call_wh_min:
@@ -129,6 +176,9 @@ def evaluate(
         price_minor_per_mwh=program.device_price_minor_per_mwh,
         reliability_bp=track.reliability_bp(member.party, program),
         excluded=excluded,
+        answers_bp=int(learnt.answers(_ANSWERS_PRIOR, _ANSWERS_WEIGHT) * BASIS_POINTS),
+        spread_bp=int(min(1.0, learnt.spread) * BASIS_POINTS),
+        weariness_bp=int(weariness(made, limits) * BASIS_POINTS),
     )
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
 
