@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("withdraw_ms", sa.BigInteger(), comment="when its homes are let go before its end"),
         sa.Column("delivered_wh", sa.LargeBinary(), comment="per interval as settled, JSON; null before, or few homes"),
         sa.Column("requested_ms", sa.BigInteger(), nullable=False),
+        sa.Column("settled_ms", sa.BigInteger(), comment="when it was closed"),
         sa.PrimaryKeyConstraint("need_id"),
     )
     op.create_table(

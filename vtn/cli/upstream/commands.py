@@ -46,7 +46,7 @@ def show_status(as_json: Json = False, config: Config = None, data_dir: DataDir 
 
 @app.command("events")
 def list_events(as_json: Json = False, config: Config = None, data_dir: DataDir = None) -> None:
-    """List the utility's events: what each asks for, where it stands and why, what was answered, its needs."""
+    """List the utility's events, newest first: what each asks for, where it stands and why, the answer, its needs."""
 
     async def work(vtn: Vtn) -> list[EventView]:
         return await overview.events(vtn)
@@ -56,13 +56,12 @@ def list_events(as_json: Json = False, config: Config = None, data_dir: DataDir 
         print_json(found)
         return
     rows = [
-        (each.event_id, each.modification_number, each.status.value, each.state, ", ".join(each.signals),
-         utc(each.start_ms), kwh(sum(each.proposal.target_wh)) if each.proposal else "",
+        (each.event_id, each.state, utc(each.start_ms), kwh(sum(each.proposal.target_wh)) if each.proposal else "",
          f"{each.opt_type or ''}{' (not sent yet)' if each.owed and each.opt_type else ''}",
-         ", ".join(f"{need.need_id} {need.state}" for need in each.needs), each.why)
+         "; ".join(filter(None, (each.why, *(f"{need.need_id} {need.state}" for need in each.needs)))))
         for each in found
     ]  # fmt: skip
-    columns = ("event", "mod", "status", "state", "signals", "start", "kWh", "answer", "needs", "why")
+    columns = ("event", "state", "start", "kWh", "answer", "why, needs")
     print_table("Events of the utility", columns, rows)
 
 
