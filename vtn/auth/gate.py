@@ -46,11 +46,17 @@ _log = get_logger("vtn.gate")
 
 class Caller(msgspec.Struct, frozen=True):
     """Who sent a message. `fingerprint` and `ven_id` are None where no certificate says so (plain HTTP on loopback);
-    `signed` is the algorithm of the message's signature, None without one."""
+    `signed` is the algorithm of the message's signature, None without one; `address` is where it came from."""
 
     fingerprint: str | None = None
     ven_id: str | None = None
     signed: str | None = None
+    address: str | None = None
+
+    @property
+    def sender(self) -> str:
+        """By what it is counted."""
+        return self.fingerprint or f"address {self.address}"
 
 
 class Signer:
@@ -120,7 +126,7 @@ class Gate:
         if printed is not None:
             binding = await self._usable(printed)
         if verified is None:
-            return Caller(printed, None if binding is None else binding.ven_id)
+            return Caller(printed, None if binding is None else binding.ven_id, address=request.remote)
         signer = await self._usable(verified.fingerprint)
         if verified.not_after_ms < self._clock.wall_ms():
             raise self._refused("certificate_expired", "the certificate of the signature is over")
@@ -135,7 +141,7 @@ class Gate:
         except NotAllowed as error:
             _log.warning("signed message refused", reason=error.code, ven_id=signer.ven_id)
             raise
-        return Caller(printed or verified.fingerprint, signer.ven_id, verified.algorithm)
+        return Caller(printed or verified.fingerprint, signer.ven_id, verified.algorithm, request.remote)
 
     async def check(self, caller: Caller, ven_id: str) -> None:
         """Raises NotAllowed unless the caller may speak for this VEN, and has signed if it has to."""

@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, func, sele
 
 from runtime import database as runtime_database
 from runtime.clock import Clock
+from vtn.auth.rates import Rate
 from vtn.errors import NotAllowed
 from vtn.records.database import Database
 from vtn.records.tables import metadata
@@ -30,7 +31,6 @@ SIGNER_MESSAGES_MAX = 600
 _BATCH = 500
 _CLOCKS_DIFFER_MS = 60_000
 """Workers' clocks: a nonce is kept longer than any of them would accept its message."""
-_MINUTE_MS = 60_000
 
 nonces = Table(
     "nonces",
@@ -62,8 +62,7 @@ class Replay:
         self._waiting: dict[bytes, tuple[int, asyncio.Future[bool]]] = {}
         self._storing: asyncio.Task[None] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._minute = 0
-        self._sent: dict[str, int] = {}
+        self._rate = Rate(clock, SIGNER_MESSAGES_MAX, "too_many_messages", "signed messages")
 
     async def admit(self, signer: str, nonce: str, timestamp_ms: int) -> None:
         """Let a message pass once. `signer` is the fingerprint of a certificate that is known.
@@ -75,7 +74,7 @@ class Replay:
         if abs(off_ms) > self._skew_ms:
             side = "ahead of" if off_ms > 0 else "behind"
             raise NotAllowed("timestamp_off", f"the signature's time is {abs(off_ms) // 1000} s {side} the VTN's clock")
-        self._count(signer, now_ms)
+        self._rate.admit(signer)
         digest = hashlib.sha256(f"{signer}\0{nonce}".encode()).digest()[:16]
         if digest in self._waiting:
             raise NotAllowed("replayed", "a message with this nonce was received before")
@@ -101,15 +100,6 @@ class Replay:
         """How many are kept."""
         async with self._database.reading() as connection:
             return int(await connection.scalar(select(func.count()).select_from(nonces)) or 0)
-
-    def _count(self, signer: str, now_ms: int) -> None:
-        minute = now_ms // _MINUTE_MS
-        if minute != self._minute:
-            self._minute = minute
-            self._sent.clear()
-        sent = self._sent[signer] = self._sent.get(signer, 0) + 1
-        if sent > SIGNER_MESSAGES_MAX:
-            raise NotAllowed("too_many_messages", f"more than {SIGNER_MESSAGES_MAX} signed messages in a minute")
 
     async def _store_waiting(self) -> None:
         while self._waiting:

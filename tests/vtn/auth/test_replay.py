@@ -8,7 +8,6 @@ import pytest
 
 from runtime.database import create_engine
 from tests.builders import START_MS
-from vtn.auth import replay as replay_module
 from vtn.auth.replay import Replay
 from vtn.errors import NotAllowed
 from vtn.records.database import Database
@@ -69,8 +68,8 @@ async def test_a_nonce_is_kept_as_long_as_its_message_could_come_again(workers, 
     assert await admitted(workers[1], "n", at_ms=START_MS + 1000 * SKEW_S) == "timestamp_off"
 
 
-async def test_one_sender_cannot_fill_the_store(workers, clock, monkeypatch):
-    monkeypatch.setattr(replay_module, "SIGNER_MESSAGES_MAX", 3)
+async def test_one_sender_cannot_fill_the_store(workers, clock):
+    workers[0]._rate.per_minute = 3
     assert [await admitted(workers[0], f"n{n}") for n in range(5)] == ["admitted"] * 3 + ["too_many_messages"] * 2
     assert await admitted(workers[0], "other", signer="BB") == "admitted"
     clock.advance(60_000)

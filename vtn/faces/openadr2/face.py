@@ -19,6 +19,7 @@ from openadr.v2 import EiResponse, Message, OadrPoll, OadrResponse, Verified
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from vtn.auth.gate import Caller, Gate
+from vtn.auth.rates import Rate
 from vtn.errors import NotAllowed, NotFound, VtnError
 from vtn.faces.openadr2.answers import EmptyAnswers, Ready, refusal
 from vtn.faces.openadr2.directory import Directory
@@ -40,6 +41,12 @@ PREFIX = PATH
 SERVICES = ("EiRegisterParty", "EiEvent", "EiReport", "EiOpt", "OadrPoll")
 _HEADERS = {"Content-Type": "application/xml; charset=utf-8"}
 _XML_TYPES = ("application/xml", "text/xml")
+
+CERTIFIED_REGISTRATIONS_MAX = 60
+"""Messages about registrations that one certificate may send one worker in a minute."""
+OTHER_REGISTRATIONS_MAX = 6000
+"""The same for an address without a certificate: on loopback, where many VENs may be behind it."""
+_REGISTERING = (v2.OadrQueryRegistration, v2.OadrCreatePartyRegistration, v2.OadrCancelPartyRegistration)
 
 _POLL_BYTES_MAX = 2048
 _POLLS_MAX = 20_000
@@ -85,6 +92,10 @@ class Openadr2Face:
         self._answers = _Counters(metrics.openadr2_answers)
         self._lenient = lenient
         self._gate = gate
+        self._certified_registrations, self._other_registrations = (
+            Rate(clock, most, "too_many_requests", "messages about registrations")
+            for most in (CERTIFIED_REGISTRATIONS_MAX, OTHER_REGISTRATIONS_MAX)
+        )
         gate.listen(self.directory.wakeups)
         self._request_bytes_max = request_bytes_max
         self._registration = RegisterParty(
@@ -209,6 +220,9 @@ class Openadr2Face:
             self._belongs(message, service, "OadrPoll")
             ven = await self._registered(message.ven_id, caller)
             return await self._outgoing.poll(ven) or self._empty.to(ven.ven_id)
+        if isinstance(message, _REGISTERING):
+            rate = self._certified_registrations if caller.fingerprint else self._other_registrations
+            rate.admit(caller.sender)
         match message:
             case v2.OadrQueryRegistration():
                 self._belongs(message, service, "EiRegisterParty")
