@@ -121,8 +121,10 @@ class Database:
             return self._connection.execute(statement, parameters).rowcount
 
     def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        with self._room():
-            self._connection.executemany(statement, rows)
+        """Executes a statement for each row: all or none, and one write to the disk."""
+        if rows:
+            with self.transaction():
+                self._connection.executemany(statement, rows)
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(query, parameters).fetchall()
