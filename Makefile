@@ -1,6 +1,6 @@
 # Two commands need nothing but Python 3.11 and this file: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-delta test lint fix bench bench-ledger bench-faults bench-openadr2 clean
+.PHONY: help demo demo-delta test lint fix bench bench-ledger bench-faults bench-openadr2 bench-aggregator clean
 export PYTHON
 
 VENV := .venv
@@ -45,7 +45,7 @@ fix: $(DEV) ## mend what ruff can mend, and write docs/reference.md anew
 	$(RUN)ruff format .
 	$(RUN)python -m tests.reference --write
 
-bench: bench-ledger bench-faults bench-openadr2 ## every measurement; each writes var/bench/<name>.json
+bench: bench-ledger bench-faults bench-openadr2 bench-aggregator ## every measurement; each writes var/bench/<name>.json
 
 bench-ledger: $(DEV) ## measure a consortium of three: transactions a second, latency, CPU, kills (ARGS="--quick")
 	$(RUN)python -m tests.bench.cluster_bench $(ARGS)
@@ -56,6 +56,9 @@ bench-faults: $(DEV) ## what is lost under faults: a thousand simulated runs, th
 bench-openadr2: $(DEV) ## polls a second beside stock openleadr, unsigned and signed (ARGS="--seconds 5"), then hostile input
 	$(RUN)python -m tests.bench.openadr2_bench $(ARGS)
 	$(RUN)python -m tests.bench.fuzz_openadr2
+
+bench-aggregator: $(DEV) ## measure forecasts, clusters and dispatch (ARGS="--data folder-of-measured-homes --homes 10000")
+	$(RUN)python -m tests.bench.aggregator_bench $(ARGS)
 
 clean: ## remove what runs and builds left, and the environment
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)
