@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.errors import ResponseCode
 from openadr.model import DrEvent, digest
-from openadr.v2 import EventResponse, OadrDistributeEvent
+from openadr.v2 import EventResponse, OadrDistributeEvent, RefusedEvent
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from vtn.records.database import Database
@@ -45,9 +45,10 @@ class EventDesk:
             for each in message.refused
             if each.response_required
         ]  # fmt: skip
-        for each in message.refused:
-            _log.warning("event cannot be read", dr_event_id=each.event_id, why=each.detail)
         async with self._database.transaction() as connection:
+            for each in message.refused:
+                _log.warning("event cannot be read", dr_event_id=each.event_id, why=each.detail)
+                await self._refuse(connection, each, message.request_id, now_ms)
             for listed in message.events:
                 stale = await self._take(connection, listed.dr_event, message.request_id, now_ms)
                 at_once += [stale] if stale is not None else []
@@ -104,6 +105,18 @@ class EventDesk:
         await records.change_event(connection, event.event_id, request_id=request_id, owed=event.response_required)
         _log.info("event changed", dr_event_id=event.event_id, modification=event.modification_number)
         return None
+
+    async def _refuse(self, connection: AsyncConnection, refused: RefusedEvent, request_id: str, now_ms: int) -> None:
+        """A change that cannot be read: what was promised before does not hold for it, so its homes are let go."""
+        if await records.find_event(connection, refused.event_id, lock=True) is None:
+            return
+        await records.change_event(
+            connection, refused.event_id, modification_number=refused.modification_number, digest="",
+            state=records.REFUSED, note=refused.detail, opt_type=OPT_OUT, opt_code=int(refused.code), owed=False,
+            request_id=request_id, changed_ms=now_ms,
+        )  # fmt: skip
+        needs = await records.list_needs(connection, records.REQUESTED, records.TAKEN, event_id=refused.event_id)
+        await records.withdraw_needs(connection, [need.need_id for need in needs], now_ms)
 
     async def _cancel_missing(self, connection: AsyncConnection, listed: set[str], now_ms: int) -> None:
         for each in await records.list_events(connection):

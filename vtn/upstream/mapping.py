@@ -18,6 +18,7 @@ import msgspec
 
 from contracts.core.commands import INTERVALS_MAX
 from contracts.core.units import MS_PER_S
+from contracts.demand_response.needs import PORTFOLIO
 from openadr.errors import ResponseCode
 from openadr.model import SCALE_EXPONENTS, DrEvent, Signal
 from openadr.timeline import span, steps
@@ -135,10 +136,11 @@ def of_power(event: DrEvent, power_w: int, *, offset_s: int, interval_s: int, op
 
 
 def area_of(event: DrEvent, ven_id: str, areas: Mapping[str, str], usual: str) -> str | Unservable:
-    """Whose homes an event is for: those of a virtual node it names as a resource, else those of the area `usual`.
-    `areas`: virtual node -> its area. A group or party is one the utility counts us to, or it had not sent the event
-    (rule 22: who is not targeted does not act)."""
-    if any(target.kind in ("group", "group_name", "party") or target.value == ven_id for target in event.targets):
+    """Whose homes an event is for: those of a virtual node it names as a resource, else (it names all of them, the
+    resource "portfolio", or us) those of the area `usual`. `areas`: virtual node -> its area. A group or party is one
+    the utility counts us to, or it had not sent the event (rule 22: who is not targeted does not act)."""
+    ours = (ven_id, PORTFOLIO)
+    if any(target.kind in ("group", "group_name", "party") or target.value in ours for target in event.targets):
         return usual
     named = {areas.get(target.value, "") for target in event.targets if target.kind == "resource"}
     if not event.targets or (named and named == set(areas.values())):

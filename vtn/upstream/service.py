@@ -80,18 +80,16 @@ class Upstream:
 
     async def run(self, vtn: Vtn) -> None:
         """Works until cancelled; waits while another worker leads. Raises SettingsError."""
-        while True:
-            async with _lock(vtn) as lock:
-                if lock is not None:
-                    self._leads.set(1)
-                    _log.info("this worker talks to the utility", url=vtn.settings.upstream_url)
-                    try:
-                        await self._lead(lock)
-                    except* (_LockLost, SQLAlchemyError) as errors:
-                        _log.warning("no longer the one that talks to the utility", error=str(errors.exceptions[0]))
-                    finally:
-                        self._leads.set(0)
-            await asyncio.sleep(_FOLLOW_S)
+        settings = vtn.settings
+        async with LedgerClient(
+            settings.ledger_url, channel=settings.channel, key=self._key, party=self._utility, clock=vtn.clock
+        ) as ledger:
+            vtn.ledger_outbox.add_sender(ledger)
+            while True:
+                async with _lock(vtn) as lock:
+                    if lock is not None:
+                        await self._lead_while_possible(lock)
+                await asyncio.sleep(_FOLLOW_S)
 
     async def check(self) -> None:
         """Raises Attention where somebody should look: VENs are served all the same."""
@@ -108,29 +106,27 @@ class Upstream:
         if quiet_s > 60 + _SILENT_POLLS * vtn.clock.wall_seconds(vtn.settings.upstream_poll_s):
             raise Attention(f"nobody talked to the utility's VTN for {quiet_s:.0f} s")
 
+    async def _lead_while_possible(self, lock: AsyncConnection) -> None:
+        self._leads.set(1)
+        _log.info("this worker talks to the utility", url=self._vtn.settings.upstream_url)
+        try:
+            await self._lead(lock)
+        except* (_LockLost, SQLAlchemyError) as errors:
+            _log.warning("no longer the one that talks to the utility", error=str(errors.exceptions[0]))
+        finally:
+            self._leads.set(0)
+
     async def _lead(self, lock: AsyncConnection) -> None:
         vtn = self._vtn
         program = await _program(vtn)
-        async with contextlib.AsyncExitStack() as stack:
-            ledger = await stack.enter_async_context(
-                LedgerClient(
-                    vtn.settings.ledger_url,
-                    channel=vtn.settings.channel,
-                    key=self._key,
-                    party=self._utility,
-                    clock=vtn.clock,
-                )
-            )
-            vtn.ledger_outbox.add_sender(ledger)
-            http = await stack.enter_async_context(aiohttp.ClientSession())
+        async with aiohttp.ClientSession() as http:
             nudged, woken, shelf = asyncio.Event(), asyncio.Event(), Shelf()
             session = self._session(http, program, shelf, nudged, woken)
+            turns = self._turns(Decisions(vtn, program, self._utility), NeedDesk(vtn), shelf, nudged, woken)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_guard(lock))
                 tasks.create_task(session.run())
-                tasks.create_task(
-                    self._turns(Decisions(vtn, program, self._utility), NeedDesk(vtn), shelf, nudged, woken)
-                )
+                tasks.create_task(turns)
 
     def _session(
         self, http: aiohttp.ClientSession, program: Program, shelf: Shelf, nudged: asyncio.Event, woken: asyncio.Event

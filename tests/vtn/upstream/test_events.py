@@ -75,11 +75,14 @@ async def test_an_older_modification_is_out_of_sequence_and_changes_nothing(book
     assert (await book.event()).modification_number == 3
 
 
-async def test_an_event_that_cannot_be_read_is_opted_out_and_does_not_cancel_itself(book):
+async def test_a_change_that_cannot_be_read_is_opted_out_until_it_can(book):
     await book.desk.receive(listed(an_event()))
     refused = RefusedEvent("peak-1", 1, ResponseCode.SIGNAL_NOT_SUPPORTED, "a signal in units nobody knows")
     [answer] = await book.desk.receive(msgspec.structs.replace(listed(), refused=(refused,)))
     assert (answer.opt_type, answer.response_code) == (OPT_OUT, 460)
+    assert (await book.event()).state == records.REFUSED
+    assert await book.desk.owed() == [], "it was answered at once"
+    await book.desk.receive(listed(an_event(modification_number=2)))
     assert (await book.event()).state == records.RECEIVED
 
 

@@ -153,6 +153,7 @@ AREAS = {"vn-F1": "F1", "vn-F2": "F2"}
         ((), "portfolio"),
         ((Target("ven", "us"),), "portfolio"),
         ((Target("group", "aggregators"),), "portfolio"),
+        ((Target("resource", "portfolio"),), "portfolio"),
         ((Target("resource", "vn-F2"),), "F2"),
         ((Target("resource", "vn-F1"), Target("resource", "vn-F2")), "portfolio"),
         ((Target("ven", "them"),), None),

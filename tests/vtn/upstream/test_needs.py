@@ -22,11 +22,13 @@ from contracts.core.parties import Role
 from contracts.demand_response.contract import ContractRecord
 from contracts.demand_response.needs import NeedRecord
 from ledger.client import LedgerClient, party_id
+from openadr.errors import ResponseCode
 from openadr.model import digest as event_digest
+from openadr.v2 import RefusedEvent
 from runtime.clock import ManualClock
 from tests.builders import START_MS, a_dr_event, a_key, device_terms
 from tests.vtn.opened import PROGRAM, Opened
-from tests.vtn.upstream.world import EVENT_MS, HOUR_MS, Desks, an_event
+from tests.vtn.upstream.world import EVENT_MS, HOUR_MS, Desks, an_event, listed
 from vtn.aggregator.records import AggregatorRecords, GroupPlan
 from vtn.upstream import records
 from vtn.upstream.needs import delivered
@@ -121,6 +123,14 @@ async def test_homes_are_let_go_during_the_event_and_the_need_ends_with_its_cont
     assert need.state == records.CLOSED
     assert (await vtn.ledger.record(NeedRecord, need.need_id)).closed
     assert need.delivered_wh is None, "no home took part"
+
+
+async def test_a_change_that_cannot_be_read_lets_bound_homes_go(bound):
+    refused = RefusedEvent("peak-1", 1, ResponseCode.SIGNAL_NOT_SUPPORTED, "a signal in units nobody knows")
+    await bound.events.receive(msgspec.structs.replace(listed(), refused=(refused,)))
+    await bound.work()
+    [need] = await bound.needs_of()
+    assert need.state == records.WITHDRAWN
 
 
 async def test_a_need_that_was_withdrawn_before_the_aggregator_saw_it_is_never_worked_on(desks):
