@@ -110,6 +110,17 @@ class LedgerSettings(ProcessSettings):
         4_000, ge=100, description="Blocks kept in the order for a member that is away; beyond it others give them"
     )
 
+    # ---- the nightly recomputation
+    audit_at: str = Field(
+        "02:30",
+        pattern="^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        description="Time of day (UTC) at which all tables are held against hashes and signatures; empty: by intervals",
+    )
+    audit_interval_s: float = Field(
+        86_400.0, ge=0, le=31 * 86_400, description="Seconds between two recomputations; 0: none"
+    )
+    audit_memory_mb: int = Field(1_024, ge=128, description="Most memory of the process that recomputes")
+
     # ---- logs
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severity logged")
     log_json: bool | None = Field(None, description="JSON lines; by default unless stderr is a terminal")

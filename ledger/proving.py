@@ -204,6 +204,10 @@ class Proving:
             raise self._changed(index) from None
         return found[0], write_proof(index, path, final.note)
 
+    def found_changed(self, fault: Diverged) -> None:
+        """Halts: an audit found that this replica's tables are not what was executed and signed."""
+        self._tampered(fault)
+
     def _edited(self, height: int, kind: str, key: str) -> Diverged:
         """Halts: the record is not the one that the state root stands for."""
         fault = Diverged(f"block {height}: {StateTampered(f'record {kind}/{key}')}")

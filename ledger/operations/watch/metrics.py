@@ -9,6 +9,9 @@ ledger_etcd_db_used_bytes, ledger_etcd_info{endpoint,leader,version}
 ledger_clock_behind_seconds                     newest block time less this machine's clock, 0 where not behind
 ledger_held_back                                1 while this member's clock is too far ahead for it to propose
 ledger_uncosigned_block{member}                 the first block too far ahead of this clock, by who proposed it
+ledger_audit_height, ledger_audit_seconds       of the newest recomputation that found everything equal
+ledger_audit_timestamp_seconds                  when the newest recomputation ended
+ledger_audit_result{result="equal"|"differs"|"failed"}  1 for what it found
 ledger_store_seconds                            a query of PostgreSQL; absent while it does not answer
 ledger_member_clock_ahead_seconds{member}       of this machine's
 ledger_certificate_end_timestamp_seconds{file}  when a certificate ends, by setting
@@ -28,6 +31,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.cluster.certificates import CertificateError, read
+from ledger.operations.watch.auditing import Done
 from ledger.operations.watch.observation import Observer
 from ledger.replica import Replica
 from runtime.clock import Clock
@@ -43,11 +47,13 @@ class MemberMetrics(Collector):
         replicas: Callable[[], list[Replica]],
         certificates: Mapping[str, Path],
         clock: Clock,
+        audited: Mapping[str, Done],
     ) -> None:
         self._observer = observer
         self._replicas = replicas
         self._certificates = certificates
         self._clock = clock
+        self._audited = audited
         registry.register(self)
 
     def describe(self) -> list[Metric]:
@@ -87,6 +93,8 @@ class MemberMetrics(Collector):
             block = status["uncosigned"]
             yield "ledger_uncosigned_block", "Too far ahead", {"member": block["proposer"]}, block["height"]
         yield from _etcd(status["order"])
+        if replica.channel in self._audited:
+            yield from _audit(self._audited[replica.channel])
 
     def _of_process(self) -> Iterator[Metric]:
         seen = self._observer.seen
@@ -101,6 +109,17 @@ class MemberMetrics(Collector):
             with contextlib.suppress(CertificateError):
                 ends.add_metric([name], read(path).not_valid_after_utc.timestamp())
         yield ends
+
+
+def _audit(done: Done) -> Iterator[tuple[str, str, dict[str, str], float]]:
+    verdict = done.verdict
+    result = "differs" if verdict.differs else "failed" if verdict.failed else "equal"
+    yield "ledger_audit_timestamp_seconds", "When the recomputation ended", {}, done.at_ms / 1000
+    for name in ("equal", "differs", "failed"):
+        yield "ledger_audit_result", "1 for what it found", {"result": name}, float(name == result)
+    if result == "equal":
+        yield "ledger_audit_height", "Blocks found equal", {}, verdict.height
+        yield "ledger_audit_seconds", "Seconds it took", {}, verdict.seconds
 
 
 def _etcd(order: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str], float]]:

@@ -206,7 +206,7 @@ async def test_metrics_tell_lag_members_order_and_certificates(database: str, tm
     observer = await seen(member, database, clock)
     registry = CollectorRegistry()
     files = {"certificate": a_certificate(tmp_path / "c.pem", days=10)}
-    metrics.MemberMetrics(registry, observer, lambda: [member], files, clock)  # type: ignore[list-item, return-value]
+    metrics.MemberMetrics(registry, observer, lambda: [member], files, clock, {})  # type: ignore[list-item, return-value]
     found = samples(generate_latest(registry).decode())
     expected = {
         "ledger_final_size": 14, "ledger_order_tip": 12, "ledger_behind_blocks{behind=order}": 5,
