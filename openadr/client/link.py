@@ -108,6 +108,8 @@ class Link:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: no answer from {url}: {error or type(error).__name__}") from error
+        if self._dated is not None and (theirs_ms := _moment_ms(date)) is not None:
+            self._dated.seen(theirs_ms, asked_ms, self._dated.wall_ms())
         if not received or status >= 500:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: {url} answered HTTP {status}")
@@ -120,8 +122,6 @@ class Link:
         except MessageError as error:
             self._count(name, "unreachable")
             raise VtnUnreachable(f"{name}: the answer (HTTP {status}) cannot be read: {error.detail}") from error
-        if self._dated is not None and (theirs_ms := _moment_ms(date)) is not None:
-            self._dated.seen(theirs_ms, asked_ms, self._dated.wall_ms())
         if leniencies:
             _log.debug("answer repaired", message=name, repairs=[str(each) for each in leniencies])
         response_of = getattr(answer, "response", None)

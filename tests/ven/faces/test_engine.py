@@ -198,6 +198,44 @@ async def test_events_of_another_vtn_are_not_taken_over(vtn, ven):
     assert "452" in vtn.of("oadrCreatedEvent")[0].values("responseCode")
 
 
+@pytest.mark.parametrize(
+    ("number", "level"), [(1, 2), (2, 3)], ids=["an older one", "a change under the number it had"]
+)
+async def test_what_cannot_follow_is_out_of_sequence_and_the_event_goes_on(vtn, ven, number, level):
+    """Rules 5, 58, 61."""
+    start_ms = START_MS + 86_400_000
+    vtn.events.append(event(start_ms=start_ms, modification=2))
+    async with ven.running():
+        await until(lambda: ven.store.events.all())
+        ven.store.events.decide("evt-1", Opt.IN)
+        vtn.queued.append(distribute(event(start_ms=start_ms, modification=number, level=level), request_id="dist-2"))
+        await until(lambda: len(vtn.of("oadrCreatedEvent")) >= 2)
+    refused = [each for each in vtn.of("oadrCreatedEvent") if "dist-2" in each.values("requestID")]
+    assert "450" in refused[0].values("responseCode")
+    assert (refused[0].value("modificationNumber"), refused[0].value("optType")) == (str(number), "optOut")
+    [stored] = ven.store.events.all()
+    assert (stored.event.modification_number, stored.event.signals[0].intervals[0].payload) == (2, "2")
+    assert (stored.opt, stored.cancelled) == (Opt.IN, False)
+
+
+async def test_a_cancellation_that_was_not_counted_is_taken(vtn, ven):
+    """The VTN breaks rule 5; to go on for nobody would be worse."""
+    start_ms = START_MS + 86_400_000
+    vtn.events.append(event(start_ms=start_ms))
+    async with ven.running():
+        await until(lambda: ven.store.events.all())
+        vtn.queued.append(distribute(event(start_ms=start_ms, status="cancelled"), request_id="dist-2"))
+        await until(lambda: ven.store.events.all()[0].cancelled)
+
+
+async def test_a_refusal_is_said_once_each_time_the_event_comes(vtn, ven):
+    wrong = event("evt-9", START_MS + 86_400_000).replace("<xcal:duration>PT1H", "<xcal:duration>P1M", 1)
+    vtn.queued.extend([distribute(wrong, request_id="dist-1"), distribute(wrong, request_id="dist-2")])
+    async with ven.running():
+        await until(lambda: len(vtn.of("oadrPoll")) >= 5)
+    assert ["dist-1" in each.values("requestID") for each in vtn.of("oadrCreatedEvent")] == [True, False]
+
+
 async def test_history_and_each_later_interval_are_reported_in_chunks(tmp_path, vtn, session):
     ven = Ven(tmp_path, vtn.url, session, report_intervals_max=10)
     history = [(START_MS - n * STEP_MS, 100 + n) for n in range(25, 0, -1)]

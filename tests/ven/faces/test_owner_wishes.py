@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from runtime.errors import SettingsError
 from tests.builders import START_MS
-from tests.ven.faces.scripted import VEN, distribute, ei_response, event, payload, plain, time_text
+from tests.ven.faces.scripted import VEN, ei_response, payload, plain, time_text
 from tests.ven.faces.ven import Ven, until
 from tests.ven.homes import a_store
 from ven.cli import app
@@ -187,21 +187,6 @@ async def test_the_owner_renews_and_ends_the_registration_and_begins_anew(vtn, v
     first, again, anew = vtn.of("oadrCreatePartyRegistration")
     assert [each.values("registrationID") for each in (first, again, anew)] == [[], ["reg-1"], []]
     assert vtn.of("oadrCancelPartyRegistration")[0].value("registrationID") == "reg-1"
-
-
-async def test_the_time_of_the_vtn_is_shown_to_who_keeps_it(vtn, tmp_path, session):
-    """The Date of every answer, and a createdDateTime in our future."""
-    made_late = event(start_ms=START_MS + 24 * HOUR_MS).replace(
-        "2026-01-01T00:00:00Z", time_text(START_MS + HOUR_MS * 20)
-    )
-    vtn.queued.append(distribute(made_late))
-    ven = Ven(tmp_path, vtn.url, session)
-    async with ven.running():
-        await until(lambda: len(vtn.of("oadrPoll")) >= 2)
-    assert (START_MS + HOUR_MS * 20) in [theirs for theirs, _, _ in ven.clocks]
-    for theirs_ms, before_ms, after_ms in ven.clocks:
-        if theirs_ms != START_MS + HOUR_MS * 20:
-            assert before_ms - 600_000 <= theirs_ms <= after_ms + 600_000
 
 
 def test_a_folder_without_a_home_is_said(tmp_path):

@@ -126,14 +126,17 @@ class Engine:
         listed = await self._link.ask(OadrRequestEvent(new_request_id(), registration.ven_id))
         await self._take(listed, registration)
         self._tell()
-        while True:
-            await self._poll(registration)
-            self._pause_s, self.reached = _BACKOFF_S, True
-            if self._registrar.current is None or not read_wish(self._notes).registered:
-                return
+        while self._goes_on():
             if self._renewal_due():
                 registration = await self._registered()
-            await self._until_next_poll(registration)
+            await self._poll(registration)
+            self._pause_s, self.reached = _BACKOFF_S, True
+            if self._goes_on() and not self._renewal_due():
+                await self._until_next_poll(registration)
+
+    def _goes_on(self) -> bool:
+        """Is there a registration, and is there to be one?"""
+        return self._registrar.current is not None and read_wish(self._notes).registered
 
     async def _until_wanted(self) -> None:
         """While the owner wants no registration there is none."""
@@ -198,7 +201,7 @@ class Engine:
             wake_ms = due_ms if next_ms is None else min(due_ms, max(next_ms, now_ms))
             wait_s = min(max(self._clock.wall_seconds((wake_ms - now_ms) / 1000), 0.001), _RECHECK_S)
             nudged = await happened(self._nudged, wait_s)
-            if self._registrar.current is None or self._renewal_due():
+            if not self._goes_on() or self._renewal_due():
                 return
             if nudged or (next_ms is not None and self._clock.now_ms() >= next_ms):
                 await self._say(registration)

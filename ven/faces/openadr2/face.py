@@ -35,6 +35,9 @@ from ven.home.owner import read_owner
 from ven.home.store import Store
 from ven.metrics import Metrics
 
+_HALF_A_SECOND_MS = 500
+_LONG_AGO_MS = 2**50
+
 ClockSeen = Callable[[int, int, int], None]
 """Hears what the VTN takes the time for, between two moments of ours (domain time, ms)."""
 
@@ -73,10 +76,10 @@ def make_face(
     """`changed(events)` is called after each exchange; `events`: some are new or changed. Raises SettingsError,
     InsecureAddress."""
     home = identity.ven_name
-    seen = partial(_seen, clock, clock_seen)
+    time = VtnTime(clock, clock_seen)
     signing = message_signing(settings, identity, credentials, clock, HomeNonces(store.notes))
     if signing is not None:
-        signing.heard = lambda theirs_ms: seen(theirs_ms, clock.wall_ms(), clock.wall_ms())
+        signing.heard = time.signed
     link = Link(
         identity.openadr2_url,
         session,
@@ -84,10 +87,10 @@ def make_face(
         count=metrics.count_request,
         tls=credentials.context,
         signing=signing,
-        dated=Dated(clock.wall_ms, seen),
+        dated=Dated(clock.wall_ms, time.answered),
     )
     desks = Desks(
-        EventDesk(link, store, clock, home, created=lambda at_ms: _created(clock, clock_seen, at_ms)),
+        EventDesk(link, store, clock, home, created=time.created),
         ReportDesk(
             link,
             store,
@@ -155,20 +158,32 @@ def _state(device: Reporting, store: Store, clock: Clock) -> ResourceStatus:
     return ResourceStatus(True, released_by is not None or read_owner(store.notes).opted_out(now_ms))
 
 
-def _seen(clock: Clock, clock_seen: ClockSeen | None, theirs_ms: int, before_ms: int, after_ms: int) -> None:
-    """From the wall clock to the domain's, on which a second of doubt lasts longer where it runs faster."""
-    if clock_seen is None:
-        return
-    now_ms, wall_ms, doubt_ms = clock.now_ms(), clock.wall_ms(), 1000 * (clock.speed - 1)
+class VtnTime:
+    """What the VTN says about the time, from the wall clock to the domain's, for who keeps it."""
 
-    def domain_ms(at_ms: float) -> int:
-        return now_ms + round((at_ms - wall_ms) * clock.speed)
+    def __init__(self, clock: Clock, seen: ClockSeen | None) -> None:
+        self._clock = clock
+        self._seen = seen
 
-    clock_seen(domain_ms(theirs_ms), domain_ms(before_ms) - round(doubt_ms), domain_ms(after_ms) + round(doubt_ms))
+    def answered(self, theirs_ms: int, before_ms: int, after_ms: int) -> None:
+        """The Date of an answer, the middle of its second, between asking and hearing (wall clock)."""
+        if self._seen is not None:
+            doubt_ms = _HALF_A_SECOND_MS
+            bounds = self._domain_ms(before_ms - doubt_ms), self._domain_ms(after_ms + doubt_ms)
+            self._seen(self._domain_ms(theirs_ms), *bounds)
 
+    def signed(self, theirs_ms: int) -> None:
+        """The time of a signature, made some time before now (wall clock)."""
+        if self._seen is not None:
+            self._before_now(self._domain_ms(theirs_ms))
 
-def _created(clock: Clock, clock_seen: ClockSeen | None, created_ms: int) -> None:
-    """An event that is made in our future says that the VTN's clock is ahead by that much at least."""
-    now_ms = clock.now_ms()
-    if clock_seen is not None and created_ms > now_ms:
-        clock_seen(created_ms, now_ms, now_ms)
+    def created(self, theirs_ms: int) -> None:
+        """The createdDateTime of an event, made some time before now (domain time)."""
+        self._before_now(theirs_ms)
+
+    def _before_now(self, theirs_ms: int) -> None:
+        if self._seen is not None and theirs_ms > 0:
+            self._seen(theirs_ms, theirs_ms - _LONG_AGO_MS, self._clock.now_ms())
+
+    def _domain_ms(self, wall_ms: int) -> int:
+        return self._clock.now_ms() + round((wall_ms - self._clock.wall_ms()) * self._clock.speed)
