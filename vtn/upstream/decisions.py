@@ -45,6 +45,7 @@ from vtn.upstream.mapping import (
     area_of,
     from_on,
     read_event,
+    too_long,
 )
 from vtn.upstream.records import UpstreamEvent, UpstreamNeed
 
@@ -203,10 +204,13 @@ class Decisions:
         earliest_ms = earliest_start_ms(self._program, now_ms)
         if event.state == records.APPROVED and event.proposal is not None:
             return from_on(event.proposal, earliest_ms)
+        reading = signal_terms(self._vtn)
+        if long := too_long(event.event, reading, terms.interval_s):
+            return long
         usual = await self._usual(event, area) if self._needs_usual(event) else None
         return read_event(
             event.event,
-            signal_terms(self._vtn),
+            reading,
             offset_s=event.offset_s,
             interval_s=terms.interval_s,
             earliest_ms=earliest_ms,

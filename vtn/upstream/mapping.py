@@ -30,6 +30,7 @@ Usual = Callable[[Sequence[int]], Sequence[int] | None]
 
 _PRICES = ("ELECTRICITY_PRICE", "ENERGY_PRICE", "DEMAND_CHARGE", "BID_PRICE")
 _HOUR_MS = 3_600_000
+_WATTS_MAX = 10**12
 
 
 class SignalTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,28 +96,39 @@ def read_event(
 ) -> Asked:
     """What the event asks for, its start shifted by `offset_s`, in intervals of the grid that start at `earliest_ms` or
     later. Half of the energy at least must be left there: less is answered as too late."""
-    asked = _asked(event, terms, offset_s, interval_s, usual)
+    asked = too_long(event, terms, interval_s) or _asked(event, terms, offset_s, interval_s, usual)
     if isinstance(asked, Unservable | Nothing | Priced):
         return asked
     signal, power = asked
+    if any(abs(watts) > _WATTS_MAX for _, _, watts in power):
+        return Unservable(ResponseCode.INVALID_DATA, f"more than {_WATTS_MAX} W")
     step_ms = interval_s * MS_PER_S
     whole = _on_grid(power, step_ms)
     if not sum(whole.values()):
         return Nothing("normal operation")
     target = tuple(whole.get(start, 0) for start in range(min(whole), max(whole) + step_ms, step_ms))
-    if len(target) > INTERVALS_MAX:
-        hours = INTERVALS_MAX * interval_s // 3600
-        return Unservable(ResponseCode.NOT_ALLOWED, f"it lasts longer than the {hours} hours a need can have")
     peak_w = max(watts for _, _, watts in power)
     wanted = Wanted(start_ms=min(whole), interval_s=interval_s, target_wh=target, peak_w=peak_w, source=_named(signal))
     return from_on(wanted, earliest_ms)
+
+
+def too_long(event: DrEvent, terms: SignalTerms, interval_s: int) -> Unservable | None:
+    """Why an event lasts longer than a need can; None if it does not. To be asked before anything is spread over it."""
+    lasts_s = max(
+        event.duration_s or terms.open_ended_s,
+        *(sum(each.duration_s for each in signal.intervals) for signal in event.signals),
+    )
+    if lasts_s <= (INTERVALS_MAX - 1) * interval_s:
+        return None
+    hours = (INTERVALS_MAX - 1) * interval_s / 3600
+    return Unservable(ResponseCode.NOT_ALLOWED, f"it lasts longer than the {hours:g} hours a need can have")
 
 
 def from_on(wanted: Wanted, earliest_ms: int) -> Wanted | Unservable:
     """What of it starts at `earliest_ms` or later, without empty intervals before and after. Half of the energy at
     least must be left: less is too late."""
     kept = {n for n, start in enumerate(wanted.starts_ms) if start >= earliest_ms and wanted.target_wh[n]}
-    if 2 * sum(wanted.target_wh[n] for n in kept) < sum(wanted.target_wh):
+    if not kept or 2 * sum(wanted.target_wh[n] for n in kept) < sum(wanted.target_wh):
         return Unservable(ResponseCode.OK, "too late: the contracts with the homes would not be accepted in time")
     first, last = min(kept), max(kept)
     return msgspec.structs.replace(

@@ -11,8 +11,9 @@ from vtn.auth import audit
 from vtn.context import Vtn, only_program
 from vtn.errors import Conflict, InvalidInput, NotFound
 from vtn.upstream import records
+from vtn.upstream.decisions import signal_terms
 from vtn.upstream.events import OPT_OUT
-from vtn.upstream.mapping import Wanted, of_power
+from vtn.upstream.mapping import Wanted, of_power, too_long
 from vtn.upstream.records import UpstreamEvent, UpstreamNeed
 from vtn.upstream.reports import requests
 from vtn.upstream.reports.requests import RunningReport
@@ -119,6 +120,8 @@ async def approve(vtn: Vtn, event_id: str, power_w: int | None = None) -> None:
             raise Conflict("event_not_held", f"event {event_id} is {found.state}: it does not wait for an approval")
         proposal = found.proposal
         if power_w is not None:
+            if long := too_long(found.event, signal_terms(vtn), program.terms.interval_s):
+                raise InvalidInput("event_too_long", f"event {event_id}: {long.reason}")
             proposal = of_power(
                 found.event,
                 power_w,
@@ -128,6 +131,8 @@ async def approve(vtn: Vtn, event_id: str, power_w: int | None = None) -> None:
             )
         if proposal is None:
             raise InvalidInput("power_missing", f"event {event_id} gives prices: say how much less is wanted (--kw)")
+        if not sum(proposal.target_wh):
+            raise InvalidInput("power_invalid", "so little is no energy in an interval")
         await records.change_event(
             connection, event_id, state=records.APPROVED, proposal=proposal, changed_ms=vtn.clock.now_ms()
         )

@@ -110,6 +110,8 @@ async def test_prices_are_proposed_and_the_operator_says_how_much(desks):
     assert (event.state, event.note) == (records.HELD, "prices: ELECTRICITY_PRICE price EUR: 0.45 for 60 min")
     with pytest.raises(InvalidInput, match="--kw"):
         await overview.approve(desks.vtn, "peak-1")
+    with pytest.raises(InvalidInput, match="no energy"):
+        await overview.approve(desks.vtn, "peak-1", 1)
     await overview.approve(desks.vtn, "peak-1", 2_000)
     assert (await desks.work()).state == records.TAKEN
     assert [need.request.target_wh for need in await desks.needs_of()] == [(500,) * 4]

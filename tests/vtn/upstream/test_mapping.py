@@ -132,9 +132,20 @@ def test_an_open_ended_event_is_served_for_a_while():
     assert wanted(event).target_wh == (500,) * 8
 
 
-def test_an_event_longer_than_a_need_can_be_is_refused():
-    found = asked(an_event(dispatch((60 * 49, "8")), minutes=60 * 49))
-    assert found == Unservable(451, "it lasts longer than the 48 hours a need can have")
+@pytest.mark.parametrize("minutes", [60 * 49, 10**12])
+def test_an_event_longer_than_a_need_can_be_is_refused_without_counting_it_out(minutes: int):
+    found = asked(an_event(dispatch((minutes, "8")), minutes=minutes))
+    assert found == Unservable(451, "it lasts longer than the 47.75 hours a need can have")
+
+
+def test_an_open_ended_event_may_hide_its_length_in_its_intervals():
+    found = asked(an_event(dispatch((10**12, "8"), (0, "8")), minutes=0))
+    assert isinstance(found, Unservable)
+    assert found.code == 451
+
+
+def test_a_power_nobody_has_is_invalid():
+    assert asked(an_event(dispatch((60, "1e30")))) == Unservable(454, "more than 1000000000000 W")
 
 
 def test_a_signal_that_is_not_understood_is_named():
