@@ -53,6 +53,8 @@ class SimulatedHome:
 
 async def simulate(settings: VenSettings, profiles: Path, invitations: Path | None, homes: int) -> None:
     """`dr-ven simulate`: runs `homes` homes until SIGTERM or SIGINT. Raises SettingsError for missing files."""
+    if settings.push_port:
+        raise SettingsError("push_port is for one home: homes of a simulation poll, unset it")
     chosen = choose(settings.data_dir, profiles, invitations, homes)
     with locked(settings.data_dir):
         async with surroundings(settings, settings.clock(), homes) as around, health(settings, around, None):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 
-from runtime.errors import AddressUnusable
+from runtime.errors import AddressUnusable, SettingsError
 from runtime.ports import free_ports
 from runtime.tls import client_context
 from tests.builders import START_MS
@@ -26,7 +27,9 @@ from tests.ven.faces.scripted import (
 )
 from tests.ven.faces.ven import Ven, until
 from tests.ven.homes import STEP_MS
+from ven.config import VenSettings
 from ven.home.store import Opt
+from ven.simulator import simulate
 
 DAY_MS = 86_400_000
 
@@ -209,3 +212,16 @@ async def test_over_tls_its_own_certificate_is_shown_and_the_vtn_s_wanted(tmp_pa
     assert [each.value("responseCode") for each in answers] == ["200", "463"]
     address = vtn.of("oadrCreatePartyRegistration")[0].value("oadrTransportAddress")
     assert address == f"https://127.0.0.1:{ven.port}"
+
+
+async def test_a_simulation_of_many_homes_does_not_listen(tmp_path):
+    with pytest.raises(SettingsError, match="one home"):
+        await simulate(VenSettings(data_dir=tmp_path, push_port=1), tmp_path, None, 2)
+
+
+@pytest.mark.parametrize(
+    "given", [{"push_url": "https://home.example"}, {"push_port": 8443, "push_host": "0.0.0.0"}], ids=str
+)
+def test_settings_that_leave_open_where_the_vtn_posts_are_refused(given):
+    with pytest.raises(ValidationError, match="push_"):
+        VenSettings(**given)
