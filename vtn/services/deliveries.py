@@ -9,7 +9,7 @@ confirmed, an event it need not answer. An event can be withdrawn from one VEN: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -76,9 +76,15 @@ def _withdrawn(event: DrEvent, modification_number: int) -> DrEvent:
 
 
 async def hand_out(
-    connection: AsyncConnection, ven_id: str, now_ms: int, *, report_only: bool = False
+    connection: AsyncConnection,
+    ven_id: str,
+    now_ms: int,
+    *,
+    report_only: bool = False,
+    open_keys: Set[str] | None = None,
 ) -> list[DrEvent]:
-    """All events that apply to a VEN, noted as delivered; a report-only VEN has none.
+    """All events that apply to a VEN, noted as delivered; a report-only VEN has none. `open_keys` are the events of its
+    open messages, where this transaction has read them already.
 
     Messages about events that no longer apply are closed. One with oadrResponseRequired never is done after its second
     delivery. What changes meanwhile is not taken for delivered.
@@ -86,7 +92,8 @@ async def hand_out(
     m = messages.c
     waiting = (m.ven_id == ven_id, m.kind == EVENT_MESSAGE, m.acknowledged_ms.is_(None))
     # read before the events: what is queued from here on is not closed
-    open_keys = set(await connection.scalars(select(m.key).where(*waiting)))
+    if open_keys is None:
+        open_keys = set(await connection.scalars(select(m.key).where(*waiting)))
     events = [] if report_only else await applicable(connection, ven_id, now_ms)
     if void := open_keys - {event.event_id for event in events}:
         await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, sorted(void))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Set
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.v2 import EiResponse, OadrCreatedEvent, OadrDistributeEvent, OadrRequestEvent, OadrResponse, distribute
 from runtime.clock import Clock
@@ -33,9 +36,20 @@ class Events:
 
     async def distribute(self, ven: Ven, response: EiResponse | None = None) -> OadrDistributeEvent:
         """The message with all events of the VEN now; they are noted as delivered."""
-        now_ms = self._clock.now_ms()
         async with self._database.transaction() as connection:
-            events = await hand_out(connection, ven.ven_id, now_ms, report_only=ven.report_only)
+            return await self.distribute_within(connection, ven, response)
+
+    async def distribute_within(
+        self,
+        connection: AsyncConnection,
+        ven: Ven,
+        response: EiResponse | None = None,
+        *,
+        open_keys: Set[str] | None = None,
+    ) -> OadrDistributeEvent:
+        """As `distribute`, inside a transaction; `open_keys` as of `hand_out`."""
+        now_ms = self._clock.now_ms()
+        events = await hand_out(connection, ven.ven_id, now_ms, report_only=ven.report_only, open_keys=open_keys)
         # rule 41: the answers refer to this id
         request_id = f"dist-{secrets.token_hex(8)}"
         return distribute(

@@ -97,10 +97,11 @@ class Outgoing:
         """The next message; what has become void is closed. `push` claims it: no other worker pushes it meanwhile."""
         for _ in range(_VOID_MAX):
             now_ms = self._clock.now_ms()
-            chosen = await self._choose(ven, now_ms, push=push)
+            chosen, message = await self._choose(ven, now_ms, push=push)
             if not chosen:
                 return None
-            message = await self._message(chosen, ven)
+            if push or chosen[0].kind != deliveries.EVENT_MESSAGE:
+                message = await self._message(chosen, ven)
             if message is not None:
                 return Handed(
                     message,
@@ -113,7 +114,12 @@ class Outgoing:
             await self._drop(chosen)
         return None
 
-    async def _choose(self, ven: Ven, now_ms: int, *, push: bool) -> list[QueuedMessage]:
+    async def _choose(self, ven: Ven, now_ms: int, *, push: bool) -> tuple[list[QueuedMessage], Message | None]:
+        """What is sent next; if it is about events, with the message: that is made in the same transaction.
+
+        Not for a push: that locks messages before deliveries, and an answer that comes meanwhile the other way round.
+        """
+        message: Message | None = None
         if not push:  # a claim leaves out what others have locked: it cannot say what is due
             self._directory.looking(ven.ven_id)
         async with self._database.transaction() as connection:
@@ -125,6 +131,9 @@ class Outgoing:
             sequences = [each.sequence for each in chosen]
             if chosen and chosen[0].kind != deliveries.EVENT_MESSAGE:  # the list of events marks its own
                 await mark_delivered(connection, sequences, now_ms)
+            elif chosen and not push:
+                keys = {each.key for each in waiting if each.kind == deliveries.EVENT_MESSAGE}
+                message = _unless_empty(await self._events.distribute_within(connection, ven, open_keys=keys))
             if chosen and push:
                 await claim_push(connection, sequences, now_ms + CLAIM_MS)
         if not push:
@@ -133,7 +142,7 @@ class Outgoing:
                 for each in waiting
             ]
             self._directory.looked(ven.ven_id, min(later, default=None))
-        return chosen
+        return chosen, message
 
     def _due_ms(self, message: QueuedMessage, *, push: bool) -> int:
         if push:
@@ -145,8 +154,7 @@ class Outgoing:
         request_id = f"req-{secrets.token_hex(8)}"
         match chosen[0].kind:
             case deliveries.EVENT_MESSAGE:
-                distributed = await self._events.distribute(ven)
-                return distributed if distributed.events else None
+                return _unless_empty(await self._events.distribute(ven))
             case reports.CREATE_MESSAGE:
                 return await self._reporting.create(ven, keys)
             case reports.METADATA_MESSAGE:
@@ -171,3 +179,7 @@ class Outgoing:
         async with self._database.transaction() as connection:
             keys = [each.key for each in messages]
             await acknowledge(connection, first.ven_id, first.kind, self._clock.now_ms(), keys)
+
+
+def _unless_empty(distributed: OadrDistributeEvent) -> OadrDistributeEvent | None:
+    return distributed if distributed.events else None
