@@ -1,0 +1,1 @@
+"""Which homes make a virtual node: what they are like, how they are grouped, and when one moves."""
