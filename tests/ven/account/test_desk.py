@@ -18,7 +18,7 @@ from ven.account.desk import Desk
 from ven.account.wallet import Wallet
 from ven.home.baseline import recompute
 from ven.home.owner import Owner
-from ven.home.store import ContractState
+from ven.home.store import ContractState, Opt, OptSchedule
 
 NOW_MS = START_MS - 4 * 3_600_000
 WALLET = Wallet(a_key())
@@ -221,6 +221,72 @@ def test_readings_refused_for_the_time_are_sealed_again(home, code):
     [second] = home.sealed()
     assert second.transaction_id != first.transaction_id
     assert second.transaction.body == first.transaction.body
+
+
+def test_readings_that_waited_too_long_are_sealed_for_a_later_time(home):
+    """The ledger was out of reach until the first transaction had expired: the same would expire again, for ever."""
+    home.accepts()
+    home.store.meter.add(900, [(START_MS, 300)])
+    home.desk.record_readings(NOW_MS)
+    [first] = home.sealed()
+    late_ms = first.transaction.header.not_after_ms + 1
+    assert home.answer("refused", "transaction_expired") is False
+    home.desk.record_readings(late_ms - 5 * DAY_MS)
+    [second] = home.sealed()
+    assert second.transaction.header.not_after_ms > late_ms
+
+
+def settled(missing: int) -> facts.DRSettled:
+    return facts.DRSettled(
+        contract_id="sc2-1", parent="sc1-1", payer="vn-1", payee=WALLET.party, outcome="failure", obligation_wh=400,
+        delivered_wh=0, shortfall_wh=400, missing=missing, adjustment_wh=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("missing", "recorded"), [(4, 1), (0, 0)])
+def test_what_a_contract_was_settled_without_is_told_and_recorded_all_the_same(home, missing, recorded):
+    """Readings count until somebody settles; later ones change no payment, but say on the ledger what it lacked."""
+    home.accepts()
+    home.hears(settled(missing))
+    assert home.state() is ContractState.SETTLED
+    assert home.store.contracts.all()[0].missing == missing
+    home.store.meter.add(900, [(START_MS, 300)])
+    assert home.desk.record_readings(TERMS.settle_after_ms + DAY_MS) == recorded
+
+
+def test_what_the_ledger_would_not_take_any_more_is_not_offered_for_ever(home):
+    home.accepts()
+    home.hears(settled(4))
+    home.store.meter.add(900, [(START_MS, 300)])
+    assert home.desk.record_readings(TERMS.settle_after_ms + 91 * DAY_MS) == 0
+
+
+def test_readings_stamped_by_a_wrong_clock_are_taken_out_of_the_outbox_and_older_ones_stay(home):
+    home.accepts()
+    home.store.meter.add(900, [(START_MS, 300)])
+    home.desk.record_readings(NOW_MS)
+    home.store.meter.add(900, [(START_MS + STEP_MS, 301), (START_MS + 2 * STEP_MS, 302)])
+    home.desk.record_readings(NOW_MS)
+    home.desk.withdraw(START_MS + STEP_MS)
+    assert [sealed.subject for sealed in home.sealed()] == [str(START_MS)]
+    assert home.store.meter.withdraw(START_MS + STEP_MS) == [START_MS + STEP_MS, START_MS + 2 * STEP_MS]
+
+
+def test_a_home_with_a_wrong_clock_and_one_whose_owner_is_away_agree_to_nothing(home):
+    home.has_event()
+    home.is_proposed()
+    home.desk.review(NOW_MS, Owner(), "the clock is at least 600 s behind the ledger's: set it")
+    [contract] = home.store.contracts.all()
+    assert (contract.state, contract.reason[:6]) == (ContractState.REJECTING, "clock:")
+    away = OptSchedule(opt_id="o1", opt=Opt.OUT, windows=((START_MS + 3 * STEP_MS, START_MS + 9 * STEP_MS),))
+    home.store.schedules.add(away)
+    home.is_proposed(contract_id="sc2-2")
+    home.desk.review(NOW_MS, Owner())
+    rejected = home.store.contracts.find("sc2-2")
+    assert rejected is not None
+    assert (rejected.state, rejected.reason) == (
+        ContractState.REJECTING, "owner: the owner's schedule o1: notParticipating",
+    )  # fmt: skip
 
 
 def test_readings_refused_for_good_are_kept_for_the_operator(home):

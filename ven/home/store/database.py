@@ -19,7 +19,8 @@ SCHEMA_VERSION = 2
 APPLICATION_ID = 0x47505645  # "GPVE": marks the file as ours
 _BUSY_TIMEOUT_MS = 10_000
 _WAL_BYTES_KEPT = 8 << 20  # the log beside the file is cut to this once it was carried over
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+#: a card that fails is often made read-only by the system
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 _SEALED = (
     # which transaction carries a reading to the ledger, for each id the home has there ('': its only one so far)
@@ -151,7 +152,8 @@ class Database:
         except sqlite3.OperationalError as error:
             # the lower byte is the kind of error, the rest says which of that kind
             if error.sqlite_errorcode & 0xFF in _NO_ROOM:
-                raise StoreFull(f"{self.path} cannot be written: {error}; make room on the disk") from error
+                advice = "make room on the disk, or replace it"
+                raise StoreFull(f"{self.path} cannot be written: {error}; {advice}") from error
             raise
 
     def _prepare(self) -> None:
