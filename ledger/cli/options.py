@@ -11,6 +11,7 @@ import typer
 from contracts.core.parties import PartyKey
 from ledger.cli.output import NotThere, UsageError
 from ledger.client import LedgerClient
+from ledger.verify.note import VerifierKey
 from runtime import logs
 from runtime.clock import clock_from_file
 from runtime.keys import PrivateKey
@@ -40,6 +41,15 @@ SecretsDir = Annotated[Path | None, typer.Option("--secrets-dir", help="Folder o
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Genesis, log keys and database of the replica.")]
 DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="PostgreSQL server of your own.")]
 
+FurtherChannel = Annotated[
+    str | None, typer.Option("--channel", help="A further channel of the data folder; by default its first.")
+]
+WitnessFile = Annotated[
+    Path | None,
+    typer.Option("--witness-file", help="External witnesses the policy names: `witness NAME VKEY URL`."),
+]
+WitnessQuorum = Annotated[int, typer.Option("--witness-quorum", min=0, help="How many of them finality waits for.")]
+
 DEFAULT_URL = "http://127.0.0.1:8440"
 DEFAULT_WAIT_S = 10.0
 
@@ -68,6 +78,17 @@ def signing(
 ) -> T:
     """Runs `work` with a client that signs as the party to which the key in `key_file` belongs."""
     return run(_with_client(url, channel, ca, wait_s, clock_file, PrivateKey.load(key_file), work))
+
+
+def policy_witnesses(file: Path | None, required: int) -> list[VerifierKey]:
+    """Keys of the external witnesses that a policy names. Raises UsageError where fewer than `required` are there,
+    WitnessInvalid."""
+    from ledger.witness.trust import read_witnesses
+
+    named = [] if file is None else [each.key for each in read_witnesses(file)]
+    if required > len(named):
+        raise UsageError(f"--witness-quorum {required}: --witness-file names {len(named)} witnesses")
+    return named
 
 
 async def _with_client(

@@ -13,8 +13,18 @@ from contracts.core.commands import Enrolment
 from contracts.core.parties import Role
 from contracts.rules import Genesis
 from ledger.cli.keys import read_public
-from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
-from ledger.cli.output import UsageError, show
+from ledger.cli.options import (
+    Config,
+    DatabaseUrl,
+    DataDir,
+    FurtherChannel,
+    Json,
+    SecretsDir,
+    WitnessFile,
+    WitnessQuorum,
+    policy_witnesses,
+)
+from ledger.cli.output import show
 from ledger.client import party_id
 from ledger.config import LedgerSettings
 from runtime import logs, service
@@ -49,13 +59,8 @@ def init(
     founded_ms: Annotated[
         int | None, typer.Option("--founded-ms", min=0, help="Domain time of the genesis; by default now.")
     ] = None,
-    witness_file: Annotated[
-        Path | None,
-        typer.Option("--witness-file", help="External witnesses the policy names: `witness NAME VKEY URL`."),
-    ] = None,
-    witness_quorum: Annotated[
-        int, typer.Option("--witness-quorum", min=0, help="How many of them finality waits for.")
-    ] = 0,
+    witness_file: WitnessFile = None,
+    witness_quorum: WitnessQuorum = 0,
     data_dir: DataDir = None,
     clock_file: ClockFlag = None,
     config: Config = None,
@@ -74,7 +79,8 @@ def init(
         "origin": origin or f"gridpact.local/{channel}",
         "contracts_root": founding.contracts_root(),
         "created_ms": settings.clock().now_ms() if founded_ms is None else founded_ms,
-        **_witnesses(witness_file, witness_quorum),
+        "witnesses": policy_witnesses(witness_file, witness_quorum),
+        "required": witness_quorum,
     }
     if member_file:
         members = [founding.read_member(path) for path in member_file]
@@ -171,6 +177,7 @@ def check(config: Config = None, secrets_dir: SecretsDir = None, data_dir: DataD
 
 
 def verify(
+    channel: FurtherChannel = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     config: Config = None,
@@ -184,7 +191,7 @@ def verify(
     from runtime.postgres import postgres
 
     settings = _settings(config, secrets_dir, {"data_dir": data_dir, "database_url": database_url})
-    founded = load(settings)
+    founded = load(settings if channel is None else settings.of_channel(channel))
 
     async def work() -> object:
         binaries = settings.postgres_binaries
@@ -205,16 +212,6 @@ def _settings(config: Path | None, secrets_dir: Path | None, flags: Mapping[str,
     settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
     logs.configure("dr-ledger", settings.log_json, settings.log_level)
     return settings
-
-
-def _witnesses(file: Path | None, required: int) -> dict[str, object]:
-    """What the policy says of external witnesses."""
-    from ledger.witness.trust import read_witnesses
-
-    named = [] if file is None else [each.key for each in read_witnesses(file)]
-    if required > len(named):
-        raise UsageError(f"--witness-quorum {required}: --witness-file names {len(named)} witnesses")
-    return {"witnesses": named, "required": required}
 
 
 def _founder(role: Role, public: str) -> Enrolment:

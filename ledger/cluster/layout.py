@@ -10,6 +10,7 @@
     members/1/secrets/       etcd_password of its user, for `dr-ledger serve --secrets-dir`
     members/1/etcd/          its etcd's data
     logs/                    replica-1.log, etcd-1.log ...
+    witnesses.txt            external witnesses, if any, and witness-ca.pem where they have an authority of their own
 
 On a single machine all parts are there; on three machines each member has its own part, and the layout is the same.
 """
@@ -125,6 +126,16 @@ class Layout:
     def founding_mark(self) -> Path:
         """There while the folder is founded: what it holds then is begun anew."""
         return self.folder / "founding"
+
+    @property
+    def witness_file(self) -> Path:
+        """External witnesses that every member asks, where the consortium was founded with some."""
+        return self.folder / "witnesses.txt"
+
+    @property
+    def witness_ca(self) -> Path:
+        """Authorities for their certificates, where they are not the system's."""
+        return self.folder / "witness-ca.pem"
 
     @property
     def ca_dir(self) -> Path:

@@ -23,6 +23,7 @@ from ledger.cluster.layout import CHANNEL, LOOPBACK, ORIGIN, ClusterError, Layou
 from ledger.cluster.order import found_order
 from ledger.config import LedgerSettings
 from ledger.founding import consortium, contracts_root, create_member, found, found_consortium
+from ledger.verify.note import VerifierKey
 from runtime.database import upgrade
 from runtime.keys import PrivateKey
 from runtime.postgres import postgres
@@ -48,16 +49,39 @@ class Founders:
         return found
 
 
-async def prepare(layout: Layout, founders: Founders, *, created_ms: int, days: int = CERTIFICATE_DAYS) -> None:
+@dataclass(frozen=True)
+class Witnessed:
+    """External witnesses: the lines that name them, by how many each checkpoint must be cosigned to be final, and the
+    PEM authorities of their certificates."""
+
+    lines: bytes = b""
+    keys: Sequence[VerifierKey] = ()
+    required: int = 0
+    ca: bytes = b""
+
+
+async def prepare(
+    layout: Layout,
+    founders: Founders,
+    *,
+    created_ms: int,
+    days: int = CERTIFICATE_DAYS,
+    witnessed: Witnessed | None = None,
+) -> None:
     """Founds the consortium. Raises ClusterError where the folder holds something else, GenesisInvalid."""
+    witnessed = witnessed or Witnessed()
     _clear(layout)
     layout.founding_mark.touch()
+    for path, content in ((layout.witness_file, witnessed.lines), (layout.witness_ca, witnessed.ca)):
+        path.unlink(missing_ok=True)  # of a founding that was cut short
+        if content:
+            path.write_bytes(content)
     if layout.tls or layout.api_tls:
         issue_certificates(layout, days=days)
     for member in layout.members:
         member.folder.mkdir(parents=True, exist_ok=True)
         write_settings(layout, member)
-    _found(layout, founders.enrolments(layout.keys_dir), created_ms)
+    _found(layout, founders.enrolments(layout.keys_dir), created_ms, witnessed)
     try:
         async with asyncio.TaskGroup() as tasks:
             if layout.orderer == "etcd":
@@ -96,6 +120,9 @@ def write_settings(layout: Layout, member: Member) -> None:
             "certificate": str(member.replica_pair.chain),
             "certificate_key": str(member.replica_pair.key),
         }
+    for name, path in (("witness_file", layout.witness_file), ("witness_ca", layout.witness_ca)):
+        if path.exists():
+            settings[name] = str(path)
     if layout.orderer == "etcd":
         settings |= _shared_order(layout, member)
     lines = [f"# The replica of {member.name}: dr-ledger serve --config {member.config}"]
@@ -137,7 +164,7 @@ async def migrate(member: Member) -> None:
         await upgrade(url, "ledger")
 
 
-def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> None:
+def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int, witnessed: Witnessed) -> None:
     """Keys for each member, and the same genesis and policy in the folder of each."""
     if layout.orderer == "local":
         [alone] = layout.members
@@ -150,6 +177,8 @@ def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> Non
             contracts_root=contracts_root(),
             created_ms=created_ms,
             peer_url=layout.peer_url(alone),
+            witnesses=witnessed.keys,
+            required=witnessed.required,
         )
         return
     made = [
@@ -163,6 +192,8 @@ def _found(layout: Layout, parties: Sequence[Enrolment], created_ms: int) -> Non
         origin=ORIGIN,
         contracts_root=contracts_root(),
         created_ms=created_ms,
+        witnesses=witnessed.keys,
+        required=witnessed.required,
     )
     for member in layout.members:
         found_consortium(settings_of(member), agreed, policy)

@@ -11,7 +11,15 @@ import typer
 from contracts.core.parties import Role
 from ledger.cli.consortium import certificates
 from ledger.cli.keys import read_public
-from ledger.cli.options import DEFAULT_WAIT_S, ClockFile, Json, signing
+from ledger.cli.options import (
+    DEFAULT_WAIT_S,
+    ClockFile,
+    Json,
+    WitnessFile,
+    WitnessQuorum,
+    policy_witnesses,
+    signing,
+)
 from ledger.cli.output import UsageError, show, show_rows
 from ledger.client import LedgerClient
 from ledger.cluster.layout import DEFAULT_PORT, Layout
@@ -57,18 +65,31 @@ def up(
     auditor: Annotated[
         Keys, typer.Option("--auditor", help="Public key of an auditor; made here if none is given.")
     ] = None,
+    witness_file: WitnessFile = None,
+    witness_quorum: WitnessQuorum = 0,
+    witness_ca: Annotated[
+        Path | None,
+        typer.Option("--witness-ca", help="PEM authorities of the witnesses' certificates; else the system's."),
+    ] = None,
     clock_file: ClockFile = None,
 ) -> None:
     """Found a consortium in the folder, or continue the one that is there, and run it until Ctrl-C or SIGTERM.
 
-    A process that dies is started again. Programs read what they need from cluster.json in the folder."""
+    A process that dies is started again. Programs read what they need from cluster.json in the folder. A witness needs
+    the policy file of the consortium (`dr-ledger witness serve --logs`): start it once that is there."""
     from ledger.cluster import up as running  # SQL drivers are loaded by the commands that need them
-    from ledger.cluster.preparation import Founders, prepare
+    from ledger.cluster.preparation import Founders, Witnessed, prepare
 
     logs.configure("dr-ledger", level="warning")
     data_dir = data_dir.resolve()
     names = name or [f"member.gridpact.local/{place + 1}" for place in range(members or DEFAULT_MEMBERS)]
     texts = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor}
+    witnessed = Witnessed(
+        lines=b"" if witness_file is None else witness_file.read_bytes(),
+        keys=policy_witnesses(witness_file, witness_quorum),
+        required=witness_quorum,
+        ca=b"" if witness_ca is None else witness_ca.read_bytes(),
+    )
     founders = Founders({role: [read_public(text) for text in given or ()] for role, given in texts.items()})
 
     def known() -> Layout | None:
@@ -80,6 +101,8 @@ def up(
                 f"{data_dir} holds a consortium of {len(layout.members)}: its number changes by "
                 "`dr-ledger members add` and `remove`; leave out --members to continue it"
             )
+        if witness_file is not None and not layout.witness_file.exists():
+            raise UsageError(f"{data_dir} holds a consortium whose policy names no witnesses: found another with them")
         return layout
 
     async def work() -> None:
@@ -92,7 +115,8 @@ def up(
             else:
                 layout = Layout.plan(data_dir, names, tls=tls, api_tls=api_tls, port=port)
                 layout.check_ports()
-                await prepare(layout, founders, created_ms=clock_from_file(clock_file).now_ms())
+                created_ms = clock_from_file(clock_file).now_ms()
+                await prepare(layout, founders, created_ms=created_ms, witnessed=witnessed)
             await running.up(layout, announce=lambda: _announce(layout))
 
     service.run(work())

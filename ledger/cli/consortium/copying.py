@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from contracts.core.codec import digest
-from ledger.cli.options import Config, DatabaseUrl, DataDir, Json, SecretsDir
+from ledger.cli.options import Config, DatabaseUrl, DataDir, FurtherChannel, Json, SecretsDir
 from ledger.cli.output import UsageError, show
 from ledger.config import LedgerSettings
 from runtime import logs, service
@@ -27,6 +27,7 @@ def copy_state(
             "word of the one member that gave them.",
         ),
     ] = True,
+    channel: FurtherChannel = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     config: Config = None,
@@ -50,12 +51,13 @@ def copy_state(
     flags = {"data_dir": data_dir, "database_url": database_url}
     settings = LedgerSettings.load(config=config, secrets_dir=secrets_dir, flags=flags)
     logs.configure("dr-ledger", settings.log_json, settings.log_level)
-    founded = founding.load(settings)
+    of_channel = settings if channel is None else settings.of_channel(channel)
+    founded = founding.load(of_channel)
     certificate = settings.peer_certificates()
     tls = None if certificate is None else client_context(settings.peer_ca, certificate)
 
     async def work() -> dict[str, Any]:
-        marker = FileMarker(settings.data_dir / "signed", digest(founded.genesis))
+        marker = FileMarker(of_channel.data_dir / "signed", digest(founded.genesis))
         signer = CheckpointSigner(founded.genesis.origin, founded.log_key, founded.member, founded.cosigner_key)
         addresses = _addresses(settings, founded, peer or [])
         peers = HttpStatePeers(founded.genesis.channel, addresses, tls)

@@ -177,3 +177,20 @@ def test_only_the_table_says_whose_a_pseudonym_is(tmp_path: Path) -> None:
     assert "no home contract-3" in str(refused("pseudonyms", "show", "contract-3", *at))
     wrong = ("--table", table, "--period", "January")
     assert "no billing period" in str(refused("pseudonyms", "show", "contract-1", *wrong))
+
+
+def test_a_further_channel_s_state_is_copied_and_verified_by_its_name(url: str, tmp_path: Path) -> None:
+    """Its own members are asked, none of which answers here; what it holds is held against its own genesis."""
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for number, folder in enumerate(folders, 1):
+        name, peer_url = f"member.example/{number}", "http://127.0.0.1:1"
+        create_member(LedgerSettings(data_dir=folder), name=name, peer_url=peer_url, origin="ledger.example/main")
+    files = [argument for folder in folders for argument in ("--member-file", folder / "member.json")]
+    run("init", *FOUNDERS, *files, "--origin", "ledger.example/main", "--data-dir", tmp_path / "founders")
+    run("join", "--from", tmp_path / "founders", "--data-dir", folders[0])
+    run("channels", "create", CHILD, *FOUNDERS, *files, "--data-dir", folders[0])
+    where = ("--data-dir", folders[0], "--database-url", url)
+    assert "no member gave a state" in str(refused("copy-state", "--channel", CHILD, *where))
+    found = run("verify", "--channel", CHILD, *where)
+    assert (found["channel"], found["height"]) == (CHILD, 0)
+    assert "holds no ledger main" in str(refused("verify", *where))

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from ledger.cluster.layout import ClusterError, Layout
+from ledger.cluster.preparation import Founders, Witnessed, prepare, settings_of
 from ledger.config import LedgerSettings
+from ledger.log.policy import parties_of
+from ledger.verify import parse_policy
+from ledger.witness.folder import create
+from ledger.witness.trust import read_witnesses
+from tests.builders import START_MS
+from tests.ledger.operations.commands import refused
 
 NAMES = ["member.example/utility", "member.example/aggregator", "member.example/auditor"]
 
@@ -100,3 +107,26 @@ def test_the_settings_of_a_member_are_settings_of_a_replica(tmp_path: Path, tls:
     assert isinstance(settings, LedgerSettings)
     assert settings.etcd_endpoints.split(",")[0] == layout.etcd_url(member)
     assert (settings.peer_ca is not None) == tls
+
+
+async def test_a_consortium_is_founded_with_the_witnesses_that_its_members_ask(tmp_path: Path):
+    key = create(tmp_path / "w", "witness.example/w1")
+    lines = f"witness w1 {key.encode()} http://127.0.0.1:8460\n".encode()
+    layout = Layout.plan(tmp_path / "cluster", NAMES[:1], port=0)
+    await prepare(layout, Founders({}), created_ms=START_MS, witnessed=Witnessed(lines=lines, keys=[key], required=1))
+    settings = settings_of(layout.members[0])
+    assert settings.witness_file is not None
+    assert settings.witness_ca is None
+    assert [each.key for each in read_witnesses(settings.witness_file)] == [key]
+    parties = parties_of(parse_policy(settings.policy_file.read_bytes(), strict=True))
+    assert (list(parties.witnesses), parties.required) == ([key], 1)
+
+
+def test_witnesses_are_named_when_a_consortium_is_founded_and_not_later(tmp_path: Path):
+    (tmp_path / "cluster").mkdir()
+    Layout.plan(tmp_path / "cluster", NAMES, port=0).write()
+    key = create(tmp_path / "w", "witness.example/w1")
+    (tmp_path / "witnesses").write_text(f"witness w1 {key.encode()} http://127.0.0.1:8460\n")
+    up = ("cluster", "up", "--data-dir", tmp_path / "cluster", "--witness-file", tmp_path / "witnesses")
+    assert "whose policy names no witnesses" in refused(2, *up)
+    assert "names 1 witnesses" in refused(2, *up, "--witness-quorum", 2)
