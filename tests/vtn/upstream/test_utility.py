@@ -125,8 +125,8 @@ async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hear
             await client.submit(Issue(to=UTILITY_ID, amount_minor=100_000, reference="budget"))
         settings = at(url + PREFIX, upstream_key=tmp_path / "aggregator" / "utility.key", upstream_report_delay_s=0)
         aggregator = DrVtn(
-            tmp_path / "aggregator", database_url=urls[1], port=str(vtn_port), ledger_url=ledger, aggregator="false",
-            clock_file=str(tmp_path / "clock.json"), **{name: str(each) for name, each in settings.items()},
+            tmp_path / "aggregator", database_url=urls[1], port=str(vtn_port), ledger_url=ledger,
+            virtual_node_homes_min="5", clock_file=str(tmp_path / "clock.json"), **{name: str(each) for name, each in settings.items()},
         )  # fmt: skip
         try:
             await aggregator.start()
@@ -168,7 +168,7 @@ async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hear
             await utility.vtn.dr_events.cancel("peak-1")
             await until(lambda: confirmed(utility))
             await until(lambda: is_closed(client, needs[0][0]))
-            assert [each.state for each in (await overview.events(books.vtn))[0].needs] == [records.CLOSED]
+            await until(lambda: noted_as_closed(books))
         finally:
             await aggregator.end(signal.SIGTERM)
 
@@ -203,6 +203,10 @@ async def reported(utility: Opened, us: str, r_id: str, start_ms: int, energy_wh
 
 async def says_online(utility: Opened, us: str) -> bool:
     return {each.r_id for each in await utility.vtn.collected.states(us) if each.online} == {"portfolio", "vn-F1"}
+
+
+async def noted_as_closed(books: Opened) -> bool:
+    return [each.state for each in (await overview.events(books.vtn))[0].needs] == [records.CLOSED]
 
 
 async def is_closed(client: Any, need_id: str) -> bool:
