@@ -58,11 +58,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Choices in merit order, excluded ones last; `lacking_wh` is what the target still misses per interval."""
+    """Choices in merit order, excluded ones last; `lacking_wh` is what the target still misses per interval.
+
+    Of an optimised choice also: the probability of meeting the whole target, what it is expected to cost, how much less
+    the best one could cost at most, and which limits stand in the way of what is lacking."""
 
     target_wh: tuple[int, ...]
     choices: tuple[Choice, ...]
     lacking_wh: tuple[int, ...]
+    method: str = "merit"
+    probability_bp: int = 0
+    cost_minor: int = 0
+    gap_percent: float = 0.0
+    limits: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> tuple[Choice, ...]:

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from runtime.errors import GridpactError
-from vtn.cli import events, needs, programs, registrations, reports, service, vens
+from vtn.cli import dispatch, events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
 from vtn.cli.upstream import commands as upstream
 
@@ -41,6 +41,7 @@ app.add_typer(reports.app, name="reports")
 app.add_typer(needs.app, name="needs")
 app.add_typer(upstream.app, name="upstream")
 app.command()(needs.statements)
+app.command()(dispatch.dispatch)
 
 
 def main() -> None:

@@ -12,13 +12,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from runtime.logs import get_logger
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, Choice, Dispatch, choose
 from vtn.services.programs import Program
+
+if TYPE_CHECKING:
+    from vtn.dispatching.fleet import Fleet
 
 Method = Literal["auto", "optimal", "merit"]
 
@@ -61,7 +64,7 @@ def choose_members(target_wh: Sequence[int], candidates: Sequence[Candidate], po
     usable = [each for each in candidates if not each.excluded and any(each.available_wh)]
     if policy.optimal and usable and any(target_wh):
         try:
-            return _optimal(target_wh, candidates, usable, policy)
+            return _optimal(target_wh, candidates, policy)
         except Exception:
             _log.exception("members are chosen in merit order: the optimisation failed", candidates=len(usable))
     return choose(target_wh, candidates, whole=True)
@@ -72,63 +75,88 @@ def _installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("numpy", "scipy", "pulp", "highspy"))
 
 
-def _optimal(
-    target_wh: Sequence[int], candidates: Sequence[Candidate], usable: Sequence[Candidate], policy: Policy
-) -> Dispatch:
+def _optimal(target_wh: Sequence[int], candidates: Sequence[Candidate], policy: Policy) -> Dispatch:
     # These libraries come with an extra, and take a second to load.
     import numpy as np
 
     from vtn.dispatching.chance import Goal
     from vtn.dispatching.explanation import reasons
-    from vtn.dispatching.fleet import Homes, fleet_of
     from vtn.dispatching.optimise import optimise
+    from vtn.dispatching.shortage import bindings
 
-    ordered = sorted(usable, key=lambda each: each.candidate)
-    count, intervals = len(ordered), len(target_wh)
-    available = np.array([each.available_wh for each in ordered], float)
-    price = np.array([each.price_minor_per_mwh for each in ordered], float) / _WH_PER_MWH
-    weary = np.array([each.weariness_bp for each in ordered], float) / BASIS_POINTS
-    fleet = fleet_of(
-        Homes(
-            names=[each.candidate for each in ordered],
-            available_wh=available,
-            price=price * (1 + _WEARY * weary),
-            comfort=np.array([each.comfort_minor for each in ordered], float),
-            duration=np.full(count, intervals),
-            rebound=np.zeros(count),
-            rebound_over=np.ones(count, np.int64),
-            answers=np.array([each.reliability_bp * each.answers_bp for each in ordered], float) / BASIS_POINTS**2,
-            spread=np.array([each.spread_bp for each in ordered], float) / BASIS_POINTS,
-            calls_left=np.ones(count, np.int64),
-            blocked=np.zeros(count, np.int64),
-        )
-    )
+    able = sorted((each for each in candidates if any(each.available_wh)), key=lambda each: each.candidate)
+    fleet = _fleet(able, len(target_wh))
     goal = Goal(np.array(target_wh, float), policy.probability, common=policy.common)
     plan = optimise([fleet], goal, seed=SEED, limit_s=LIMIT_S)
     told = sorted(
-        zip(ordered, reasons(fleet, plan.called[0], plan), strict=True),
-        key=lambda pair: (not pair[1].called, pair[1].cost - pair[1].worth, pair[1].home),
+        zip(able, reasons(fleet, plan.called[0], plan), strict=True),
+        key=lambda pair: (bool(pair[0].excluded), not pair[1].called, pair[1].cost - pair[1].worth, pair[1].home),
     )
     reached = f"{plan.calls} calls meet the target with {plan.probability:.0%} (asked: {policy.probability:.0%})"
     choices = [
         Choice(
             candidate=candidate,
-            rank=rank,
+            rank=0 if candidate.excluded else rank,
             chosen=reason.called,
             obligation_wh=candidate.available_wh if reason.called else (),
             reason=f"{reason.text}; {reached}" if reason.called else reason.text,
         )
         for rank, (candidate, reason) in enumerate(told, 1)
     ]
-    left_out = sorted((each for each in candidates if each not in usable), key=lambda each: each.candidate)
+    left_out = sorted((each for each in candidates if not any(each.available_wh)), key=lambda each: each.candidate)
     choices += [
         Choice(candidate=each, rank=0, chosen=False, obligation_wh=(), reason=each.excluded or "nothing to offer")
         for each in left_out
     ]
-    expected = [
-        sum(choice.obligation_wh[n] * choice.candidate.reliability_bp // BASIS_POINTS for choice in choices
-            if choice.chosen)
-        for n in range(intervals)
-    ]  # fmt: skip
-    lacking = tuple(max(0, wanted - found) for wanted, found in zip(target_wh, expected, strict=True))
-    return Dispatch(target_wh=tuple(target_wh), choices=tuple(choices), lacking_wh=lacking)
+    limits: tuple[str, ...] = ()
+    if plan.lacking_wh.any():
+        limits = tuple(
+            f"without {each.limit} {each.frees_wh:.0f} Wh less would be lacking, {each.lacking_wh:.0f} Wh left"
+            for each in bindings([fleet], goal, seed=SEED)
+        )
+    return Dispatch(
+        target_wh=tuple(target_wh),
+        choices=tuple(choices),
+        lacking_wh=_lacking(target_wh, choices),
+        method="optimal" if plan.status == "optimal" else "best known when the time ran out",
+        probability_bp=round(plan.probability * BASIS_POINTS),
+        cost_minor=round(plan.cost),
+        gap_percent=round(plan.gap_percent, 3),
+        limits=limits,
+    )
+
+
+def _lacking(target_wh: Sequence[int], choices: Sequence[Choice]) -> tuple[int, ...]:
+    """What is not expected of those who are called, as coverage is watched later."""
+    chosen = [each for each in choices if each.chosen]
+    return tuple(
+        max(0, wanted - sum(each.obligation_wh[n] * each.candidate.reliability_bp // BASIS_POINTS for each in chosen))
+        for n, wanted in enumerate(target_wh)
+    )
+
+
+def _fleet(able: Sequence[Candidate], intervals: int) -> Fleet:
+    """Whole-event calls of these candidates; who is excluded is in it, blocked, so that what it would give is known."""
+    import numpy as np
+
+    from vtn.dispatching.fleet import Homes, fleet_of
+
+    count = len(able)
+    excluded = sorted({each.excluded for each in able if each.excluded})
+    weary = np.array([each.weariness_bp for each in able], float) / BASIS_POINTS
+    price = np.array([each.price_minor_per_mwh for each in able], float) / _WH_PER_MWH
+    homes = Homes(
+        names=[each.candidate for each in able],
+        available_wh=np.array([each.available_wh for each in able], float),
+        price=price * (1 + _WEARY * weary),
+        comfort=np.array([each.comfort_minor for each in able], float),
+        duration=np.full(count, intervals),
+        rebound=np.zeros(count),
+        rebound_over=np.ones(count, np.int64),
+        answers=np.array([each.reliability_bp * each.answers_bp for each in able], float) / BASIS_POINTS**2,
+        spread=np.array([each.spread_bp for each in able], float) / BASIS_POINTS,
+        calls_left=np.ones(count, np.int64),
+        blocked=np.array([1 + excluded.index(each.excluded) if each.excluded else 0 for each in able], np.int64),
+        reasons=("", *excluded),
+    )
+    return fleet_of(homes)
