@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from openadr.model import DrEvent, Signal, SignalInterval, Target, Unit
 from tests.builders import START_MS, a_dr_event, a_signal
+from tests.openadr.strategies import events
 from vtn.upstream.mapping import (
     Asked,
     Nothing,
@@ -181,3 +184,36 @@ def test_a_target_says_whose_homes_are_meant(targets: tuple[Target, ...], area: 
 def test_an_operator_sets_one_power_for_the_whole_event():
     found = of_power(an_event(dispatch((45, "1")), minutes=45), 4_000, offset_s=0, interval_s=900, open_ended_s=3_600)
     assert (found.target_wh, found.peak_w) == ((1_000,) * 3, 4_000)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 600), st.integers(0, 50_000)), min_size=1, max_size=12),
+    st.integers(0, 86_400), st.integers(0, 3_600),
+)  # fmt: skip
+def test_no_energy_is_lost_or_made_between_an_event_and_its_need(steps: list[tuple[int, int]], late_s: int, drawn: int):
+    """Power times time, to half a Wh an interval of the grid."""
+    watts = tuple(SignalInterval(60 * minutes, str(power)) for minutes, power in steps)
+    signal = Signal("s", "LOAD_DISPATCH", "setpoint", Unit("power_real", "W"), watts)
+    total_s = sum(each.duration_s for each in watts)
+    event = a_dr_event(signals=(signal,), start_ms=START_MS + 1000 * late_s, duration_s=total_s)
+    found = read_event(event, TERMS, offset_s=drawn, interval_s=900, earliest_ms=0, usual=lambda starts: None)
+    exact_wh = sum(60 * minutes * power for minutes, power in steps) / 3600
+    if isinstance(found, Wanted):
+        assert abs(sum(found.target_wh) - exact_wh) <= 0.5 * len(found.target_wh)
+        assert found.start_ms >= START_MS + 1000 * (late_s + drawn - 900)
+        assert found.end_ms <= event.start_ms + 1000 * (total_s + drawn + 900)
+    elif isinstance(found, Nothing):
+        assert exact_wh <= 0.5 * (total_s / 900 + 2)
+    else:
+        assert total_s > 191 * 900
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(events(), st.sampled_from(["reduction", "limit"]), st.integers(0, 2**50))
+def test_whatever_a_utility_sends_is_understood_or_refused(event: DrEvent, setpoint: Any, earliest_ms: int):
+    found = asked(event, setpoint=setpoint, earliest_ms=earliest_ms, usual=lambda starts: [1_000 for _ in starts])
+    assert isinstance(found, Wanted | Priced | Nothing | Unservable)
+    if isinstance(found, Wanted):
+        assert sum(found.target_wh) > 0
+        assert min(found.target_wh) >= 0
+        assert found.starts_ms[0] >= earliest_ms

@@ -124,10 +124,11 @@ async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hear
         async with a_ledger(urls[2], tmp_path / "ledger", ledger_port), a_client(ledger) as client:
             await client.submit(Issue(to=UTILITY_ID, amount_minor=100_000, reference="budget"))
         settings = at(url + PREFIX, upstream_key=tmp_path / "aggregator" / "utility.key", upstream_report_delay_s=0)
-        aggregator = DrVtn(
-            tmp_path / "aggregator", database_url=urls[1], port=str(vtn_port), ledger_url=ledger,
-            virtual_node_homes_min="5", clock_file=str(tmp_path / "clock.json"), **{name: str(each) for name, each in settings.items()},
-        )  # fmt: skip
+        settings |= {
+            "database_url": urls[1], "port": vtn_port, "ledger_url": ledger, "virtual_node_homes_min": 5,
+            "clock_file": tmp_path / "clock.json",
+        }  # fmt: skip
+        aggregator = DrVtn(tmp_path / "aggregator", **{name: str(each) for name, each in settings.items()})
         try:
             await aggregator.start()
 
