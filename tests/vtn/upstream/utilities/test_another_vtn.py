@@ -32,7 +32,7 @@ from vtn.upstream import overview, records
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SPEED = 120.0
 EVENT_MS = START_MS + 24 * HOUR_MS
 QUARTER_MS = 900_000
