@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from contracts.core.envelope import BODY_BYTES_MAX
 from ledger.log.checkpoint import checkpoint_text
 from ledger.ordering.block import make_block, render_block
 from tests.builders import START_MS, a_clock, a_key
@@ -29,6 +30,9 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
 
 def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+OVERSIZED = canonical(json.loads(a_transfer("large")) | {"body": "x" * (BODY_BYTES_MAX + 1)})
 
 
 async def propose(
@@ -114,12 +118,18 @@ async def test_a_block_of_the_future_is_executed_and_not_vouched_for(database: s
 
 
 async def test_what_a_proposer_orders_without_right_is_a_leaf_and_nothing_more(database: str, tmp_path: Path) -> None:
-    """Forged and replayed transactions that a member ordered all the same: refused by everybody who executes them."""
+    """Forged, replayed, over-limit and late transactions that a member ordered all the same: refused by everybody who
+    executes them."""
     async with a_replica(database, tmp_path / "m", a_clock()) as ledger:
         await ledger.run(an_issue(reference="once"))
         before = await ledger.sql("SELECT kind, key, body FROM records ORDER BY 1, 2")
-        ordered = [canonical(json.loads(a_transfer("forged")) | {"signature": "0" * 128}), an_issue(reference="once")]
+        ordered = [
+            canonical(json.loads(a_transfer("forged")) | {"signature": "0" * 128}), an_issue(reference="once"),
+            OVERSIZED, an_issue(not_after_ms=START_MS - 1),
+        ]  # fmt: skip
         assert await propose(ledger, ordered) is None
         rows = await ledger.sql("SELECT code, registered FROM transactions WHERE height = 2 ORDER BY log_index")
-        assert [tuple(row) for row in rows] == [("bad_signature", False), ("duplicate", False)]
+        assert [tuple(row) for row in rows] == [
+            ("bad_signature", False), ("duplicate", False), ("limit_exceeded", False), ("transaction_expired", False),
+        ]  # fmt: skip
         assert await ledger.sql("SELECT kind, key, body FROM records ORDER BY 1, 2") == before
