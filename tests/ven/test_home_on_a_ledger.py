@@ -62,6 +62,7 @@ NODE_ID = party_id(Role.VIRTUAL_NODE, NODE.public)
 class World:
     """Ledger, parties and VTN around one home, on a clock that runs fast. `device` is what the home measures."""
 
+    channel = "main"
     event_ms = EVENT_MS
     accept_lead_ms = 4 * 60_000
     settle_lag_ms = 65 * 60_000
@@ -78,22 +79,23 @@ class World:
         self.event: DrEvent = the_event(self.event_ms)
 
     def client(self, key, party: str) -> LedgerClient:
-        return LedgerClient(self.url, key=key, party=party, clock=self.clock, session=self.session)
+        return LedgerClient(
+            self.url, channel=self.channel, key=key, party=party, clock=self.clock, session=self.session
+        )
+
+    async def bring_money(self, utility: LedgerClient) -> None:
+        """What utility and aggregator have to spend."""
+        await utility.submit(Issue(to=UTILITY_ID, amount_minor=10_000, reference="r"))
+        await utility.submit(Issue(to=AGGREGATOR_ID, amount_minor=5_000, reference="r"))
 
     async def prepare(self, openadr2_url: str = "", ledger_url: str = "") -> None:
         """Parties, money and a need of 100 Wh a quarter of an hour; the home knows its VTN and ledger."""
         utility, aggregator = self.client(UTILITY, UTILITY_ID), self.client(AGGREGATOR, AGGREGATOR_ID)
-        await utility.submit(Issue(to=UTILITY_ID, amount_minor=10_000, reference="r"))
-        await utility.submit(Issue(to=AGGREGATOR_ID, amount_minor=5_000, reference="r"))
-        device = Enrolment(
-            party=self.wallet.party, role=Role.DEVICE, key=self.wallet.public, sponsor=AGGREGATOR_ID, area="F1"
-        )
+        await self.bring_money(utility)
         node = Enrolment(party=NODE_ID, role=Role.VIRTUAL_NODE, key=NODE.public, sponsor=AGGREGATOR_ID, area="F1")
         proof = NODE.sign(enrolment_bytes(node)).hex()
         await aggregator.submit(EnrolParty(enrolment=node, proof=proof))
-        await aggregator.submit(EnrolParty(enrolment=device, proof=self.wallet.prove_enrolment(AGGREGATOR_ID, "F1")))
-        for party in (NODE_ID, self.wallet.party):
-            await aggregator.submit(Transfer(to=party, amount_minor=1_000, reference="deposit"))
+        await aggregator.submit(Transfer(to=NODE_ID, amount_minor=1_000, reference="deposit"))
         await utility.submit(
             RequestReduction(
                 need_id="need-1",
@@ -106,16 +108,27 @@ class World:
                 budget_minor=1_000,
             )
         )
+        await self.enrol(self.wallet, self.store, "H1", openadr2_url, ledger_url)
+
+    async def enrol(
+        self, wallet: Wallet, store: Store, home: str, openadr2_url: str = "", ledger_url: str = ""
+    ) -> None:
+        """A home as enrolment leaves it: a party with a deposit, that knows its VTN and ledger."""
+        aggregator = self.client(AGGREGATOR, AGGREGATOR_ID)
+        device = Enrolment(party=wallet.party, role=Role.DEVICE, key=wallet.public, sponsor=AGGREGATOR_ID, area="F1")
+        await aggregator.submit(EnrolParty(enrolment=device, proof=wallet.prove_enrolment(AGGREGATOR_ID, "F1")))
+        await aggregator.submit(Transfer(to=wallet.party, amount_minor=1_000, reference="deposit"))
         identity = Identity(
-            ven_name="H1",
+            ven_name=home,
             ven_id="ven-7",
             openadr2_url=openadr2_url or self.vtn.url,
             ledger_url=ledger_url or self.url,
-            party=self.wallet.party,
+            channel=self.channel,
+            party=wallet.party,
             sponsor=AGGREGATOR_ID,
             area="F1",
         )
-        write_identity(self.store.notes, identity, await utility.policy())
+        write_identity(store.notes, identity, await aggregator.policy())
 
     async def contract(self, **changed) -> Terms:
         """SC1, accepted by the virtual node, and an SC2 proposed to the home; `changed` forges its terms."""
