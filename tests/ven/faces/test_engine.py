@@ -268,6 +268,26 @@ async def test_a_report_request_by_poll_is_confirmed(vtn, ven):
     assert (created.service, created.value("requestID"), created.value("responseCode")) == ("EiReport", "cr-1", "200")
 
 
+@pytest.mark.parametrize("trouble", [500, plain(461)])
+async def test_a_vtn_that_stumbles_over_a_kind_of_report_is_offered_energy_alone(vtn, ven, trouble):
+    vtn.script("oadrRegisterReport", trouble, registered_report(report_request()))
+    async with ven.running():
+        await until(lambda: vtn.of("oadrPoll"))
+    assert [len(each.values("reportSpecifierID")) for each in vtn.of("oadrRegisterReport")] == [3, 1]
+    assert vtn.of("oadrRegisterReport")[1].value("reportSpecifierID") == "usage"
+    assert [each.request.report_request_id for each in ven.store.reports.running()] == ["rr-1"]
+
+
+async def test_a_vtn_that_fails_over_all_reports_still_has_events_and_hears_of_them_later(vtn, ven):
+    vtn.script("oadrRegisterReport", 500, 500, registered_report(report_request()))
+    async with ven.running():
+        await until(lambda: len(vtn.of("oadrPoll")) >= 2)
+        assert vtn.of("oadrRequestEvent")
+        assert len(vtn.of("oadrRegisterReport")) == 2
+        await until(lambda: ven.store.reports.running())
+    assert len(vtn.of("oadrRegisterReport")[2].values("reportSpecifierID")) == 3
+
+
 async def test_a_report_it_cannot_give_is_refused(vtn, ven):
     vtn.queued.append(create_report(report_request(r_id="voltage")))
     async with ven.running():

@@ -33,6 +33,7 @@ _DRAIN_MAX = 16  # messages a VTN may queue up for one poll
 _BACKOFF_S = 0.5
 _RECHECK_S = 30.0
 _WISH_S = 2.0
+_ANNOUNCE_AGAIN_MS = 900_000
 
 _log = get_logger("ven.faces.openadr2.engine")
 
@@ -89,6 +90,7 @@ class Engine:
         self._nudged = asyncio.Event()
         self._renew = False
         self._pause_s = _BACKOFF_S
+        self._announce_ms: int | None = None
         self.reached = False
 
     def nudge(self) -> None:
@@ -129,6 +131,8 @@ class Engine:
         while self._goes_on():
             if self._renewal_due():
                 registration = await self._registered()
+            elif self._announce_ms is not None and self._clock.now_ms() >= self._announce_ms:
+                await self._announce(registration)
             await self._poll(registration)
             self._pause_s, self.reached = _BACKOFF_S, True
             if self._goes_on() and not self._renewal_due():
@@ -161,13 +165,18 @@ class Engine:
         return known
 
     async def _announce(self, registration: Registration) -> None:
-        """A VTN that wants no reports still has events."""
+        """A VTN that wants no reports, or fails over them, still has events; it hears of them again after a while."""
+        self._announce_ms = None
         try:
             await self._desks.reports.announce(registration)
+            return
         except VtnRefused as error:
             if error.code == NOT_REGISTERED:
                 raise
             _log.warning("reports refused", home=self._home, error=str(error))
+        except VtnUnreachable as error:
+            _log.warning("reports not taken", home=self._home, error=str(error))
+        self._announce_ms = self._clock.now_ms() + _ANNOUNCE_AGAIN_MS
 
     async def _poll(self, registration: Registration) -> None:
         """One poll with everything the VTN has queued, then what this side has to say."""

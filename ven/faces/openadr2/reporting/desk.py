@@ -106,16 +106,27 @@ class ReportDesk:
             return
         self._announce_again = False
         offered = descriptions(self._resource, self._interval_s, self._clock.now_ms())
+        try:
+            answer = await self._offer(offered, registration)
+        except (VtnRefused, VtnUnreachable) as error:
+            if isinstance(error, VtnRefused) and error.code == NOT_REGISTERED:
+                raise
+            # there are VTNs that stumble over a kind of report they do not know: energy is what they are there for
+            _log.warning("reports not taken, energy alone is offered", home=self._resource, error=str(error))
+            answer = await self._offer(offered[:1], registration)
+        if answer.report_requests:
+            response = self._begin(answer.report_requests, answer.response.request_id)
+            await self._link.ask(OadrCreatedReport(response, self.running_ids(), registration.ven_id))
+        self._store.notes.write(ANNOUNCED_NOTE, registration.registration_id)
+
+    async def _offer(self, offered: tuple[OadrReport, ...], registration: Registration) -> OadrRegisteredReport:
         answer = await self._link.ask(OadrRegisterReport(new_request_id(), offered, registration.ven_id))
         if isinstance(answer, OadrResponse):
             demand_success(answer.response)
         if not isinstance(answer, OadrRegisteredReport):
             raise VtnUnreachable(f"the VTN answered oadrRegisterReport with {type(answer).__name__}")
         demand_success(answer.response)
-        if answer.report_requests:
-            response = self._begin(answer.report_requests, answer.response.request_id)
-            await self._link.ask(OadrCreatedReport(response, self.running_ids(), registration.ven_id))
-        self._store.notes.write(ANNOUNCED_NOTE, registration.registration_id)
+        return answer
 
     async def send(self, registration: Registration) -> None:
         """Sends what is due. Raises VtnRefused, VtnUnreachable."""
