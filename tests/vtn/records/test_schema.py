@@ -7,13 +7,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from vtn.aggregator import records
+from vtn.analytics import runs
 from vtn.auth import audit, certificates, consent, gate, replay
 from vtn.records.tables import metadata
 from vtn.upstream import records as upstream
 
 
 def test_migrations_and_tables_agree(vtn_url):
-    for module in (records, audit, certificates, consent, gate, replay, upstream):
+    for module in (records, audit, certificates, consent, gate, replay, runs, upstream):
         assert module.metadata is metadata, "all tables belong to one schema"
     engine = sa.create_engine(vtn_url)
     with engine.connect() as connection:
