@@ -49,6 +49,17 @@ async def test_a_schedule_is_told_and_taken_back(vtn, ven):
     assert (cancelled.service, cancelled.value("optID")) == ("EiOpt", "absence")
 
 
+async def test_a_vtn_without_the_service_is_asked_again_later_and_heard_all_the_same(vtn, ven):
+    """Stock openleadr has no EiOpt: 404."""
+    vtn.script("oadrCreateOpt", 404, opted("oadrCreatedOpt"))
+    ven.store.schedules.add(an_absence())
+    async with ven.running():
+        await until(lambda: len(vtn.of("oadrPoll")) >= 4)
+        assert ven.engine.reached
+        assert len(vtn.of("oadrCreateOpt")) == 1
+        await until(lambda: not ven.store.schedules.untold())
+
+
 async def test_a_schedule_for_a_resource_names_it_and_a_refusal_is_final(vtn, ven):
     vtn.script("oadrCreateOpt", opted("oadrCreatedOpt", 452))
     ven.store.schedules.add(an_absence(resource="boiler"))

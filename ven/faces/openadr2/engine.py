@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from openadr.client.errors import VtnRefused, VtnUnreachable
 from openadr.client.link import Link, demand_success
@@ -33,26 +32,37 @@ _DRAIN_MAX = 16  # messages a VTN may queue up for one poll
 _BACKOFF_S = 0.5
 _RECHECK_S = 30.0
 _WISH_S = 2.0
-_ANNOUNCE_AGAIN_MS = 900_000
+_AGAIN_MS = 900_000
 
 _log = get_logger("ven.faces.openadr2.engine")
 
 
-@dataclass(frozen=True)
 class Desks:
     """What the home has to say, by what it is about."""
 
-    events: EventDesk
-    reports: ReportDesk
-    sourced: SourcedDesk
-    opts: OptDesk
+    def __init__(
+        self, events: EventDesk, reports: ReportDesk, sourced: SourcedDesk, opts: OptDesk, clock: Clock
+    ) -> None:
+        self.events = events
+        self.reports = reports
+        self.sourced = sourced
+        self.opts = opts
+        self._clock = clock
+        self._not_before_ms: dict[str, int] = {}
 
     async def say(self, registration: Registration) -> None:
-        """Everything the VTN lacks. Raises VtnRefused, VtnUnreachable."""
+        """Everything the VTN lacks. Raises VtnRefused, VtnUnreachable; not where the VTN has no service for opts, or
+        for reports of its own: not every VTN has."""
         await self.events.answer(registration)
-        await self.opts.say(registration)
         await self.reports.send(registration)
-        await self.sourced.say(registration)
+        for name, desk in (("opts", self.opts), ("sourced", self.sourced)):
+            if self._clock.now_ms() < self._not_before_ms.get(name, 0):
+                continue
+            try:
+                await desk.say(registration)
+            except VtnUnreachable as error:
+                self._not_before_ms[name] = self._clock.now_ms() + _AGAIN_MS
+                _log.warning("not told", about=name, error=str(error), again_s=_AGAIN_MS // 1000)
 
 
 class Engine:
@@ -176,7 +186,7 @@ class Engine:
             _log.warning("reports refused", home=self._home, error=str(error))
         except VtnUnreachable as error:
             _log.warning("reports not taken", home=self._home, error=str(error))
-        self._announce_ms = self._clock.now_ms() + _ANNOUNCE_AGAIN_MS
+        self._announce_ms = self._clock.now_ms() + _AGAIN_MS
 
     async def _poll(self, registration: Registration) -> None:
         """One poll with everything the VTN has queued, then what this side has to say."""

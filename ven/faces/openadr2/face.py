@@ -103,6 +103,7 @@ def make_face(
         ),
         SourcedDesk(link, store, home=home),
         OptDesk(link, store, home=home),
+        clock,
     )
     address = push_address(settings, credentials)
     registrar = Registrar(link, HomeShelf(store), ven_name=home, ven_id=identity.ven_id, transport_address=address)
