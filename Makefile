@@ -58,7 +58,7 @@ bench-openadr2: $(DEV) ## polls a second beside stock openleadr, unsigned and si
 	$(RUN)python -m tests.bench.fuzz_openadr2
 
 bench-aggregator: $(DEV) ## measure forecasts, clusters and dispatch (ARGS="--data folder-of-measured-homes --homes 10000")
-	$(RUN)python -m tests.bench.aggregator_bench $(ARGS)
+	$(RUN)python -m tests.bench.aggregator $(ARGS)
 
 clean: ## remove what runs and builds left, and the environment
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(VENV)

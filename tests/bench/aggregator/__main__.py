@@ -1,6 +1,6 @@
 """What the aggregator's forecasts and its dispatch reach on this machine.
 
-    python -m tests.bench.aggregator_bench [--data FOLDER] [--homes 10000] [--only forecasts] [--quick]
+    python -m tests.bench.aggregator [--data FOLDER] [--homes 10000] [--only forecasts] [--quick]
 
 Writes `var/bench/aggregator.json`, keeping what other parts wrote there. Without a folder of measured homes they are
 made up, and errors then say little of real ones.
