@@ -108,6 +108,32 @@ def test_a_budget_of_names_is_spent_once() -> None:
     names.check(BODIES[0])
 
 
+def test_what_is_like_a_known_message_but_for_its_text_brings_no_names() -> None:
+    """Only the text between tags may differ, and no tag can hide in it: also not where the document is broken."""
+    names = Names(budget_bytes=40)
+    for known in (
+        b"<a x='>'>text</a>",
+        b"<a><!-- > --><b>1</b></a>",
+        b"<a><![CDATA[ > ]]><b/></a>",
+        b"<a>x > y<b/></a>",
+    ):
+        names.check(known)
+    names.check(b"<a x='>'>other</a>")
+    names.check(b"<a><!-- > --><b>\xe2\x82\xac</b></a>")
+    crowd = b"".join(b" crowd%d=''" % number for number in range(100))
+    for hidden in (
+        b"<a x='>%b<'>text</a>" % crowd,
+        b"<a x='>'%b>text</a>" % crowd,
+        b"<a x='>%b'>text</a><a x='>'>text</a>" % crowd,
+        b"<a><!-- > --%b><b>1</b></a>" % crowd,
+        b"<a><![CDATA[ > ]]%b><b/></a>" % crowd,
+        b"<a>x >%b<b/></a><" % b"".join(b"<crowd%d" % number for number in range(100)),
+        b"<a>x > y<b/></a>&crowd;",
+    ):
+        with pytest.raises(UnsafeDocument):
+            names.check(hidden)
+
+
 @pytest.mark.parametrize("lenient", [False, True])
 def test_a_prefix_that_nobody_declared_is_refused(lenient: bool) -> None:
     """Found by the long run: lxml makes it a name with a colon in it, which no other function of lxml takes."""

@@ -27,6 +27,11 @@ _TOKEN = re.compile(rb"""(?:</?|[\s?])([^\s<>/="'&?!]+)""")
 """What could be a name: it follows `<`, `</`, `?` or white space."""
 _SPACE = re.compile(rb"""xmlns(?::[^\s="'<>]*)?\s*=\s*("[^"]*|'[^']*)""")
 
+_TEXT = re.compile(rb">[^<>]*<")
+"""Between two tags. In well-formed XML no tag has a `<` in it, so it takes no part of one away."""
+_SKELETON_BYTES_MAX = 8192
+_SKELETONS_MAX = 1000
+
 _ENTITY = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#x?[0-9a-fA-F]+);)")
 
 _PREFIXES = (
@@ -58,15 +63,25 @@ class Names:
         self._known: set[str] = set(_vocabulary())
         self._tokens: set[bytes] = {b"xml", b"version", b"encoding", b"standalone"}
         self._spaces: set[bytes] = set()
+        self._skeletons: set[bytes] = set()
 
     def check(self, body: bytes) -> None:
         """Raises UnsafeDocument for a body that is not well-formed, or brings too many names."""
-        # nearly all bodies: whatever in them could be a name was looked at before
+        # nearly all bodies: a well-formed one was there before that has other text between the same tags
+        plain = b"&" not in body
+        skeleton = _TEXT.sub(b"><", body) if plain else b""
+        if skeleton in self._skeletons:
+            return
+        learning = plain and len(skeleton) <= _SKELETON_BYTES_MAX and len(self._skeletons) < _SKELETONS_MAX
+        # whatever could be a name was looked at before
         tokens, spaces = set(_TOKEN.findall(body)), set(_SPACE.findall(body))
-        if tokens <= self._tokens and spaces <= self._spaces and not (b"&" in body and _ENTITY.search(body)):
+        known = tokens <= self._tokens and spaces <= self._spaces and (plain or not _ENTITY.search(body))
+        if known and not learning:
             return
         names, qualified = _names(body)
         self._admit(names - self._known)
+        if learning:
+            self._skeletons.add(skeleton)
         if len(self._tokens) < _TOKENS_MAX:
             passed = {name.encode() for name in qualified}
             self._tokens |= tokens & passed

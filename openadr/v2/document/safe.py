@@ -70,7 +70,7 @@ def validated(root: Any, *, lenient: bool = False, leniencies: list[Leniency] | 
         raise complete(SchemaViolation(error), root)
     if leniencies is not None:
         leniencies.extend(repairs)
-    return next(iter(root.find(OADR + "oadrSignedObject")))
+    return next(root.iterchildren(OADR + "oadrSignedObject"))[0]
 
 
 def complete(error: Refusal, root: Any) -> Refusal:
