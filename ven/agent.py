@@ -27,7 +27,7 @@ from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.config import VenSettings
 from ven.errors import StoreFull
-from ven.faces.openadr2.face import make_face
+from ven.faces.openadr2.face import Face, make_face
 from ven.home.actuator import Actuator, HomeDevice
 from ven.home.controller import Controller, Rules
 from ven.home.owner import read_owner
@@ -100,19 +100,8 @@ class HomeAgent:
         self._renewal = (
             Renewal(identity, wallet, self._credentials, around.session, around.clock) if wallet is not None else None
         )
-        face = make_face(
-            settings,
-            identity,
-            store,
-            self._credentials,
-            device,
-            clock=around.clock,
-            session=around.session,
-            metrics=around.metrics,
-            changed=self._polled,
-            clock_seen=self._clock_seen,
-        )
-        self._face, self._registrar, self.engine = face, face.registrar, face.engine
+        self._face = self._make_face(settings, identity, device, around)
+        self._registrar, self.engine = self._face.registrar, self._face.engine
         self.desk: Desk | None = None
         self._courier: Courier | None = None
         if wallet is not None and ledger is not None:
@@ -198,6 +187,20 @@ class HomeAgent:
             self.desk.withdraw(from_ms)
         self._telemetry.withdraw(from_ms)
         self.wake()
+
+    def _make_face(self, settings: VenSettings, identity: Identity, device: HomeDevice, around: Surroundings) -> Face:
+        return make_face(
+            settings,
+            identity,
+            self.store,
+            self._credentials,
+            device,
+            clock=around.clock,
+            session=around.session,
+            metrics=around.metrics,
+            changed=self._polled,
+            clock_seen=self._clock_seen,
+        )
 
     def _clock_seen(self, theirs_ms: int, before_ms: int, after_ms: int) -> None:
         """What time it is by the VTN's word."""
