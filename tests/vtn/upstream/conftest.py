@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from contracts.core.parties import Role
 from ledger.client import LedgerClient
 from runtime.clock import ManualClock
+from tests.conftest import Databases
 from tests.vtn.opened import AGGREGATOR_KEY, UTILITY_KEY, Opened, opened
 from tests.vtn.upstream.world import SETTINGS, UTILITY, Desks, WholeLedger, add_homes, fund_utility
+from vtn.auth.audit import audit_entries
+from vtn.records.tables import metadata
+
+
+@pytest.fixture(scope="module")
+def shared_urls(databases: Databases) -> Iterator[tuple[str, str]]:
+    """Two databases for the tests of a module: to empty one takes a tenth of the time to make one."""
+    urls = databases.new("vtn"), databases.new("vtn")
+    yield urls
+    for url in urls:
+        databases.drop(url)
+
+
+@pytest.fixture
+def urls(shared_urls: tuple[str, str]) -> tuple[str, str]:
+    """Empty databases of a utility and of the aggregator."""
+    for url in shared_urls:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table is not audit_entries:  # it can only grow
+                    connection.execute(table.delete())
+        engine.dispose()
+    return shared_urls
+
+
+@pytest.fixture
+def vtn_url(urls: tuple[str, str]) -> str:
+    """An empty database with the tables of the VTN."""
+    return urls[1]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -89,11 +89,6 @@ class Pair:
         """What is still asked for, by specifier."""
         async with self.aggregator.vtn.database.reading() as connection:
             return {each.report_specifier_id: each for each in await requests.running(connection)}
-
-
-@pytest.fixture
-def urls(new_database: Callable[..., str]) -> tuple[str, str]:
-    return new_database("vtn"), new_database("vtn")
 
 
 @pytest.fixture

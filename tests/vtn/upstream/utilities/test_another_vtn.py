@@ -103,13 +103,13 @@ def clock(tmp_path: Path) -> Clock:
 
 
 @pytest.fixture
-def urls(new_database: Callable[..., str]) -> tuple[str, str, str]:
-    """Databases of the utility, the aggregator and the ledger."""
-    return new_database("vtn"), new_database("vtn"), new_database("ledger")
+def ledger_url(new_database: Callable[..., str]) -> str:
+    """A database of the ledger."""
+    return new_database("ledger")
 
 
 async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hears_of_it(
-    urls: tuple[str, str, str], clock: Clock, tmp_path: Path
+    urls: tuple[str, str], ledger_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     ledger_port, vtn_port = free_ports(2)
     (tmp_path / "aggregator").mkdir()
@@ -121,7 +121,7 @@ async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hear
         us = (await utility.vtn.vens.add("aggregator-1", "F1", PROGRAM)).ven_id
         homes = await add_homes(books.vtn, 5)
         url = await stack.enter_async_context(facing(utility.vtn))
-        async with a_ledger(urls[2], tmp_path / "ledger", ledger_port), a_client(ledger) as client:
+        async with a_ledger(ledger_url, tmp_path / "ledger", ledger_port), a_client(ledger) as client:
             await client.submit(Issue(to=UTILITY_ID, amount_minor=100_000, reference="budget"))
         settings = at(url + PREFIX, upstream_key=tmp_path / "aggregator" / "utility.key", upstream_report_delay_s=0)
         settings |= {
@@ -143,7 +143,7 @@ async def test_a_need_reaches_the_ledger_once_through_kills_and_the_utility_hear
             assert delivery.answered_ms is None
 
             # both come back: one need, and optIn because of it
-            await stack.enter_async_context(a_ledger(urls[2], tmp_path / "ledger", ledger_port))
+            await stack.enter_async_context(a_ledger(ledger_url, tmp_path / "ledger", ledger_port))
             client = await stack.enter_async_context(a_client(ledger))
             await aggregator.start()
             await until(lambda: delivered_as(utility, "opted_in"))

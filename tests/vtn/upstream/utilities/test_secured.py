@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,6 @@ from vtn.app import build_app
 from vtn.faces.openadr2 import PREFIX
 from vtn.upstream import session
 from vtn.upstream.service import Upstream
-
-
-@pytest.fixture
-def urls(new_database: Callable[..., str]) -> tuple[str, str]:
-    return new_database("vtn"), new_database("vtn")
 
 
 @contextlib.asynccontextmanager

@@ -24,11 +24,6 @@ from vtn.upstream.service import Upstream
 
 
 @pytest.fixture
-def urls(new_database: Callable[..., str]) -> tuple[str, str]:
-    return new_database("vtn"), new_database("vtn")
-
-
-@pytest.fixture
 async def both(
     urls: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Opened, Opened]]:
