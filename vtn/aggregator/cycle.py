@@ -100,6 +100,7 @@ class Cycle:
                 await asyncio.sleep(self._turn_s)
 
     async def _catch_up(self) -> bool:
+        self._around.track.release(await self._records.released())
         try:
             while page := await self._ledger.facts(self._cursor):
                 for record in page:
@@ -185,6 +186,8 @@ class Cycle:
                 made.append(self._group_plan(request, choice, offer, number, kind, assisting))
         await self._records.add_group_plans(made, dispatch.choices, target, request.need_id, now_ms)
         _log.info("virtual nodes chosen", need=request.need_id, chosen=len(made), lacking_wh=sum(dispatch.lacking_wh))
+        if any(dispatch.lacking_wh):
+            _log.warning("nobody left to ask", need=request.need_id, lacking_wh=sum(dispatch.lacking_wh))
         return await self._records.group_plans(request.need_id)
 
     def _group_plan(

@@ -81,4 +81,8 @@ class ProgramEvents:
     async def opts(self, event_id: str) -> Mapping[str, str]:
         """See ports.Events."""
         deliveries = await self._dr_events.deliveries(event_id)
-        return {each.ven_id: _OPT_OF_STATE[each.state] for each in deliveries if each.state in _OPT_OF_STATE}
+        return {
+            each.ven_id: "withdrawn" if each.withdrawn else _OPT_OF_STATE[each.state]
+            for each in deliveries
+            if each.withdrawn or each.state in _OPT_OF_STATE
+        }

@@ -12,6 +12,7 @@ from contracts.tokens import Account, need_account
 from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, GroupPlan, Round
 from vtn.aggregator.statements import Statement, statements, telemetry_differences
+from vtn.aggregator.virtual_nodes.escalation import Escalation, escalations
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.auth.permissions import Role
 from vtn.auth.series import Viewer
@@ -63,6 +64,7 @@ class NeedView(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[ChoiceLine]
     groups: list[GroupView]
     contracts: list[ContractLine]
+    escalations: list[Escalation]
     names: dict[str, str]
 
 
@@ -100,6 +102,12 @@ async def need(vtn: Vtn, need_id: str) -> NeedView:
             ContractLine(contract_id=key, level=c.level, parent=c.parent, payee=c.payee, status=c.status)
             for key, c in contracts
         ],
+        escalations=escalations(
+            plans,
+            {group.plan.contract_id: group.rounds for group in groups},
+            await records.first_choices(need_id),
+            dict(contracts),
+        ),
         names=await _names(vtn, plans),
     )
 

@@ -74,7 +74,7 @@ class Events(Protocol):
         """Cancels the event for everybody; again, or one that was never stored, changes nothing."""
 
     async def opts(self, event_id: str) -> Mapping[str, str]:
-        """ven_id -> "optIn" or "optOut" of those who answered."""
+        """ven_id -> "optIn" or "optOut" of those who answered, "withdrawn" of those it was taken back from."""
 
 
 class VirtualNodePort(Protocol):

@@ -22,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    and_,
     func,
     select,
 )
@@ -31,7 +32,7 @@ from contracts.core.commands import Offer, RequestReduction, Terms
 from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.records.database import Database
-from vtn.records.tables import metadata
+from vtn.records.tables import event_deliveries, metadata
 
 needs = Table(
     "needs",
@@ -143,6 +144,15 @@ class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
     reliability_bp: int
 
 
+class FirstChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One choice among virtual nodes: what was looked for, and what of it they were asked for, over all intervals."""
+
+    round: int
+    chosen_ms: int
+    target_wh: int
+    asked_wh: int
+
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -243,6 +253,18 @@ class AggregatorRecords:
         """SC2s planned under an SC1."""
         return await self._device_plans(sc2_plans.c.sc1 == sc1)
 
+    async def released(self) -> list[str]:
+        """SC2s whose homes had their event taken back."""
+        gone = and_(
+            event_deliveries.c.event_id == dispatch_rounds.c.dr_event_id,
+            event_deliveries.c.ven_id == sc2_plans.c.ven_id,
+            event_deliveries.c.withdrawn,
+        )
+        same = and_(dispatch_rounds.c.sc1 == sc2_plans.c.sc1, dispatch_rounds.c.round == sc2_plans.c.round)
+        query = select(sc2_plans.c.contract_id).join(dispatch_rounds, same).join(event_deliveries, gone)
+        async with self._database.reading() as connection:
+            return list(await connection.scalars(query))
+
     async def asked(self, now_ms: int) -> list[DevicePlan]:
         """SC2s of open needs whose devices still have time to answer: those are not to be asked for another one."""
         open_needs = select(needs.c.need_id).where(needs.c.state == "open")
@@ -259,6 +281,21 @@ class AggregatorRecords:
         return sorted(
             found, key=lambda item: (item[0], item[1], item[2].rank or 1_000_000, item[2].candidate.candidate)
         )
+
+    async def first_choices(self, need_id: str) -> list[FirstChoice]:
+        """The choices among virtual nodes for a need, first to last."""
+        d = dispatch_choices.c
+        query = select(d.round, d.chosen_ms, d.target_wh, d.choice).where(d.scope == need_id).order_by(d.round)
+        found: dict[int, FirstChoice] = {}
+        async with self._database.reading() as connection:
+            for number, chosen_ms, target, choice in await connection.execute(query):
+                wanted = sum(msgspec.json.decode(target, type=tuple[int, ...]))
+                asked = sum(_struct(choice, Choice).obligation_wh)
+                before = found[number].asked_wh if number in found else 0
+                found[number] = FirstChoice(
+                    round=number, chosen_ms=chosen_ms, target_wh=wanted, asked_wh=before + asked
+                )
+        return list(found.values())
 
     async def put_deliveries(self, sc1: str, intervals: Sequence[IntervalDelivery]) -> None:
         """Stores what closed intervals delivered; a late reading replaces the row."""

@@ -37,7 +37,7 @@ def list_needs(as_json: Json = False, config: Config = None, data_dir: DataDir =
 
 @app.command()
 def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir: DataDir = None) -> None:
-    """Explain a need: every candidate with cost, forecast, reliability, rank and reason; rounds; delivery."""
+    """Explain a need: every candidate with cost, forecast, reliability, rank and reason; escalation; delivery."""
 
     async def work(vtn: Vtn) -> overview.NeedView:
         return await overview.need(vtn, need_id)
@@ -54,6 +54,13 @@ def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir
     ]  # fmt: skip
     columns = ("choice", "round", "rank", "candidate", "forecast kWh", "cost", "reliability", "asked kWh", "reason")
     print_table(f"Need {need_id}: {kwh(sum(view.need.request.target_wh))} kWh", columns, rows)
+    if view.escalations:
+        steps = [
+            (utc(each.at_ms or None), each.step, view.names.get(each.virtual_node, each.virtual_node),
+             kwh(each.missing_wh), kwh(each.found_wh), each.reason)
+            for each in view.escalations
+        ]  # fmt: skip
+        print_table("Escalation", ("at", "step", "virtual node", "missing kWh", "found kWh", "why"), steps)
     for group in view.groups:
         lines = [
             (utc(each.start_ms), each.obligation_wh, each.baseline_wh, each.metered_wh, each.delivered_wh,

@@ -98,3 +98,57 @@ def test_days_under_contract_are_no_like_days() -> None:
 def test_too_little_history_says_how_much_there_is() -> None:
     with pytest.raises(InsufficientHistory, match="needs 5 eligible like-days"):
         committed_baseline(readings(4), TERMS, (), EVENT_MS, EVENT_MS, 4)
+
+
+def settled(contract_id: str, delivered_wh: int, outcome: str = "success", missing: int = 0) -> list[facts.Fact]:
+    """A contract of dev-1 from its proposal to its end."""
+    terms = some_terms(start_ms=EVENT_MS - 86_400_000)
+    names = {"contract_id": contract_id, "parent": "sc1", "payer": "vn", "payee": "dev-1"}
+    return [
+        facts.DRSetUp(**names, terms=terms),
+        facts.ReductionAccepted(**names, terms_digest="0" * 64),
+        facts.DRSettled(
+            **names, outcome=outcome, obligation_wh=400, delivered_wh=delivered_wh, shortfall_wh=0, missing=missing,
+            adjustment_wh=0,
+        ),
+    ]  # fmt: skip
+
+
+def a_track(*happened: facts.Fact, released: tuple[str, ...] = ()) -> TrackRecord:
+    track = TrackRecord(site_calendar(TERMS))
+    track.release(released)
+    for fact in happened:
+        track.observe(fact)
+    return track
+
+
+def test_a_home_that_gives_half_of_its_offers_is_asked_for_less() -> None:
+    """Five events with half of what was offered: its part falls below 0.75, and so does what it is asked for."""
+    track = a_track(*(fact for n in range(5) for fact in settled(f"sc2-{n}", 200)))
+    found = evaluated(readings(20), track)
+    assert track.learnt("dev-1").part < 0.75
+    assert 80 <= found.candidate.available_wh[0] < 120
+
+
+def test_silence_and_release_say_nothing_of_what_a_home_gives() -> None:
+    silent = a_track(*settled("sc2-1", 0, outcome="failure", missing=2))
+    assert silent.learnt("dev-1").part == 1.0
+    released = a_track(*settled("sc2-1", 50, outcome="failure"), released=("sc2-1",))
+    assert released.learnt("dev-1").part == 1.0
+    assert released.reliability_bp("dev-1", TERMS) == TERMS.reliability_prior_bp
+
+
+def test_a_rejected_call_makes_the_next_answer_less_likely() -> None:
+    names = {"contract_id": "sc2-1", "parent": "sc1", "payer": "vn", "payee": "dev-1"}
+    setup = facts.DRSetUp(**names, terms=some_terms())
+    rejected = facts.ReductionRejected(**names, reason="busy")
+    before, after = evaluated(readings(20)), evaluated(readings(20), a_track(setup, rejected))
+    assert after.candidate.answers_bp < before.candidate.answers_bp
+
+
+def test_calls_of_day_and_week_keep_a_home_out() -> None:
+    """Contracts on the day before count for the week, not for the day."""
+    six = [fact for n in range(6) for fact in settled(f"sc2-{n}", 400)]
+    assert evaluated(readings(20), a_track(*six)).candidate.excluded == ""
+    found = evaluated(readings(20), a_track(*six), events_per_week_max=6).candidate
+    assert found.excluded == "its calls of the week are used up"

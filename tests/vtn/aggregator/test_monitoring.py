@@ -5,7 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from contracts.core.commands import BaselineCommitment, Terms
-from vtn.aggregator.virtual_nodes.monitoring import Live, Watched, assess, still_short_wh, uncovered_wh
+from vtn.aggregator.virtual_nodes.monitoring import (
+    RELEASED,
+    Live,
+    Watched,
+    assess,
+    spare_wh,
+    still_short_wh,
+    uncovered_wh,
+)
 
 STEP_MS = 900_000
 START_MS = 1_600 * STEP_MS
@@ -90,3 +98,30 @@ def test_a_shortage_that_was_answered_is_not_answered_again_before_it_can_show()
 def test_a_contract_that_was_measured_itself_answers_no_shortage() -> None:
     first = Live(terms=some_terms(), reliability_bp=10_000)
     assert still_short_wh(some_terms(), 60, [first], START_MS + 3 * STEP_MS, START_MS) == (0, 0, 0, 60)
+
+
+def test_a_home_that_claims_too_much_does_not_hide_that_others_are_short() -> None:
+    """Two homes obliged to 100 each: one does nothing, one tells of an export of 20 kWh. 300 of it are believed,
+    three times what it was asked for; of 1,000 obliged 700 are missing."""
+    after_two = START_MS + 2 * STEP_MS
+    idle = watched("idle", {0: 500, 1: 500})
+    liar = watched("liar", {0: -20_000, 1: -20_000})
+    found = assess(some_terms((1_000,) * 4), [idle, liar], after_two, 40)
+    assert found.intervals[0].delivered_wh == 20_500
+    assert found.intervals[0].believed_wh == 300
+    assert found.short_wh == 700
+
+
+def test_what_is_delivered_beyond_the_cap_is_spare_once_both_intervals_show_it() -> None:
+    """Obliged 100, cap 120 %: 170 delivered twice leave 50 to spare, less what was released already."""
+    obligation, after_two = some_terms(), START_MS + 2 * STEP_MS
+    intervals = assess(obligation, [watched("a", {0: 330, 1: 330})], after_two, 40).intervals
+    assert spare_wh(obligation, intervals, [], 60) == 50
+    assert spare_wh(obligation, intervals, [], 80) == 0, "170 % is within 80 % of the obligation"
+    assert spare_wh(obligation, intervals, [some_terms((20,) * 4)], 40) == 30
+    assert spare_wh(obligation, intervals[:1], [], 60) == 0
+
+
+def test_a_home_that_was_let_go_is_counted_on_no_more() -> None:
+    gone = msgspec.structs.replace(watched("gone", {0: 500}), released=True)
+    assert assess(some_terms(), [gone], START_MS + STEP_MS, 40).lost == {"gone": RELEASED}

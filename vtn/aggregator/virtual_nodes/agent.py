@@ -36,9 +36,8 @@ from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate, site_calendar
-from vtn.aggregator.virtual_nodes.monitoring import Watched
 from vtn.aggregator.virtual_nodes.planning import device_plans
-from vtn.aggregator.virtual_nodes.view import View
+from vtn.aggregator.virtual_nodes.view import View, accepted_of, watched_of
 from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
 from vtn.services.programs import Program
 
@@ -173,8 +172,11 @@ class VirtualNode:
             return
         uncovered = self._uncovered(contract, view)
         if not any(uncovered):
+            await self._release_spare(contract, view)
             return
-        reasons = sorted(set(view.lost.values())) + (["delivery below the obligation"] if view.short_wh else [])
+        reasons = sorted({*view.lost.values()} - {monitoring.RELEASED}) + (
+            ["delivery below the obligation"] if view.short_wh else []
+        )
         reason = "; ".join(reasons) or "not accepted by all who were asked"
         start_ms = max(contract.terms.start_ms, earliest_start_ms(self._around.program, now_ms))
         taken = tuple(plan.device for plan in view.plans)
@@ -287,38 +289,38 @@ class VirtualNode:
         contracts: dict[str, ContractRecord],
         closed_until_ms: int,
     ) -> tuple[int, dict[str, str], int]:
-        accepted = [
-            plan
-            for plan in plans
-            if (found := contracts.get(plan.contract_id)) is not None and found.status is Status.ACCEPTED
-        ]
-        opted_out = {
-            (event_id, ven_id)
+        accepted = accepted_of(plans, contracts)
+        opts = {
+            (event_id, ven_id): opt
             for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in accepted)
             for ven_id, opt in (await self._around.events.opts(event_id)).items()
-            if opt == "optOut"
         }
         from_ms = min((plan.terms.baseline.adjustment_start_ms for plan in accepted if plan.terms.baseline), default=0)
         readings = await self._around.members.readings(
             [plan.ven_id for plan in accepted], from_ms, terms_end_ms(contract.terms)
         )
-        watched = [
-            Watched(
-                contract_id=plan.contract_id,
-                device=plan.device,
-                terms=plan.terms,
-                readings_wh=readings[plan.ven_id],
-                opted_out=(plan.terms.dr_event_id, plan.ven_id) in opted_out,
-            )
-            for plan in accepted
-        ]
         tolerance = self._around.program.terms.monitor_tolerance_percent
-        assessment = monitoring.assess(contract.terms, watched, closed_until_ms, tolerance)
+        assessment = monitoring.assess(contract.terms, watched_of(accepted, readings, opts), closed_until_ms, tolerance)
         await self._around.records.put_deliveries(contract.contract_id, assessment.intervals)
         known = self._assessed.get(contract.contract_id, (0, {}, 0))[1]
-        if new := {key: reason for key, reason in assessment.lost.items() if key not in known}:
+        if new := {
+            key: reason for key, reason in assessment.lost.items() if key not in known and reason != monitoring.RELEASED
+        }:
             _log.warning("devices lost", contract=contract.contract_id, lost=new)
         return closed_until_ms, assessment.lost, assessment.short_wh
+
+    async def _release_spare(self, contract: ContractRecord, view: View) -> None:
+        around = self._around
+        free = await self._withdrawals.of_spare(
+            contract,
+            view,
+            await around.records.deliveries(contract.contract_id),
+            earliest_start_ms(around.program, around.clock.now_ms()),
+            around.program.terms.monitor_tolerance_percent,
+        )
+        if free:
+            around.track.release(free)
+            self._assessed.pop(contract.contract_id)
 
     def _uncovered(self, contract: ContractRecord, view: View) -> tuple[int, ...]:
         from_ms = earliest_start_ms(self._around.program, self._around.clock.now_ms())

@@ -50,6 +50,7 @@ class TrackRecord:
         self._declined: dict[str, list[str]] = {}
         self._learnt: dict[str, Learnt] = {}
         self._accepted: set[str] = set()
+        self._released: set[str] = set()
 
     def observe(self, fact: facts.Fact) -> None:
         """Takes one fact of a contract with a device into account."""
@@ -65,7 +66,7 @@ class TrackRecord:
                 self._learnt[fact.payee] = self.learnt(fact.payee).away()
             case facts.DRExpired(parent=str()) if fact.contract_id not in self._accepted:
                 self._learnt[fact.payee] = self.learnt(fact.payee).away()
-            case facts.DRSettled(parent=str()):
+            case facts.DRSettled(parent=str()) if fact.contract_id not in self._released:
                 self._ended[fact.payee] = self._ended.get(fact.payee, 0) + 1
                 if fact.outcome == "success":
                     self._succeeded[fact.payee] = self._succeeded.get(fact.payee, 0) + 1
@@ -74,6 +75,10 @@ class TrackRecord:
                     self._learnt[fact.payee] = known.after(fact.obligation_wh, fact.delivered_wh)
             case _:
                 pass
+
+    def release(self, contract_ids: Collection[str]) -> None:
+        """Devices of these contracts were let go before the end: what they delivered says nothing of them."""
+        self._released.update(contract_ids)
 
     def event_days(self, device: str) -> Collection[date]:
         """Local days on which the device was under contract: no like-days for a baseline."""

@@ -17,6 +17,9 @@ from contracts.core.units import MS_PER_S
 from vtn.aggregator.dispatch import BASIS_POINTS
 
 SILENT_INTERVALS = 2
+RELEASED = "released"
+#: what one home is believed to deliver, in times its obligation: a false reading must not hide that others are short
+_BELIEVED = 3
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +30,12 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms
     readings_wh: Mapping[int, int]
     opted_out: bool
+    released: bool = False
 
 
 class IntervalDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed interval of the group. Wh; `reporting` of `contracted` devices sent a reading."""
+    """One closed interval of the group. Wh; `reporting` of `contracted` devices sent a reading; credited: delivered, as
+    far as it is believed of each."""
 
     start_ms: int
     obligation_wh: int
@@ -39,6 +44,12 @@ class IntervalDelivery(msgspec.Struct, frozen=True, kw_only=True):
     delivered_wh: int
     reporting: int
     contracted: int
+    credited_wh: int | None = None
+
+    @property
+    def believed_wh(self) -> int:
+        """What is judged by."""
+        return self.delivered_wh if self.credited_wh is None else self.credited_wh
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +107,26 @@ def still_short_wh(
     return tuple(short)
 
 
+def spare_wh(
+    obligation: Terms, intervals: Sequence[IntervalDelivery], released: Sequence[Terms], tolerance_percent: int
+) -> int:
+    """Wh an interval that a group delivers beyond what its contract pays for, less what was released already; 0 unless
+    both of the last intervals were above the tolerance. Contracts pay up to their cap."""
+    last = intervals[-SILENT_INTERVALS:]
+    if len(last) < SILENT_INTERVALS:
+        return 0
+    gone = [sum(_obliged(terms, each.start_ms) for terms in released) for each in last]
+    over = [
+        (each.believed_wh - less) * 100 > each.obligation_wh * (100 + tolerance_percent)
+        for each, less in zip(last, gone, strict=True)
+    ]
+    beyond = [
+        each.believed_wh - less - each.obligation_wh * obligation.cap_percent // 100
+        for each, less in zip(last, gone, strict=True)
+    ]
+    return max(0, min(beyond)) if all(over) else 0
+
+
 def _adjustment(device: Watched) -> int:
     baseline = device.terms.baseline
     if baseline is None:
@@ -110,7 +141,7 @@ def _adjustment(device: Watched) -> int:
 def _interval(
     obligation: Terms, watched: Sequence[Watched], adjustments: Mapping[str, int], start_ms: int
 ) -> IntervalDelivery:
-    baseline = metered = delivered = reporting = contracted = 0
+    baseline = metered = delivered = reporting = contracted = credited = 0
     for device in watched:
         position = _position(device.terms, start_ms)
         if position is None or device.terms.baseline is None:
@@ -122,6 +153,7 @@ def _interval(
         reporting += 1
         expected = device.terms.baseline.curve_wh[position] + adjustments[device.contract_id]
         baseline, metered, delivered = baseline + expected, metered + reading, delivered + expected - reading
+        credited += min(expected - reading, _BELIEVED * device.terms.obligation_wh[position])
     return IntervalDelivery(
         start_ms=start_ms,
         obligation_wh=_obliged(obligation, start_ms),
@@ -130,10 +162,13 @@ def _interval(
         delivered_wh=delivered,
         reporting=reporting,
         contracted=contracted,
+        credited_wh=credited,
     )
 
 
 def _lost(device: Watched, closed: Sequence[int]) -> str:
+    if device.released:
+        return RELEASED
     if device.opted_out:
         return "opted out"
     expected = [start for start in closed if _position(device.terms, start) is not None][-SILENT_INTERVALS:]
@@ -146,7 +181,7 @@ def _short_wh(intervals: Sequence[IntervalDelivery], tolerance_percent: int) -> 
     last = intervals[-SILENT_INTERVALS:]
     if len(last) < SILENT_INTERVALS:
         return 0
-    obliged, delivered = sum(i.obligation_wh for i in last), sum(i.delivered_wh for i in last)
+    obliged, delivered = sum(i.obligation_wh for i in last), sum(i.believed_wh for i in last)
     if delivered * 100 >= obliged * (100 - tolerance_percent):
         return 0
     return (obliged - max(0, delivered)) // len(last)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.demand_response.contract import ContractRecord, Status
 from vtn.aggregator.records import DevicePlan
-from vtn.aggregator.virtual_nodes.monitoring import Live
+from vtn.aggregator.virtual_nodes.monitoring import Live, Watched
 
 LIVE = (Status.PROPOSED, Status.ACCEPTED)
 
@@ -40,3 +40,29 @@ class View:
         if found is not None:
             return found.status in LIVE
         return plan.terms.accept_by_ms > self.now_ms and plan.contract_id not in self.refused
+
+
+def accepted_of(plans: Sequence[DevicePlan], contracts: Mapping[str, ContractRecord]) -> list[DevicePlan]:
+    """Those whose contract their device accepted."""
+    return [
+        plan
+        for plan in plans
+        if (found := contracts.get(plan.contract_id)) is not None and found.status is Status.ACCEPTED
+    ]
+
+
+def watched_of(
+    accepted: Sequence[DevicePlan], readings: Mapping[str, Mapping[int, int]], opts: Mapping[tuple[str, str], str]
+) -> list[Watched]:
+    """What monitoring looks at. `opts`: (event, VEN) -> optIn, optOut, or withdrawn."""
+    return [
+        Watched(
+            contract_id=plan.contract_id,
+            device=plan.device,
+            terms=plan.terms,
+            readings_wh=readings[plan.ven_id],
+            opted_out=opts.get((plan.terms.dr_event_id, plan.ven_id)) == "optOut",
+            released=opts.get((plan.terms.dr_event_id, plan.ven_id)) == "withdrawn",
+        )
+        for plan in accepted
+    ]
