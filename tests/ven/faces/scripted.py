@@ -142,9 +142,10 @@ class Told:
 
     def __init__(self, service: str, body: bytes) -> None:
         self.service = service
+        self.body = body
         self.text = body.decode()
         self.root = etree.fromstring(body)
-        self.element = self.root[0][0]
+        self.element = self.root[-1][0]  # a signature stands before the signed object
         self.name = etree.QName(self.element).localname
 
     def values(self, name: str) -> list[str]:
@@ -161,7 +162,7 @@ Reply = str | int | Callable[[Told], Any]
 
 class ScriptedVtn:
     """`queued` is said to polls, one a poll; `replies` overrides the answer to a message, once each (an int is an HTTP
-    status). Everything else gets the plain good answer."""
+    status). Everything else gets the plain good answer. `seal` signs what is said."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []
@@ -169,6 +170,7 @@ class ScriptedVtn:
         self.replies: dict[str, deque[Reply]] = {}
         self.events: list[str] = []
         self.url = ""
+        self.seal: Callable[[bytes], bytes] = lambda body: body
 
     def script(self, message: str, *replies: Reply) -> None:
         self.replies.setdefault(message, deque()).extend(replies)
@@ -189,7 +191,7 @@ class ScriptedVtn:
             reply = reply(told)
         if isinstance(reply, int):
             return web.Response(status=reply)
-        return web.Response(text=reply, content_type="application/xml")
+        return web.Response(body=self.seal(reply.encode()), content_type="application/xml")
 
     def _usual(self, told: Told) -> str:
         usual = {

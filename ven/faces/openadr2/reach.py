@@ -11,6 +11,7 @@ from openadr.client.listener import Listener
 from openadr.client.signing import MessageSigning
 from openadr.client.trust import VtnTrust
 from runtime.errors import SettingsError
+from runtime.logs import get_logger
 from runtime.tls import Certificate, server_context
 from ven.account.credentials import Credentials
 from ven.account.identity import Identity
@@ -18,6 +19,7 @@ from ven.config import VenSettings
 from ven.faces.openadr2.engine import Engine
 from ven.metrics import Metrics
 
+_log = get_logger("ven.faces.openadr2.reach")
 _RENEWED_S = 30.0
 """How often the listener looks for a renewed certificate."""
 
@@ -64,9 +66,14 @@ class Reach:
         """A renewed certificate is shown from the next connection on."""
         while True:
             await asyncio.sleep(_RENEWED_S)
-            if self._tls is not None and self._certificate is not None and self._stamp() != self._made_of:
-                self._made_of = self._stamp()
-                self._tls.load_cert_chain(self._certificate.chain, self._certificate.key)
+            if self._tls is None or self._certificate is None:
+                continue
+            try:
+                if (stamp := self._stamp()) != self._made_of:
+                    self._tls.load_cert_chain(self._certificate.chain, self._certificate.key)
+                    self._made_of = stamp
+            except (OSError, ssl.SSLError) as error:  # in the middle of being written, or wrong: the old one stays
+                _log.warning("the renewed certificate cannot be used yet", error=str(error))
 
     def _context(self, authorities: Path | None) -> ssl.SSLContext | None:
         if self._certificate is None:
