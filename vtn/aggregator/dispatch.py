@@ -107,15 +107,6 @@ def _obligation(candidate: Candidate, lacking: Sequence[int], whole: bool) -> tu
     return tuple(min(available, rest) for available, rest in zip(candidate.available_wh, lacking, strict=True))
 
 
-def sheddable_wh(
-    forecast_wh: Sequence[float], flexible_percent: int, flexible_w: int, interval_s: int, derate_percent: int
-) -> tuple[int, ...]:
-    """What a home can be asked for per interval: its flexible part of the forecast, within its device's power, derated
-    so that an ordinary evening can deliver it. Never negative."""
-    most_wh = flexible_w * interval_s // 3600
-    return tuple(max(0, min(most_wh, int(wh) * flexible_percent // 100)) * derate_percent // 100 for wh in forecast_wh)
-
-
 def reliability_bp(successes: int, events: int, prior_bp: int, prior_events: int) -> int:
     """Share of past contracts delivered, shrunk toward a prior as strong as `prior_events` contracts (the mean of a
     beta distribution), in basis points."""

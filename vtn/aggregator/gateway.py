@@ -13,10 +13,24 @@ from vtn.services.dr_events import DrEvents
 from vtn.services.opts import Opts
 from vtn.services.programs import Program
 from vtn.services.telemetry import Telemetry
-from vtn.services.vens import ENROLLED, Vens
+from vtn.services.vens import ENROLLED, Ven, Vens
 
 _OPT_OF_STATE = {OPTED_IN: "optIn", OPTED_OUT: "optOut"}
 _ALL_TIME_MS = 2**53 - 1
+
+
+def member_of(ven: Ven) -> Member:
+    """An enrolled VEN with a ledger party as the aggregator sees it."""
+    return Member(
+        ven_id=ven.ven_id,
+        ven_name=ven.ven_name,
+        party=ven.party or "",
+        area=ven.area,
+        flexible_w=ven.resource.flexible_w,
+        flexible_percent=ven.resource.flexible_percent,
+        events_per_week_max=ven.resource.max_events_per_week,
+        devices=ven.resource.devices,
+    )
 
 
 class EnrolledMembers:
@@ -31,15 +45,7 @@ class EnrolledMembers:
     async def of_group(self, group: str) -> list[Member]:
         """See ports.Members."""
         return [
-            Member(
-                ven_id=ven.ven_id,
-                ven_name=ven.ven_name,
-                party=ven.party,
-                area=ven.area,
-                flexible_w=ven.resource.flexible_w,
-                flexible_percent=ven.resource.flexible_percent,
-                events_per_week_max=ven.resource.max_events_per_week,
-            )
+            member_of(ven)
             for ven in await self._vens.list(virtual_node=group, status=ENROLLED)
             if ven.party is not None and ven.program == self._program.name
         ]

@@ -14,10 +14,12 @@ import msgspec
 from contracts.core.commands import Offer, RequestReduction
 from contracts.demand_response.contract import ContractRecord
 from openadr.model import DrEvent
+from vtn.flexibility.envelope import Device
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A home of a virtual node: its OpenADR id, its ledger party, and what it said it can shift."""
+    """A home of a virtual node: its OpenADR id, its ledger party, and what it said it can shift: in all, and device by
+    device where it did."""
 
     ven_id: str
     ven_name: str
@@ -26,6 +28,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     flexible_w: int
     flexible_percent: int
     events_per_week_max: int = 7
+    devices: tuple[Device, ...] = ()
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):

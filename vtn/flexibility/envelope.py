@@ -26,7 +26,7 @@ class Kind(StrEnum):
     APPLIANCE = "appliance"
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
+class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A device as its home describes it. Watts as seen at the meter; energy_wh: what it can go without (or hold) now;
     level_percent: how full a store is."""
 
@@ -34,6 +34,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     power_w: int
     energy_wh: int | None = None
     level_percent: int = 50
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.power_w <= 10**9 and 0 <= (self.energy_wh or 0) <= 10**9 and 0 <= self.level_percent <= 100):
+            raise ValueError("power_w and energy_wh are 0 to 1 G, level_percent 0 to 100")
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

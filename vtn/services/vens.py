@@ -16,26 +16,31 @@ from runtime.clock import Clock
 from vtn.auth import audit
 from vtn.auth.certificates import Certificates, ven_of_certificate
 from vtn.errors import Conflict, NotAllowed, NotFound
+from vtn.flexibility.envelope import Device
 from vtn.records.database import Database, wake
 from vtn.records.tables import programs, vens
 
 WAITING, APPROVED, ENROLLING, ENROLLED = "waiting", "approved", "enrolling", "enrolled"
+DEVICES_MAX = 64
 REFUSED, REVOKED, REMOVED = "refused", "revoked", "removed"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the owner offers: at most `flexible_w` of import less, at most `flexible_percent` of the load, at most
-    `max_events_per_week` events."""
+    `max_events_per_week` events; `devices`: what shifts, if the home says so: it bounds how long and tells the rest."""
 
     flexible_w: int = 0
     flexible_percent: int = 100
     max_events_per_week: int = 7
+    devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 <= self.flexible_w <= 10**9 and 0 <= self.flexible_percent <= 100):
             raise ValueError("flexible_w is 0 to 1 GW, flexible_percent 0 to 100")
         if not 0 <= self.max_events_per_week <= 1000:
             raise ValueError("max_events_per_week is 0 to 1000")
+        if len(self.devices) > DEVICES_MAX:
+            raise ValueError(f"a home names {DEVICES_MAX} devices at most")
 
 
 class Ven(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtn.aggregator.dispatch import Candidate, choose, reliability_bp, sheddable_wh
+from vtn.aggregator.dispatch import Candidate, choose, reliability_bp
 
 
 def a_candidate(
@@ -90,11 +90,6 @@ def test_the_choice_follows_from_its_inputs_in_any_order(rows, target, whole, rn
             0,
         ]
         assert [rest + had for rest, had in zip(dispatch.lacking_wh, got, strict=True)] == list(target)
-
-
-def test_sheddable_is_the_flexible_part_within_the_device_and_derated() -> None:
-    """30 % of 1,000 Wh is 300 Wh; a 800 W device sheds 200 Wh in 15 minutes; 80 % of that is 160 Wh. Export sheds 0."""
-    assert sheddable_wh([1000.0, 100.0, -400.0], 30, 800, 900, 80) == (160, 24, 0)
 
 
 def test_reliability_moves_from_the_prior_to_what_was_seen() -> None:

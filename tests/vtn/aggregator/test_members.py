@@ -11,6 +11,7 @@ from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
 from vtn.aggregator.ports import Member
 from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, committed_baseline, evaluate, site_calendar
+from vtn.flexibility.envelope import Device, Kind
 from vtn.services.programs import ProgramTerms
 
 TERMS = ProgramTerms(zone="Europe/Paris")
@@ -152,3 +153,11 @@ def test_calls_of_day_and_week_keep_a_home_out() -> None:
     assert evaluated(readings(20), a_track(*six)).candidate.excluded == ""
     found = evaluated(readings(20), a_track(*six), events_per_week_max=6).candidate
     assert found.excluded == "its calls of the week are used up"
+
+
+def test_what_shifts_and_for_how_long_comes_from_the_devices_a_home_names() -> None:
+    """A heater of 800 W sheds 200 Wh a quarter-hour, 160 derated; with 300 Wh to go without it is over in the second."""
+    heater = Device(kind=Kind.WATER_HEATER, power_w=800, energy_wh=300)
+    found = evaluated(readings(20, wh=1_000), devices=(heater,)).candidate
+    assert found.available_wh == (160, 80, 0, 0)
+    assert evaluated(readings(20, wh=1_000), devices=(heater,), flexible_w=400).candidate.available_wh[0] == 80

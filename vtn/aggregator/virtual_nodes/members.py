@@ -16,9 +16,10 @@ from forecasting.errors import ForecastError
 from forecasting.likedays import like_day_slots
 from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
-from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, reliability_bp, sheddable_wh
+from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, reliability_bp
 from vtn.aggregator.ports import Member
 from vtn.flexibility.calls import CallLimits, CallsMade, allowance, weariness
+from vtn.flexibility.envelope import Envelope, declared, envelope_of, profile_wh
 from vtn.flexibility.learning import Learnt
 from vtn.services.programs import ProgramTerms
 
@@ -135,6 +136,7 @@ def evaluate(
     `mean_calls`: what its group has been called this season."""
     calendar = site_calendar(program)
     learnt = track.learnt(member.party)
+    envelope = flexibility(member)
     limits = CallLimits(
         day=program.calls_per_day,
         week=program.calls_per_week,
@@ -156,9 +158,8 @@ def evaluate(
         forecast_wh = int(sum(forecast.values))
         # What a home gives is known better after a few events; it is never asked for more than its owner allows.
         derate = int(program.derate_percent * min(1.0, learnt.part))
-        available = sheddable_wh(
-            forecast.values, member.flexible_percent, member.flexible_w, program.interval_s, derate
-        )
+        shed = profile_wh(envelope, forecast.values, member.flexible_percent, program.interval_s)
+        available = tuple(wh * derate // 100 for wh in shed)
     except (InsufficientHistory, ForecastError) as error:
         excluded = f"no baseline: {error}"
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
@@ -183,9 +184,18 @@ def evaluate(
         excluded=excluded,
         answers_bp=int(learnt.answers(_ANSWERS_PRIOR, _ANSWERS_WEIGHT) * BASIS_POINTS),
         spread_bp=int(min(1.0, learnt.spread) * BASIS_POINTS),
+        comfort_minor=envelope.comfort_minor * count * program.interval_s // 3600,
         weariness_bp=int(weariness(made, limits) * BASIS_POINTS),
     )
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
+
+
+def flexibility(member: Member) -> Envelope:
+    """What its devices can do together, within what its owner offers; of a home that names none, that alone."""
+    if not member.devices:
+        return declared(member.flexible_w)
+    found = envelope_of(member.devices)
+    return msgspec.structs.replace(found, down_w=min(found.down_w, member.flexible_w))
 
 
 def site_calendar(program: ProgramTerms) -> SiteCalendar:

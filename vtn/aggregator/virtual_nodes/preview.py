@@ -10,8 +10,9 @@ import msgspec
 from contracts.core.units import MS_PER_S, WH_PER_MWH
 from ledger.client import START
 from vtn.aggregator.dispatch import BASIS_POINTS, Choice
-from vtn.aggregator.gateway import EnrolledMembers
+from vtn.aggregator.gateway import EnrolledMembers, member_of
 from vtn.aggregator.ports import Member
+from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members import TrackRecord, evaluate, site_calendar
 from vtn.context import Vtn
@@ -61,12 +62,7 @@ async def preview(
         raise InvalidInput("target_invalid", "a target is energy in one interval at least, and nowhere negative")
     if start_ms % (terms.interval_s * MS_PER_S):
         raise InvalidInput("start_invalid", f"the start is not on the programme's grid of {terms.interval_s} s")
-    track = TrackRecord(site_calendar(terms))
-    cursor = START
-    while page := await vtn.ledger.facts(cursor):
-        for record in page:
-            track.observe(record.fact)
-            cursor = record.cursor
+    track = await _track(vtn, program)
     members = await _members(vtn, program, area)
     readings = await vtn.telemetry.histories([m.ven_id for m in members], start_ms - _HISTORY_MS, start_ms)
     end_ms = start_ms + len(target_wh) * terms.interval_s * MS_PER_S
@@ -74,6 +70,7 @@ async def preview(
     unavailable = await homes.unavailable([m.ven_id for m in members], start_ms, end_ms)
     day = site_calendar(terms).day_of(start_ms)
     mean_calls = track.mean_calls([m.party for m in members], day)
+    now_ms = min(vtn.clock.now_ms(), start_ms)
     evaluations = await asyncio.to_thread(
         lambda: [
             evaluate(
@@ -85,7 +82,7 @@ async def preview(
                 need_start_ms=start_ms,
                 start_ms=start_ms,
                 count=len(target_wh),
-                now_ms=min(vtn.clock.now_ms(), start_ms),
+                now_ms=now_ms,
                 engaged=False,
                 unavailable=unavailable.get(member.ven_id, ""),
                 mean_calls=mean_calls,
@@ -122,17 +119,21 @@ async def preview(
     )
 
 
+async def _track(vtn: Vtn, program: Program) -> TrackRecord:
+    """What the ledger says of the homes until now."""
+    track = TrackRecord(site_calendar(program.terms))
+    track.release(await AggregatorRecords(vtn.database).released())
+    cursor = START
+    while page := await vtn.ledger.facts(cursor):
+        for record in page:
+            track.observe(record.fact)
+            cursor = record.cursor
+    return track
+
+
 async def _members(vtn: Vtn, program: Program, area: str) -> list[Member]:
     found = [
-        Member(
-            ven_id=ven.ven_id,
-            ven_name=ven.ven_name,
-            party=ven.party,
-            area=ven.area,
-            flexible_w=ven.resource.flexible_w,
-            flexible_percent=ven.resource.flexible_percent,
-            events_per_week_max=ven.resource.max_events_per_week,
-        )
+        member_of(ven)
         for ven in await vtn.vens.list(status=ENROLLED)
         if ven.party is not None and ven.program == program.name and area in (PORTFOLIO, ven.area)
     ]
