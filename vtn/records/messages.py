@@ -62,12 +62,14 @@ async def queue(
 
 
 async def open_messages(connection: AsyncConnection, ven_id: str, *, claim: bool = False) -> list[QueuedMessage]:
-    """Messages that are not acknowledged, oldest first. `claim` locks them and leaves out those another one locked."""
+    """Messages that are not acknowledged: what was never sent, then what was sent longest ago, so that one nobody ever
+    acknowledges holds up no other. `claim` (for a push: by when they may be tried) locks them, and leaves out those
+    another one locked."""
     columns = [messages.c[name] for name in QueuedMessage.__struct_fields__]
     query = (
         select(*columns)
         .where(messages.c.ven_id == ven_id, messages.c.acknowledged_ms.is_(None))
-        .order_by(messages.c.sequence)
+        .order_by((messages.c.not_before_ms if claim else messages.c.delivered_ms).nulls_first(), messages.c.sequence)
         .limit(OPEN_MAX)
     )
     if claim:

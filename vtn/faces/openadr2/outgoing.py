@@ -1,7 +1,7 @@
 """What a VEN is to be told next, for its poll or for a push, again and again until it acknowledges it.
 
-queue of the VEN, oldest first ──▶ due: never handed out, or not acknowledged for `redeliver_s` ──▶ message, rendered
-                                                                                                   as things are now
+queue of the VEN ──▶ due: never handed out, or not acknowledged for `redeliver_s` ──▶ least told first ──▶ message,
+                                                                                       rendered as of now
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 from openadr import v2
 from tests.vtn.faces.openadr2.test_events import publish
+from vtn.records.messages import queue
+from vtn.services.reports import METADATA_MESSAGE
 
 
 async def test_an_empty_poll_does_not_touch_the_database(opened_vtn, peer):
@@ -53,3 +55,18 @@ async def test_a_poll_that_was_read_before_is_still_checked_against_the_registra
         while (answer := await peer.poll()).response.response_code == 200:
             await asyncio.sleep(0.01)
     assert answer.response.response_code == 452
+
+
+async def test_a_message_that_is_never_acknowledged_holds_up_no_other(opened_vtn, peer):
+    """A VEN that ignores report requests, and polls more seldom than these are repeated, still gets its events."""
+    vtn = opened_vtn.vtn
+    async with vtn.database.transaction() as connection:
+        await queue(connection, [peer.ven_id], METADATA_MESSAGE, "METADATA", vtn.clock.now_ms())
+    await peer.poll_for(v2.OadrCreateReport)
+    vtn.clock.advance(60_000)
+    await publish(vtn, peer)
+    kinds = []
+    for _ in range(4):
+        kinds.append(type(await peer.poll_for((v2.OadrCreateReport, v2.OadrDistributeEvent))))
+        vtn.clock.advance(60_000)
+    assert set(kinds[:2]) == set(kinds[2:]) == {v2.OadrCreateReport, v2.OadrDistributeEvent}
