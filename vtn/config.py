@@ -140,7 +140,11 @@ class VtnSettings(ProcessSettings):
     upstream_ven_id: str | None = Field(None, description="venID the utility gave; without it it assigns one")
     upstream_certificate: Path | None = Field(None, description="PEM chain of the certificate the utility knows")
     upstream_certificate_key: Path | None = Field(None, description="PEM private key of that certificate")
-    upstream_ca: Path | None = Field(None, description="PEM authorities of the utility's VTN; without it the system's")
+    upstream_ca: Path | None = Field(
+        None,
+        description="PEM authorities of the utility's VTN, where it signs with the one that issued its certificate; "
+        "without it the system's",
+    )
     upstream_fingerprint: str | None = Field(
         None, description="Fingerprint of the utility's signing certificate, AA:BB:..; without it upstream_ca and host"
     )
@@ -174,6 +178,26 @@ class VtnSettings(ProcessSettings):
     upstream_open_ended_s: int = Field(14_400, ge=60, description="How long an event without end is served")
     upstream_report_delay_s: int = Field(
         900, ge=0, description="How long after its end an interval is reported: homes report it meanwhile"
+    )
+
+    # ---- forecasts, clusters (extra intelligence)
+    analytics_scheduler: str | None = Field(
+        None, description="Where analytics run: without it threads of the command, `local` a Dask cluster of processes "
+        "on this machine, or the address of a Dask scheduler (tcp://host:8786)"
+    )  # fmt: skip
+    analytics_workers: int = Field(0, ge=0, description="Threads or local workers of analytics; 0 takes one a core")
+    weather_source: str | None = Field(
+        None, description="CSV or Parquet file, or a URL with {latitude} {longitude} {first} {end} that answers JSON"
+    )
+    weather_kind: Literal["forecast", "observed"] = Field(
+        "forecast", description="What the weather source holds: forecasts, or what was measured"
+    )
+    weather_columns: dict[str, str] = Field(
+        {}, description="Our quantity (temp_c, ghi_wm2, wind_ms, rh_pct) to its name at the weather source"
+    )
+    site_latitude: float | None = Field(None, ge=-90, le=90, description="Degrees north of the homes, for weather, PV")
+    site_longitude: float | None = Field(
+        None, ge=-180, le=180, description="Degrees east of the homes, for weather, PV"
     )
 
     @model_validator(mode="after")
