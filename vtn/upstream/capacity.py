@@ -8,6 +8,7 @@ This is an upper bound: a need within it may still be covered in part, which its
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
 from contracts.core.commands import RequestReduction
 from contracts.core.units import MS_PER_S
@@ -54,10 +55,9 @@ class Capacity:
             end_ms = start_ms + wanted.interval_s * MS_PER_S
             free_wh = offered_w * wanted.interval_s // 3600 - sum(_within(each, start_ms, end_ms) for each in claims)
             if wh > free_wh:
-                return (
-                    f"{wh} Wh asked for in the interval at {start_ms}, the homes have {max(free_wh, 0)} Wh free "
-                    f"of {offered_w} W"
-                )
+                at = datetime.fromtimestamp(start_ms / MS_PER_S, UTC).strftime("%Y-%m-%dT%H:%MZ")
+                free = f"{max(free_wh, 0)} Wh free of {offered_w} W"
+                return f"{wh} Wh asked for in the interval at {at}, the homes have {free}"
         return ""
 
     async def usual_wh(self, area: str, starts_ms: Sequence[int]) -> list[int] | None:
