@@ -18,11 +18,13 @@ import aiohttp
 
 from ledger.client import LedgerClient
 from runtime.clock import Clock, happened
+from runtime.errors import GridpactError
 from runtime.logs import get_logger
 from ven.account.courier import Courier
 from ven.account.credentials import Credentials
 from ven.account.desk import Desk
 from ven.account.identity import Identity
+from ven.account.pseudonyms import Turning
 from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.config import VenSettings
@@ -40,6 +42,7 @@ from ven.metrics import Metrics
 _RECHECK_S = 30.0
 _WATCH_S = 1.0  # wall time between two looks at what other processes wrote, and at the clock
 _FULL_PAUSE_S = 10.0
+_TURN_LOOK_S = 600.0
 
 _log = get_logger("ven.agent")
 
@@ -104,6 +107,7 @@ class HomeAgent:
         self._registrar, self.engine = self._face.registrar, self._face.engine
         self.desk: Desk | None = None
         self._courier: Courier | None = None
+        self._turning: Turning | None = None
         if wallet is not None and ledger is not None:
             self.desk = Desk(
                 store,
@@ -114,6 +118,8 @@ class HomeAgent:
                 max_shed_w=device.max_shed_w,
                 timekeeper=self.timekeeper,
             )
+            if settings.pseudonyms == "month" and identity.vtn_url:
+                self._turning = Turning(identity, wallet, folder, store, ledger, around.session, around.clock)
             self._courier = Courier(
                 ledger,
                 store,
@@ -132,8 +138,10 @@ class HomeAgent:
         self._woken.set()
 
     async def run(self) -> None:
-        """Runs until cancelled, then frees the device. Where the disk has no room the device is free and nothing goes
-        on until there is: what was accepted is on the disk, and is taken up again."""
+        """Runs until cancelled, or until the home has another id (raises Turned, in a group), then frees the device.
+
+        Where the disk has no room the device is free and nothing goes on until there is: what was accepted is on the
+        disk, and is taken up again."""
         while True:
             try:
                 await self._work()
@@ -156,6 +164,8 @@ class HomeAgent:
                     tasks.create_task(self._renewal.run())
                 if self._courier is not None:
                     tasks.create_task(self._courier.run())
+                if self._turning is not None:
+                    tasks.create_task(self._turn(self._turning))
         finally:
             self._controller.release(self._clock.now_ms())
             _log.info("home stopped", home=self.home)
@@ -218,6 +228,18 @@ class HomeAgent:
             self._metrics.stores_full.inc()
         self.full = error
         _log.error("no room on the disk", home=self.home, why=str(error), again_s=_FULL_PAUSE_S)
+
+    async def _turn(self, turning: Turning) -> None:
+        """Raises Turned when the home has another id."""
+        while True:
+            try:
+                await turning.look()
+            except StoreFull:
+                raise
+            except GridpactError as error:
+                _log.warning("not turned to another id", home=self.home, why=str(error))
+                await asyncio.sleep(_RECHECK_S)
+            await asyncio.sleep(min(max(self._clock.wall_seconds(_TURN_LOOK_S), 0.1), _RECHECK_S))
 
     async def _live(self) -> None:
         while True:

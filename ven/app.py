@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled, read_identity
+from ven.account.pseudonyms import Turned, finish_turn
 from ven.account.wallet import KEY_FILE, Wallet
 from ven.agent import HomeAgent, Surroundings
 from ven.config import VenSettings
@@ -46,24 +47,41 @@ async def run_home(settings: VenSettings) -> None:
     """`dr-ven run`: one home until SIGTERM or SIGINT. Raises GridpactError for what the operator must mend."""
     folder = settings.data_dir
     with locked(folder), contextlib.closing(Store(folder / FILE_NAME)) as store:
-        identity = home_identity(settings, store)
+        home_identity(settings, store)
+        present: list[HomeAgent] = []
+        async with surroundings(settings, settings.clock(), 1) as around, health(settings, around, present):
+            await until_stopped(_lives(settings, store, around, present))
+
+
+async def _lives(settings: VenSettings, store: Store, around: Surroundings, present: list[HomeAgent]) -> None:
+    """One life after the other: with another id on the ledger everything is made anew."""
+    while True:
         try:
-            device = make_device(settings, store, None)
-        except (DeviceError, OSError) as error:
-            raise SettingsError(f"the device cannot be used: {error}") from error
-        clock = settings.clock()
-        async with surroundings(settings, clock, 1) as around, ledger_of(identity, around, folder) as ledger:
-            wallet = Wallet.open(folder, identity.channel) if identity.ledger_url else None
-            truth = truth_writer(folder, device, settings.interval_s)
-            agent = HomeAgent(
-                settings, folder, store, identity, device, around, wallet=wallet, ledger=ledger, closed=truth
-            )
-            async with health(settings, around, agent):
-                print(f"dr-ven ready: {identity.ven_name}", flush=True)
-                await until_stopped(_with_follower(settings, ledger, agent))
+            await _life(settings, store, around, present)
+        except* Turned:
+            _log.info("going on under another id", home=present[0].home)
 
 
-async def _with_follower(settings: VenSettings, ledger: LedgerClient | None, agent: HomeAgent) -> None:
+async def _life(settings: VenSettings, store: Store, around: Surroundings, present: list[HomeAgent]) -> None:
+    folder = settings.data_dir
+    finish_turn(folder, store)
+    identity = home_identity(settings, store)
+    try:
+        device = make_device(settings, store, None)
+    except (DeviceError, OSError) as error:
+        raise SettingsError(f"the device cannot be used: {error}") from error
+    async with ledger_of(identity, around, folder) as ledger:
+        wallet = Wallet.open(folder, identity.channel) if identity.ledger_url else None
+        truth = truth_writer(folder, device, settings.interval_s)
+        agent = HomeAgent(settings, folder, store, identity, device, around, wallet=wallet, ledger=ledger, closed=truth)
+        if not present:
+            print(f"dr-ven ready: {identity.ven_name}", flush=True)
+        present[:] = [agent]
+        await with_follower(settings, ledger, agent)
+
+
+async def with_follower(settings: VenSettings, ledger: LedgerClient | None, agent: HomeAgent) -> None:
+    """Runs a home with a stream of facts of its own. Raises Turned, in a group."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(agent.run())
         if ledger is not None and agent.desk is not None:
@@ -129,25 +147,27 @@ async def ledger_of(
 
 
 @contextlib.asynccontextmanager
-async def health(settings: VenSettings, around: Surroundings, agent: HomeAgent | None) -> AsyncIterator[None]:
-    """/healthz, /readyz and /metrics on a loopback port, if one is set."""
+async def health(settings: VenSettings, around: Surroundings, present: Sequence[HomeAgent]) -> AsyncIterator[None]:
+    """/healthz, /readyz and /metrics on a loopback port, if one is set. `present`: the home there is, if it is one."""
     if not settings.health_port:
         yield
         return
 
     async def vtn() -> None:
-        if agent is not None and not agent.engine.reached:
+        if any(not agent.engine.reached for agent in present):
             raise VtnUnreachable("the VTN has not answered lately")
 
     app = new_app()
 
     async def store() -> None:
-        if agent is not None and agent.full is not None:
-            raise agent.full
+        for agent in present:
+            if agent.full is not None:
+                raise agent.full
 
     async def clock() -> None:
-        if agent is not None and agent.timekeeper.wrong:
-            raise ClockWrong(agent.timekeeper.verdict.text)
+        for agent in present:
+            if agent.timekeeper.wrong:
+                raise ClockWrong(agent.timekeeper.verdict.text)
 
     app[READINESS].register("vtn", vtn)
     app[READINESS].register("store", store)

@@ -111,6 +111,10 @@ class VenSettings(ProcessSettings):
         description="Replica or proxy to use instead of the one named at enrolment; a proxy can only forward",
     )
 
+    pseudonyms: Literal["keep", "month"] = Field(
+        "keep", description="month: another key and id on the ledger in each month of the site, if the VTN does that"
+    )
+
     # ---- the process
     health_port: int = Field(0, ge=0, le=65_535, description="Loopback port of /healthz, /readyz, /metrics; 0: none")
     start_spread_s: float = Field(2.0, ge=0, description="Wall time over which the homes of a simulation start")

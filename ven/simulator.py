@@ -13,15 +13,26 @@ from functools import partial
 from pathlib import Path
 
 from ledger.client import LedgerClient
-from runtime.errors import GridpactError, SettingsError
+from runtime.errors import SettingsError
 from runtime.logs import get_logger
 from ven.account.consents import ConsentChoice
 from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled
+from ven.account.pseudonyms import Turned, finish_turn
 from ven.account.wallet import MAIN, Wallet
 from ven.agent import HomeAgent, Surroundings
-from ven.app import health, home_identity, ledger_of, locked, make_device, patiently, surroundings, until_stopped
+from ven.app import (
+    health,
+    home_identity,
+    ledger_of,
+    locked,
+    make_device,
+    patiently,
+    surroundings,
+    until_stopped,
+    with_follower,
+)
 from ven.config import VenSettings
 from ven.devices.errors import DeviceError
 from ven.devices.household import Household
@@ -34,9 +45,6 @@ _ENROL_ATTEMPTS = 60
 _ENROL_PAUSE_S = 1.0
 _ENROL_AT_ONCE = 8
 _RESTART_S = 5.0
-
-_Place = tuple[str, str, str]
-"""A replica's address, and the channel."""
 
 _log = get_logger("ven.simulator")
 
@@ -57,7 +65,7 @@ async def simulate(settings: VenSettings, profiles: Path, invitations: Path | No
         raise SettingsError("push_port is for one home: homes of a simulation poll, unset it")
     chosen = choose(settings.data_dir, profiles, invitations, homes)
     with locked(settings.data_dir):
-        async with surroundings(settings, settings.clock(), homes) as around, health(settings, around, None):
+        async with surroundings(settings, settings.clock(), homes) as around, health(settings, around, ()):
             await until_stopped(_Simulation(settings, around, chosen).run())
 
 
@@ -85,7 +93,7 @@ class _Simulation:
         self._around = around
         self._homes = homes
         self._enrolling = asyncio.Semaphore(_ENROL_AT_ONCE)
-        self._identities: dict[str, Identity] = {}
+        self._shared: dict[str, tuple[LedgerClient, Follower]] = {}
 
     async def run(self) -> None:
         """Enrols all, then runs all."""
@@ -95,29 +103,27 @@ class _Simulation:
             async with asyncio.TaskGroup() as tasks:
                 for home, store in pairs:
                     tasks.create_task(self._enrol(home, store))
-            ledgers: dict[_Place, LedgerClient | None] = {}
-            followers: dict[_Place, Follower] = {}
-            for home in self._homes:
-                identity = self._identities[home.home_id]
-                if (place := _place(identity)) not in ledgers:
-                    own = None if identity.channel == MAIN else home.folder
-                    ledgers[place] = await stack.enter_async_context(ledger_of(identity, self._around, own))
-            agents = []
             for home, store in pairs:
-                agent = self._agent(home, store, ledgers[_place(self._identities[home.home_id])])
-                self._follow(followers, ledgers, home, agent)
-                agents.append(agent)
-            print(f"dr-ven ready: {len(agents)} homes", flush=True)
+                self._device(home, store)  # what is wrong with one is said before any runs
+                await self._share(stack, home_identity(self._settings, store))
+            print(f"dr-ven ready: {len(pairs)} homes", flush=True)
             async with asyncio.TaskGroup() as tasks:
-                for follower in followers.values():
+                for _, follower in self._shared.values():
                     tasks.create_task(follower.run())
-                for position, agent in enumerate(agents):
-                    tasks.create_task(self._keep(agent, self._settings.start_spread_s * position / len(agents)))
+                for position, (home, store) in enumerate(pairs):
+                    tasks.create_task(self._keep(home, store, self._settings.start_spread_s * position / len(pairs)))
+
+    async def _share(self, stack: AsyncExitStack, identity: Identity) -> None:
+        """Homes of main share one client and one stream; a channel below it shows each home what names it alone."""
+        if identity.channel == MAIN and identity.ledger_url not in self._shared:
+            ledger = await stack.enter_async_context(ledger_of(identity, self._around))
+            if ledger is not None:
+                follower = Follower(ledger, backoff_max_s=self._settings.backoff_max_s)
+                self._shared[identity.ledger_url] = ledger, follower
 
     async def _enrol(self, home: SimulatedHome, store: Store) -> None:
         if not is_enrolled(store.notes):
             await self._join(home, store)
-        self._identities[home.home_id] = home_identity(self._settings, store)
 
     async def _join(self, home: SimulatedHome, store: Store) -> None:
         invitation = home.invitation
@@ -131,9 +137,8 @@ class _Simulation:
         async with self._enrolling:
             await patiently(attempt, attempts=_ENROL_ATTEMPTS, pause_s=_ENROL_PAUSE_S)
 
-    def _agent(self, home: SimulatedHome, store: Store, ledger: LedgerClient | None) -> HomeAgent:
+    def _agent(self, home: SimulatedHome, store: Store, identity: Identity, ledger: LedgerClient | None) -> HomeAgent:
         device = self._device(home, store)
-        identity = self._identities[home.home_id]
         wallet = Wallet.open(home.folder, identity.channel) if identity.ledger_url else None
         return HomeAgent(
             self._settings,
@@ -147,21 +152,6 @@ class _Simulation:
             closed=truth_writer(home.folder, device, self._settings.interval_s),
         )
 
-    def _follow(
-        self,
-        followers: dict[_Place, Follower],
-        ledgers: dict[_Place, LedgerClient | None],
-        home: SimulatedHome,
-        agent: HomeAgent,
-    ) -> None:
-        place = _place(self._identities[home.home_id])
-        ledger = ledgers[place]
-        if ledger is None or agent.desk is None:
-            return
-        if place not in followers:
-            followers[place] = Follower(ledger, backoff_max_s=self._settings.backoff_max_s)
-        followers[place].add(agent.desk, agent.wake)
-
     def _device(self, home: SimulatedHome, store: Store) -> Household:
         try:
             device = make_device(self._settings, store, read_profile(home.profile))
@@ -171,20 +161,34 @@ class _Simulation:
             raise SettingsError("simulate runs homes on profiles: leave the setting device at profile")
         return device
 
-    async def _keep(self, agent: HomeAgent, after_s: float) -> None:
-        """A home that fails is started again and does not take the others down."""
+    async def _keep(self, home: SimulatedHome, store: Store, after_s: float) -> None:
+        """A home that fails is started again and does not take the others down; one with another id is made anew."""
         await asyncio.sleep(after_s)
         while True:
             try:
+                await self._live(home, store)
+            except* Turned:
+                _log.info("going on under another id", home=home.home_id)
+            except* Exception as errors:
+                _log.exception("home failed", home=home.home_id, error=repr(errors))
+                await asyncio.sleep(_RESTART_S)
+
+    async def _live(self, home: SimulatedHome, store: Store) -> None:
+        finish_turn(home.folder, store)
+        identity = home_identity(self._settings, store)
+        if identity.channel == MAIN:
+            ledger, follower = self._shared.get(identity.ledger_url, (None, None))
+            agent = self._agent(home, store, identity, ledger)
+            try:
+                if follower is not None and agent.desk is not None:
+                    follower.add(agent.desk, agent.wake)
                 await agent.run()
-            except (GridpactError, OSError, ExceptionGroup) as error:
-                _log.exception("home failed", home=agent.home, error=repr(error))
-            await asyncio.sleep(_RESTART_S)
-
-
-def _place(identity: Identity) -> _Place:
-    """Homes of main share one client and one stream; a channel below it shows each home what names it alone."""
-    return identity.ledger_url, identity.channel, "" if identity.channel == MAIN else identity.party
+            finally:
+                if follower is not None:
+                    follower.remove(identity.party)
+            return
+        async with ledger_of(identity, self._around, home.folder) as own:
+            await with_follower(self._settings, own, self._agent(home, store, identity, own))
 
 
 def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:

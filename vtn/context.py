@@ -25,6 +25,7 @@ from vtn.services.enrolment import Enrolments, Invitation
 from vtn.services.ledger_outbox import LedgerOutbox
 from vtn.services.opts import Opts
 from vtn.services.programs import Programs
+from vtn.services.pseudonyms import Pseudonyms
 from vtn.services.registrations import Registrations
 from vtn.services.reports import Collected, Reports, ReportSource
 from vtn.services.telemetry import Telemetry
@@ -53,6 +54,7 @@ class Vtn:
     series: Series
     vens: Vens
     enrolments: Enrolments
+    pseudonyms: Pseudonyms
     registrations: Registrations
     dr_events: DrEvents
     opts: Opts
@@ -147,6 +149,7 @@ def build(
             credit_minor=settings.enrolment_credit_minor,
             poll_interval_s=settings.poll_interval_s,
         ),
+        pseudonyms=Pseudonyms(database, clock, outbox, sponsor=party, credit_minor=settings.enrolment_credit_minor),
         registrations=Registrations(
             database, clock, require_certificate=settings.identifies, offer_reports=settings.offer_reports
         ),

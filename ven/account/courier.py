@@ -93,7 +93,7 @@ class Courier:
         """Sends what is sealed and fetches what is wanted; False if something is left for later. Raises LedgerError."""
         done = True
         await self._ask_time()
-        while pending := self._store.outbox.pending():
+        while pending := self._store.outbox.pending(now_ms=self._clock.now_ms()):
             self._desk.sending(pending, self._clock.now_ms())
             results = await self._ledger.send([each.transaction for each in pending])
             settled = [self._desk.settle(each, result) for each, result in zip(pending, results, strict=True)]
@@ -159,7 +159,7 @@ class Courier:
         outcome = contract.outcome
         if outcome is None or (payment.contract_id, payment.payee, payment.amount_minor) != (
             contract.contract_id,
-            self._desk.party,
+            contract.payee or self._desk.party,
             outcome.amount_minor,
         ):
             raise ProofRefused("it shows another payment than the one this home was told")

@@ -272,6 +272,15 @@ class Desk:
             self._store.outbox.refuse(sealed.transaction_id, refusal)
         return True
 
+    def _settle_end(self, sealed: Sealed, refusal: str | None) -> bool:
+        """The end of an id that this home had before."""
+        if refusal is None:
+            self._store.outbox.drop(sealed.transaction_id)
+        else:
+            _log.warning("old id not ended", home=self._home, command=sealed.command, code=refusal)
+            self._store.outbox.refuse(sealed.transaction_id, refusal)
+        return True
+
     def _settle_readings(self, sealed: Sealed, refusal: str | None) -> bool:
         if refusal is None:
             self._store.outbox.drop(sealed.transaction_id)
@@ -306,6 +315,8 @@ _SETTLE: dict[str, Callable[[Desk, Sealed, str | None], bool]] = {
     "AcceptReduction": Desk._settle_accept,
     "RejectReduction": Desk._settle_reject,
     "RecordMeasurements": Desk._settle_readings,
+    "Transfer": Desk._settle_end,
+    "RevokeParty": Desk._settle_end,
 }
 
 

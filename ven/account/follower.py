@@ -31,14 +31,36 @@ class Follower:
         self._backoff_max_s = backoff_max_s
         self._homes: dict[str, tuple[Desk, Callable[[], None]]] = {}
         self._places: dict[str, tuple[int, ...]] = {}
+        self._others = asyncio.Event()
 
     def add(self, desk: Desk, changed: Callable[[], None]) -> None:
         """`changed()` is called after a fact was taken in."""
         self._homes[desk.party] = (desk, changed)
         self._places[desk.party] = place(desk.cursor)
+        self._others.set()
+
+    def remove(self, party: str) -> None:
+        """A home that is followed no more."""
+        self._homes.pop(party, None)
+        self._places.pop(party, None)
+        self._others.set()
 
     async def run(self) -> None:
-        """Follows for ever."""
+        """Follows for ever; the stream begins anew when another home is added."""
+        while True:
+            self._others.clear()
+            following = asyncio.ensure_future(self._follow())
+            others = asyncio.ensure_future(self._others.wait())
+            try:
+                await asyncio.wait((following, others), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (following, others):
+                    task.cancel()
+                ended, _ = await asyncio.gather(following, others, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def _follow(self) -> None:
         pause_s = 1.0
         while self._homes:
             after = ".".join(map(str, min(self._places.values())))
@@ -52,6 +74,7 @@ class Follower:
                 _log.warning("following facts failed", error=str(error))
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(self._backoff_max_s, 2 * pause_s)
+        await asyncio.Event().wait()  # for a home
 
     def hand_out(self, record: FactRecord) -> None:
         here = place(record.cursor)

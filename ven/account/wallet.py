@@ -27,15 +27,15 @@ class Wallet:
         self.party = party_id(Role.DEVICE, key.public)
 
     @classmethod
-    def open(cls, folder: Path, channel: str = MAIN) -> Wallet:
+    def open(cls, folder: Path, channel: str = MAIN, name: str = KEY_FILE) -> Wallet:
         """The wallet of an enrolled home. Raises KeyFileError."""
-        return cls(PrivateKey.load(folder / KEY_FILE), channel)
+        return cls(PrivateKey.load(folder / name), channel)
 
     @classmethod
-    def open_or_create(cls, folder: Path) -> Wallet:
+    def open_or_create(cls, folder: Path, name: str = KEY_FILE, channel: str = MAIN) -> Wallet:
         """The wallet in `folder`; a key is made once and found again by every later attempt. Raises KeyFileError."""
-        path = folder / KEY_FILE
-        return cls.open(folder) if path.exists() else cls(PrivateKey.create(path))
+        path = folder / name
+        return cls.open(folder, channel, name) if path.exists() else cls(PrivateKey.create(path), channel)
 
     def prove_enrolment(self, sponsor: str, area: str) -> str:
         """Signature (hex) by which the key agrees to be this device under `sponsor` in `area`."""

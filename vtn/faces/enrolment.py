@@ -1,5 +1,6 @@
 """POST /enrolment: a VEN with an invitation joins with its own key. Later the same key gets it a new certificate
-(/enrolment/certificate) and says who may see its readings (/enrolment/consents).
+(/enrolment/certificate), says who may see its readings (/enrolment/consents) and brings its next key
+(/enrolment/pseudonym).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vtn.context import Vtn
 from vtn.errors import VtnError
 from vtn.metrics import VtnMetrics
 from vtn.services.enrolment import DomainTime, Enrolled, EnrolmentRequest, RenewalRequest
+from vtn.services.pseudonyms import TurnRequest
 from vtn.services.vens import WAITING, Ven
 
 PATH = "/enrolment"
@@ -51,6 +53,7 @@ class EnrolmentFace:
         app.router.add_post(PATH, self.enrol)
         app.router.add_post(f"{PATH}/certificate", self.renew)
         app.router.add_post(f"{PATH}/consents", self.consent)
+        app.router.add_post(f"{PATH}/pseudonym", self.turn)
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Enrol; a certificate is issued if one is asked for, and one the caller shows is bound to the VEN.
@@ -74,6 +77,13 @@ class EnrolmentFace:
         with acting(f"ven:{asked.ven_id}"):
             handed = await self._done(lambda: self._vtn.enrolments.renew(asked))
         return _json(msgspec.json.encode(handed))
+
+    async def turn(self, request: web.Request) -> web.Response:
+        """Another id on the ledger, on the word of the present ledger key."""
+        asked = await _read(request, TurnRequest)
+        with acting(f"ven:{asked.ven_id}"):
+            turned = await self._done(lambda: self._vtn.pseudonyms.turn(asked))
+        return _json(msgspec.json.encode(turned))
 
     async def consent(self, request: web.Request) -> web.Response:
         """Keep a consent, or the end of one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -123,7 +124,8 @@ def test_an_obligation_is_met_as_far_as_owner_and_device_allow_or_it_is_said_tha
     assert first.demand.reduction_w == owed or first.demand.reduction_w > owed or "allow" in first.why
     told = action(at_ms, plan(at_ms, known))
     assert told is not None
-    assert told.until_ms >= max(each.end_ms for each in known.contracts if each.terms.start_ms <= at_ms < each.end_ms)
+    owing = [each for each in known.contracts if owed_w(replace(known, contracts=[each]), at_ms)]
+    assert told.until_ms == max(each.end_ms for each in owing)
 
 
 @settings(deadline=None, max_examples=60)

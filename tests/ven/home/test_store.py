@@ -228,6 +228,8 @@ VERSION_1 = (
     "CREATE TABLE contract (contract_id TEXT PRIMARY KEY, parent TEXT NOT NULL, payer TEXT NOT NULL,"
     " event_id TEXT NOT NULL, start_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL, terms BLOB NOT NULL,"
     " terms_digest TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', outcome BLOB) STRICT",
+    "CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, transaction_id TEXT NOT NULL UNIQUE,"
+    " command TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, result TEXT) STRICT",
     "INSERT INTO meter VALUES (0, 900, 7, 'tx-1'), (900000, 900, 8, NULL)",
     f"PRAGMA application_id = {0x47505645}",
     "PRAGMA user_version = 1",
@@ -244,6 +246,7 @@ def test_the_store_of_an_older_release_is_taken_over_with_what_it_holds(tmp_path
     assert store.meter.unsealed("dev-1", [0, STEP_MS]) == {STEP_MS: 8}
     store.contracts.propose(a_stored_contract(payee="dev-1"))
     assert store.contracts.all()[0].payee == "dev-1"
+    assert store.outbox.pending() == []
     store.close()
     assert a_store(tmp_path).meter.span()[0] == 2
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ven.errors import StoreError, StoreFull
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x47505645  # "GPVE": marks the file as ours
 _BUSY_TIMEOUT_MS = 10_000
 _WAL_BYTES_KEPT = 8 << 20  # the log beside the file is cut to this once it was carried over
@@ -52,7 +52,8 @@ _SCHEMA = (
     "CREATE INDEX contract_by_event ON contract (event_id)",
     # result NULL: not answered for good; a committed transaction leaves, a refused one stays for the operator
     "CREATE TABLE outbox (position INTEGER PRIMARY KEY AUTOINCREMENT, transaction_id TEXT NOT NULL UNIQUE,"
-    " command TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, result TEXT) STRICT",
+    " command TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, result TEXT,"
+    " not_before_ms INTEGER NOT NULL DEFAULT 0) STRICT",
     "CREATE TABLE report (report_request_id TEXT PRIMARY KEY, body BLOB NOT NULL, due_ms INTEGER NOT NULL) STRICT",
     "CREATE TABLE report_due (report_request_id TEXT NOT NULL REFERENCES report ON DELETE CASCADE,"
     " start_ms INTEGER NOT NULL, PRIMARY KEY (report_request_id, start_ms)) STRICT, WITHOUT ROWID",
@@ -71,6 +72,7 @@ _UPGRADES = {
         "ALTER TABLE contract ADD COLUMN missing INTEGER",
         *_SCHEDULES,
     ),
+    2: ("ALTER TABLE outbox ADD COLUMN not_before_ms INTEGER NOT NULL DEFAULT 0",),
 }
 """What leads from a version to the next: a home that runs keeps what it has."""
 

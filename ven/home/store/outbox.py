@@ -28,19 +28,21 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, transaction: Transaction, subject: str) -> str:
-        """Stores a sealed transaction and returns its id."""
+    def add(self, transaction: Transaction, subject: str, *, not_before_ms: int = 0) -> str:
+        """Stores a sealed transaction, to be sent from `not_before_ms` on, and returns its id."""
         sealed_id = transaction_id(transaction.header)
         self._database.run(
-            "INSERT INTO outbox (transaction_id, command, subject, body) VALUES (?, ?, ?, ?)",
-            (sealed_id, transaction.header.command, subject, encode(transaction)),
+            "INSERT INTO outbox (transaction_id, command, subject, body, not_before_ms) VALUES (?, ?, ?, ?, ?)",
+            (sealed_id, transaction.header.command, subject, encode(transaction), not_before_ms),
         )
         return sealed_id
 
-    def pending(self, limit: int = 64) -> list[Sealed]:
+    def pending(self, limit: int = 64, now_ms: int = 2**53) -> list[Sealed]:
+        """What is to be sent, of that whose time has come at `now_ms`."""
         rows = self._database.rows(
-            "SELECT transaction_id, command, subject, body FROM outbox WHERE result IS NULL ORDER BY position LIMIT ?",
-            (limit,),
+            "SELECT transaction_id, command, subject, body FROM outbox WHERE result IS NULL AND not_before_ms <= ?"
+            " ORDER BY position LIMIT ?",
+            (now_ms, limit),
         )
         return [
             Sealed(transaction_id=row[0], command=row[1], subject=row[2], transaction=parse_transaction(bytes(row[3])))
