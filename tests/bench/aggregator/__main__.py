@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 REPORT = Path("var/bench/aggregator.json")
-_PARTS = ("forecasts", "clusters", "dispatches")
+_PARTS = ("forecasts", "clusters", "dispatches", "storms")
 """Modules of tests.bench.aggregator; each has measured(data, homes, quick)."""
 
 

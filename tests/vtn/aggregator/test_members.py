@@ -156,7 +156,7 @@ def test_calls_of_day_and_week_keep_a_home_out() -> None:
 
 
 def test_what_shifts_and_for_how_long_comes_from_the_devices_a_home_names() -> None:
-    """A heater of 800 W sheds 200 Wh a quarter-hour, 160 derated; with 300 Wh to go without it is over in the second."""
+    """A heater of 800 W sheds 200 Wh a quarter-hour, 160 derated; 300 Wh to go without end in the second."""
     heater = Device(kind=Kind.WATER_HEATER, power_w=800, energy_wh=300)
     found = evaluated(readings(20, wh=1_000), devices=(heater,)).candidate
     assert found.available_wh == (160, 80, 0, 0)

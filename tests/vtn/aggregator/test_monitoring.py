@@ -101,15 +101,22 @@ def test_a_contract_that_was_measured_itself_answers_no_shortage() -> None:
 
 
 def test_a_home_that_claims_too_much_does_not_hide_that_others_are_short() -> None:
-    """Two homes obliged to 100 each: one does nothing, one tells of an export of 20 kWh. 300 of it are believed,
+    """Two homes obliged to 100 each: one does nothing, one tells of an export of 9 kWh. 300 of it are believed,
     three times what it was asked for; of 1,000 obliged 700 are missing."""
     after_two = START_MS + 2 * STEP_MS
     idle = watched("idle", {0: 500, 1: 500})
-    liar = watched("liar", {0: -20_000, 1: -20_000})
+    liar = watched("liar", {0: -9_000, 1: -9_000})
     found = assess(some_terms((1_000,) * 4), [idle, liar], after_two, 40)
-    assert found.intervals[0].delivered_wh == 20_500
+    assert found.intervals[0].delivered_wh == 9_500
     assert found.intervals[0].believed_wh == 300
     assert found.short_wh == 700
+
+
+def test_readings_no_connection_could_carry_are_none_and_their_home_is_lost() -> None:
+    """The limit of the contract is 10 kWh an interval."""
+    found = assess(some_terms(), [watched("liar", {0: -20_000, 1: -20_000})], START_MS + 2 * STEP_MS, 40)
+    assert found.lost == {"liar": "readings beyond what its connection carries"}
+    assert found.intervals[0].reporting == 0
 
 
 def test_what_is_delivered_beyond_the_cap_is_spare_once_both_intervals_show_it() -> None:

@@ -147,7 +147,7 @@ def _interval(
         if position is None or device.terms.baseline is None:
             continue
         contracted += 1
-        reading = device.readings_wh.get(start_ms)
+        reading = _reading(device, start_ms)
         if reading is None:
             continue
         reporting += 1
@@ -166,13 +166,21 @@ def _interval(
     )
 
 
+def _reading(device: Watched, start_ms: int) -> int | None:
+    """A reading that can be true: settlement, too, counts none beyond the meter's limit."""
+    found = device.readings_wh.get(start_ms)
+    return None if found is None or abs(found) > device.terms.meter_limit_wh else found
+
+
 def _lost(device: Watched, closed: Sequence[int]) -> str:
     if device.released:
         return RELEASED
     if device.opted_out:
         return "opted out"
     expected = [start for start in closed if _position(device.terms, start) is not None][-SILENT_INTERVALS:]
-    if len(expected) == SILENT_INTERVALS and all(start not in device.readings_wh for start in expected):
+    if len(expected) == SILENT_INTERVALS and all(_reading(device, start) is None for start in expected):
+        if any(start in device.readings_wh for start in expected):
+            return "readings beyond what its connection carries"
         return f"no reading for {SILENT_INTERVALS} intervals"
     return ""
 
