@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
+from forecasting.calendar import SiteCalendar
 from ledger.client import LedgerClient
 from runtime.clock import Clock, happened
 from runtime.errors import GridpactError
@@ -109,29 +110,7 @@ class HomeAgent:
         self._courier: Courier | None = None
         self._turning: Turning | None = None
         if wallet is not None and ledger is not None:
-            self.desk = Desk(
-                store,
-                wallet,
-                calendar,
-                home=self.home,
-                interval_s=settings.interval_s,
-                max_shed_w=device.max_shed_w,
-                timekeeper=self.timekeeper,
-            )
-            if settings.pseudonyms == "month" and identity.vtn_url:
-                self._turning = Turning(identity, wallet, folder, store, ledger, around.session, around.clock)
-            self._courier = Courier(
-                ledger,
-                store,
-                self.desk,
-                folder,
-                home=self.home,
-                backoff_max_s=settings.backoff_max_s,
-                metrics=around.metrics,
-                changed=self.wake,
-                clock=around.clock,
-                timekeeper=self.timekeeper,
-            )
+            self._open_account(settings, folder, identity, calendar, device, around, wallet, ledger)
 
     def wake(self) -> None:
         """Something the home should look at has happened."""
@@ -228,6 +207,43 @@ class HomeAgent:
             self._metrics.stores_full.inc()
         self.full = error
         _log.error("no room on the disk", home=self.home, why=str(error), again_s=_FULL_PAUSE_S)
+
+    def _open_account(
+        self,
+        settings: VenSettings,
+        folder: Path,
+        identity: Identity,
+        calendar: SiteCalendar,
+        device: HomeDevice,
+        around: Surroundings,
+        wallet: Wallet,
+        ledger: LedgerClient,
+    ) -> None:
+        """What a home with contracts has besides."""
+        store = self.store
+        self.desk = Desk(
+            store,
+            wallet,
+            calendar,
+            home=self.home,
+            interval_s=settings.interval_s,
+            max_shed_w=device.max_shed_w,
+            timekeeper=self.timekeeper,
+        )
+        if settings.pseudonyms == "month" and identity.vtn_url:
+            self._turning = Turning(identity, wallet, folder, store, ledger, around.session, around.clock)
+        self._courier = Courier(
+            ledger,
+            store,
+            self.desk,
+            folder,
+            home=self.home,
+            backoff_max_s=settings.backoff_max_s,
+            metrics=around.metrics,
+            changed=self.wake,
+            clock=around.clock,
+            timekeeper=self.timekeeper,
+        )
 
     async def _turn(self, turning: Turning) -> None:
         """Raises Turned when the home has another id."""
