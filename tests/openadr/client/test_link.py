@@ -56,11 +56,10 @@ async def test_an_answer_is_a_message_whatever_the_status_below_500():
         lambda: web.Response(status=503, body=GOOD),
         lambda: web.Response(body=b""),
         lambda: web.Response(body=b"thank you"),
-        lambda: web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"}),
         lambda: web.Response(body=b" " * (ANSWER_BYTES_MAX + 1)),
         lambda: web.Response(body=GOOD, headers={"Content-Encoding": "gzip"}),
     ],
-    ids=["busy", "empty", "no XML", "elsewhere", "too large", "not in its encoding"],
+    ids=["busy", "empty", "no XML", "too large", "not in its encoding"],
 )
 async def test_anything_else_is_an_absence(answer):
     counted = []
@@ -68,6 +67,19 @@ async def test_anything_else_is_an_absence(answer):
         with pytest.raises(VtnUnreachable, match="oadrPoll"):
             await link.ask(ASKED)
     assert counted == [("oadrPoll", "unreachable")]
+
+
+async def test_nobody_is_sent_elsewhere():
+    asked = []
+
+    def elsewhere():
+        asked.append(1)
+        return web.Response(status=307, headers={"Location": "/EiEvent"})
+
+    async with a_link(elsewhere) as link:
+        with pytest.raises(VtnUnreachable):
+            await link.ask(ASKED)
+    assert len(asked) == 1
 
 
 async def test_the_date_of_an_answer_is_shown_between_asking_and_hearing():
