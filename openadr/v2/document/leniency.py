@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-from openadr.v2.document.schema import EI, OADR, XCAL, put_in_order
+from openadr.v2.document.schema import EI, OADR, PYLD, XCAL, put_in_order
 
 _DURATIONS = {
     XCAL + "duration",
@@ -19,6 +19,8 @@ _DURATIONS = {
     OADR + "oadrMaxPeriod",
 }
 _TIMES = {XCAL + "date-time", EI + "createdDateTime", EI + "modificationDateTime", EI + "statusDateTime"}
+_MISPLACED = {EI + "oadrReportPayload": OADR + "oadrReportPayload", OADR + "payloadFloat": EI + "payloadFloat"}
+"""Elements that are written in the namespace of their neighbours."""
 _WEEKS = re.compile(r"\+?P(\d{1,9})W", re.ASCII)
 _OFFSET = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)([+-]00:?00)", re.ASCII)
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d*)?", re.ASCII)
@@ -55,8 +57,35 @@ def repair_shape(root: Any) -> tuple[Any, list[Leniency]]:
             if EI + "schemaVersion" not in element.attrib:
                 element.set(EI + "schemaVersion", version)
             found.append(Leniency("schema_version", f"{etree.QName(element).localname} has it without a namespace"))
+    _repair_contents(root, found)
     found.extend(Leniency("element_order", f"children of {name}") for name in put_in_order(root))
     return root, found
+
+
+def _repair_contents(root: Any, found: list[Leniency]) -> None:
+    """What a VEN in Python leaves out, and says too much (pyoadr-ven 0.6)."""
+    for element in list(root.iter(EI + "eiResponse")):
+        if element.find(PYLD + "requestID") is None:
+            etree.SubElement(element, PYLD + "requestID")
+            found.append(Leniency("missing_request_id", "eiResponse has none"))
+    for element in list(root.iter(OADR + "oadrReport")):
+        name = element.findtext(EI + "reportName") or ""
+        if element.find(EI + "reportRequestID") is None and name.startswith("METADATA_"):
+            etree.SubElement(element, EI + "reportRequestID").text = "0"
+            found.append(Leniency("missing_report_request_id", f"{name} read as 0 (rule 311)"))
+    for element in list(root.iter(*_MISPLACED)):
+        element.tag = _MISPLACED[element.tag]
+        found.append(Leniency("element_namespace", etree.QName(element).localname))
+    for element in list(root.iter(OADR + "PowerRealType")):
+        element.getparent().remove(element)
+        found.append(Leniency("unknown_unit", "PowerRealType is no unit: the description has none"))
+    for element in list(root.iter(EI + "eventResponse")):
+        if element.findtext(EI + "optType") == "none":
+            answers = element.getparent()
+            answers.remove(element)
+            if len(answers) == 0:
+                answers.getparent().remove(answers)
+            found.append(Leniency("undecided_opt", "optType none is no answer yet"))
 
 
 def _wrap(root: Any, found: list[Leniency]) -> Any:
