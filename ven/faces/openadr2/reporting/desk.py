@@ -169,7 +169,12 @@ class ReportDesk:
         request_id = report.request.report_request_id
         now_ms = self._clock.now_ms()
         message = status_message(report, new_request_id(), now_ms)
-        if not await self._deliver(message, report.request, registration):
+        try:
+            taken = await self._deliver(message, report.request, registration)
+        except (VtnRefused, VtnUnreachable):
+            self._statuses.keep(report)
+            raise
+        if not taken:
             self._statuses.put_off(report, now_ms + 1000 * self._interval_s)
         elif request_id in self._last_ones:
             self._end(request_id)

@@ -88,12 +88,18 @@ class StatusReports:
         self._write(changed)
 
     def take(self, now_ms: int) -> list[StatusReport]:
-        """Takes the states that are due; returns the reports that are due."""
+        """Takes the states that are due; returns the reports to send now. Those are not written down: they are by
+        `keep` where sending fails, so that a state that is taken at once costs one write."""
         known = self.running()
         due = [self._taken(each, now_ms) for each in known]
-        if due != known:
-            self._write(due)
+        waiting = [after if after.send_ms > now_ms else before for before, after in zip(known, due, strict=True)]
+        if waiting != known:
+            self._write(waiting)
         return [each for each in due if each.send_ms <= now_ms]
+
+    def keep(self, report: StatusReport) -> None:
+        """The report did not arrive: what is in it waits."""
+        self._put(report)
 
     def acknowledged(self, report: StatusReport, now_ms: int) -> None:
         """The VTN has these states. A report that was asked for once, or whose time is over, ends."""
@@ -102,26 +108,12 @@ class StatusReports:
         over = report.end_ms is not None and report.end_ms <= now_ms
         if not back_ms or over:
             self.end(request.report_request_id)
-            return
-        changed = [
-            msgspec.structs.replace(
-                each,
-                taken=tuple(taken for taken in each.taken if taken not in report.taken),
-                send_ms=(now_ms // back_ms + 1) * back_ms,
-            )
-            if each.request == request
-            else each
-            for each in self.running()
-        ]
-        self._write(changed)
+        else:
+            self._put(msgspec.structs.replace(report, taken=(), send_ms=(now_ms // back_ms + 1) * back_ms))
 
     def put_off(self, report: StatusReport, due_ms: int) -> None:
         """The VTN would not take it now: later again."""
-        changed = [
-            msgspec.structs.replace(each, send_ms=due_ms) if each.request == report.request else each
-            for each in self.running()
-        ]
-        self._write(changed)
+        self._put(msgspec.structs.replace(report, send_ms=due_ms))
 
     def next_ms(self) -> int | None:
         """When something is to be taken or sent next."""
@@ -138,6 +130,10 @@ class StatusReports:
             taken=(*report.taken, Taken(now_ms, self._state()))[-self._kept :],
             take_ms=(now_ms // step_ms + 1) * step_ms,
         )
+
+    def _put(self, report: StatusReport) -> None:
+        """In the place of what is kept of it; not if it ended, or was asked for anew, meanwhile."""
+        self._write([report if each.request == report.request else each for each in self.running()])
 
     def _write(self, reports: Sequence[StatusReport]) -> None:
         self._notes.write(STATUS_REPORTS_NOTE, reports)
