@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,7 +90,7 @@ class Pool:
         """The results in the order of the fleets."""
         if self._executor is None:
             return [work(load(source)) for source in self.sources]
-        return list(self._executor.map(_on_source, repeat(work), self.sources))
+        return list(self._executor.map(_on_source, [work] * len(self.sources), self.sources))
 
     @property
     def left_s(self) -> float:

@@ -223,7 +223,8 @@ class VirtualNode:
             planned_ms=now_ms,
         )
         await around.records.add_round(planned, plans, dispatch.choices, terms.need_id)
-        _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(plans), reason=reason)
+        _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(plans), reason=reason,
+                  method=dispatch.method, probability_bp=dispatch.probability_bp, limits=dispatch.limits)  # fmt: skip
 
     async def _propose_missing(self, contract: ContractRecord) -> None:
         """Publishes the events of all rounds and sets up the contracts that are not on the ledger yet."""
