@@ -13,6 +13,7 @@ import typer
 from runtime.errors import GridpactError
 from vtn.cli import dispatch, events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
+from vtn.cli.analytics import backtest, cluster, forecast, forecasts
 from vtn.cli.upstream import commands as upstream
 
 app = typer.Typer(
@@ -42,6 +43,10 @@ app.add_typer(needs.app, name="needs")
 app.add_typer(upstream.app, name="upstream")
 app.command()(needs.statements)
 app.command()(dispatch.dispatch)
+
+for study in (forecast.forecast, backtest.backtest, cluster.cluster):
+    app.command()(study)
+app.add_typer(forecasts.app, name="forecasts")
 
 
 def main() -> None:

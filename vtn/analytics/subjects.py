@@ -1,0 +1,112 @@
+"""What a study is about: homes or virtual nodes, their calendar, their weather, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecasting.calendar import SiteCalendar
+from forecasting.clustering.traits import Site
+from forecasting.errors import BadReadings
+from forecasting.panels.cleaning import Kind
+from forecasting.panels.holidays import national_holidays
+from forecasting.panels.panel import Panel
+from forecasting.panels.weather import Weather
+from runtime.errors import SettingsError
+from vtn.analytics.runs import HOMES, VIRTUAL_NODES
+from vtn.analytics.sources import Loaded, from_file, from_telemetry, sites_of
+from vtn.analytics.weather import provider
+from vtn.config import VtnSettings
+
+if TYPE_CHECKING:
+    from vtn.context import Vtn
+
+_YEAR_MS = 366 * 86_400_000
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Readings with what surrounds them. `now_ms`: the VTN's clock, or the end of a file. `program` is "" for a file.
+
+    `groups`: virtual node to its homes; for a file each feeder of the sites, or all homes as one.
+    """
+
+    loaded: Loaded
+    calendar: SiteCalendar
+    now_ms: int
+    program: str = ""
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weather: Weather | None = None
+
+    def panel(self, scope: str) -> Panel:
+        """Series of homes, or of virtual nodes. Raises BadReadings where there is no virtual node."""
+        if scope == HOMES:
+            return self.loaded.panel
+        there = set(self.loaded.panel.ids)
+        groups = {name: [home for home in homes if home in there] for name, homes in self.groups.items()}
+        groups = {name: homes for name, homes in groups.items() if homes}
+        if not groups:
+            raise BadReadings("no virtual node has a home with readings")
+        return self.loaded.panel.summed(groups)
+
+    def with_weather(self, settings: VtnSettings, source: str | None) -> Subjects:
+        """With the weather of the settings or of `source`, for all of the history and two weeks on. Raises
+        WeatherUnavailable, SettingsError."""
+        chosen = source or settings.weather_source
+        if chosen is None:
+            return self
+        latitude, longitude = settings.site_latitude, settings.site_longitude
+        if "://" in chosen and (latitude is None or longitude is None):
+            raise SettingsError("weather of a service needs site_latitude and site_longitude")
+        where = provider(chosen, settings.weather_columns, settings.weather_kind)
+        first_ms = max(self.loaded.panel.start_ms, self.now_ms - 2 * _YEAR_MS)
+        found = where.weather(latitude or 0.0, longitude or 0.0, first_ms, self.now_ms + 14 * 86_400_000)
+        return replace(self, weather=found)
+
+
+def of_file(
+    path: Path, *, unit: str, kind: Kind, zone: str, country: str | None, sites: Path | None, naive_zone: str | None
+) -> Subjects:
+    """Homes of a file. `country`: DE, or DE-BY for the holidays of a part. Raises BadReadings, ValueError."""
+    loaded = from_file(path, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone)
+    known = sites_of(sites) if sites is not None else {}
+    lost = [home for home in loaded.panel.ids if home not in known]
+    if known and lost:
+        raise BadReadings(f"{sites} has no site for {', '.join(lost[:5])}")
+    groups: dict[str, tuple[str, ...]] = {}
+    for home in loaded.panel.ids:
+        name = known[home].feeder if known else "all"
+        groups[name] = (*groups.get(name, ()), home)
+    return Subjects(
+        loaded, calendar_of(zone, country, loaded.panel), loaded.panel.end_ms,
+        sites=known or {home: Site("all") for home in loaded.panel.ids}, groups=groups,
+    )  # fmt: skip
+
+
+async def of_vtn(vtn: Vtn, program: str, days: int) -> Subjects:
+    """Homes enrolled in a program. Raises BadReadings, NotFound."""
+    loaded, sites, groups = await from_telemetry(vtn, program, days)
+    terms = (await vtn.programs.get(program)).terms
+    holidays = frozenset(datetime.fromisoformat(day).date() for day in terms.holidays)
+    members: dict[str, tuple[str, ...]] = {}
+    for home, group in groups.items():
+        members[group] = (*members.get(group, ()), home)
+    return Subjects(
+        loaded, SiteCalendar(terms.zone, holidays), vtn.clock.now_ms(), program=program, sites=sites, groups=members
+    )
+
+
+def calendar_of(zone: str, country: str | None, panel: Panel) -> SiteCalendar:
+    """Calendar with the public holidays of a country over the years of a panel and the next. Raises ValueError."""
+    if country is None:
+        return SiteCalendar(zone)
+    name, _, part = country.partition("-")
+    years = [datetime.fromtimestamp(at / 1000, UTC).year for at in (panel.start_ms, panel.end_ms)]
+    return SiteCalendar(zone, national_holidays(name, years[0], years[1] + 1, part or None))
+
+
+SCOPES = (HOMES, VIRTUAL_NODES)
