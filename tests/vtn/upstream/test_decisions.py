@@ -6,7 +6,7 @@ import pytest
 
 from contracts.core.codec import decode
 from contracts.demand_response.needs import NeedRecord
-from openadr.model import Signal, SignalInterval, Target, Unit
+from openadr.model import Reading, Signal, SignalInterval, Target, Unit
 from tests.builders import START_MS, a_signal
 from tests.vtn.upstream.world import EVENT_MS, HOUR_MS, add_homes, an_event, listed
 from vtn.errors import Conflict, InvalidInput, NotFound
@@ -203,3 +203,20 @@ async def test_a_change_that_cannot_be_served_lets_go_of_what_was_promised(desks
     event = await desks.receive(an_event(signals=(chargers,), modification_number=1))
     [need] = await desks.needs_of()
     assert (event.state, event.opt_code, need.withdraw_ms) == (records.REFUSED, 460, START_MS)
+
+
+async def test_a_limit_is_held_against_what_homes_drew_on_the_last_like_days(desks):
+    """Ten homes drew 250 Wh a quarter (10 kW together) at this hour of the last days; to 4 kW it is 6 kW less."""
+    object.__setattr__(desks.vtn.settings, "upstream_setpoint", "limit")
+    nothing_known = await desks.receive(an_event("peak-0"))
+    assert (nothing_known.state, nothing_known.note) == (
+        records.REFUSED,
+        "what the homes usually draw is not known yet",
+    )
+    quarters = [EVENT_MS - day * 24 * HOUR_MS + n * 900_000 for day in range(1, 15) for n in range(4)]
+    for number in range(10):
+        readings = [Reading("meter", start_ms, 900, 250) for start_ms in quarters]
+        await desks.vtn.telemetry.store(f"ven-vn-F1-{number}", readings)
+    event = await desks.receive(an_event(), an_event("peak-0"))
+    [need] = await desks.needs_of()
+    assert (event.state, need.request.target_wh) == (records.TAKEN, (1_500,) * 4)
