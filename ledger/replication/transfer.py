@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from ledger.errors import PeerUnavailable, ReplicaError, StoreUnavailable
@@ -52,13 +52,16 @@ class Target(NamedTuple):
     checkpoint: Checkpoint
     until: int | None
 
-    def passes(self, other: Target | None) -> bool:
-        """Does it lead further? Whoever signs beyond its time can name any size."""
-        return other is None or (self._end, self.checkpoint.size) > (other._end, other.checkpoint.size)
+    def leads_on(self, head: Head) -> bool:
+        """Does it vouch for the block after this one?"""
+        return head.size < self.checkpoint.size and (self.until is None or head.height + 1 < self.until)
 
-    @property
-    def _end(self) -> int:
-        return MAX_INT if self.until is None else self.until
+
+def furthest(found: Iterable[Target], head: Head) -> Target | None:
+    """Which leads on from here, and furthest: newer members first, for whoever signs beyond its time can name any size.
+    A small tree may be signed by newer members, too, and leads nobody on."""
+    on = (target for target in found if target.leads_on(head))
+    return max(on, key=lambda each: (MAX_INT if each.until is None else each.until, each.checkpoint.size), default=None)
 
 
 class Transfer:
@@ -101,7 +104,7 @@ class Transfer:
             before = self._progress.head.height
             target, sources = await self._target()
             for member in sources:
-                if target is None or not self._behind(target):
+                if target is None or not target.leads_on(self._progress.head):
                     break
                 try:
                     await self._take(member, target, apply)
@@ -128,7 +131,7 @@ class Transfer:
         shown = await shown_by(self._peers, known, self._progress.channel, self._progress.head.height, self._know)
         names = list(self._peers.names)
         answers = await asyncio.gather(*map(self._peers.status, names), return_exceptions=True)
-        target: Target | None = None
+        found: list[Target] = []
         sizes: dict[str, int] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, ReplicaError):
@@ -136,9 +139,9 @@ class Transfer:
             if isinstance(answer, BaseException):
                 raise answer
             sizes[name] = answer.size
-            found = self._believed(name, answer.final.encode(), shown)
-            if found is not None and found.passes(target):
-                target = found
+            believed = self._believed(name, answer.final.encode(), shown)
+            found += [] if believed is None else [believed]
+        target = furthest(found, self._progress.head)
         able = [name for name in names if target is not None and sizes.get(name, -1) >= target.checkpoint.size]
         return target, able
 
@@ -184,14 +187,14 @@ class Transfer:
         """Blocks of one member up to the target. Raises PeerUnavailable, BlockRefused, Diverged."""
         height = self._progress.head.height + 1
         page = await self._page(member, height, target.checkpoint.size)
-        while page and self._behind(target):
+        while page and target.leads_on(self._progress.head):
             last = page[-1].height
             ahead: asyncio.Task[list[GivenBlock]] | None = None
             if len(page) > 1:  # the next page travels while this one is executed
                 ahead = asyncio.create_task(self._page(member, last + 1, target.checkpoint.size))
             try:
                 for given in page:
-                    if not self._behind(target):
+                    if not target.leads_on(self._progress.head):
                         break
                     if given.height != self._progress.head.height + 1:
                         raise PeerUnavailable(f"it gave block {given.height} after {self._progress.head.height}")
@@ -206,16 +209,16 @@ class Transfer:
             if ahead is not None:
                 page = await ahead
             else:
-                page = await self._page(member, last + 1, target.checkpoint.size) if self._behind(target) else []
-        if self._behind(target):
+                page = (
+                    await self._page(member, last + 1, target.checkpoint.size)
+                    if target.leads_on(self._progress.head)
+                    else []
+                )
+        if target.leads_on(self._progress.head):
             raise PeerUnavailable(
                 f"it has no block {self._progress.head.height + 1} to give, or its bodies are erased; where all "
                 "members erased them, stop this replica and copy the state of one: dr-ledger copy-state"
             )
-
-    def _behind(self, target: Target) -> bool:
-        head = self._progress.head
-        return head.size < target.checkpoint.size and (target.until is None or head.height + 1 < target.until)
 
     async def _page(self, member: str, height: int, size: int) -> list[GivenBlock]:
         return await self._peers.blocks(member, height, PAGE, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,14 @@ from contracts.consortium import quorum
 from contracts.core.commands import Transfer
 from ledger.errors import CatchingUp, PeerUnavailable
 from ledger.founding import Founded
+from ledger.machine import Head
 from ledger.ordering.signatures import CheckpointSigner
 from ledger.replication.membership.shown import shown_by
 from ledger.replication.membership.succession import Members, SuccessionRefused, successors
 from ledger.replication.peers import GivenChange, PeerStatus
+from ledger.replication.transfer import Target, furthest
 from ledger.store.cache.bounded import Rows
+from ledger.verify.note import Checkpoint
 from tests.ledger.replicas import an_issue, sealed, transfers
 from tests.ledger.replication.consortium import (
     Consortium,
@@ -208,6 +212,22 @@ async def test_former_members_are_believed_for_the_blocks_of_their_time_only(thr
     assert await believed("126", [other]) == ("126", 16), "of two successions both must agree"
     assert await believed("1246", [other]) == ("1246", None)
     assert (await believed("12", [GivenChange(0, other.content)]))[1] == 16, "what is refused counts for nothing"
+
+
+def _tree(size: int) -> Checkpoint:
+    return Checkpoint("log.example/main", size, b"", (), "", ())
+
+
+def test_a_tree_that_is_executed_leads_nobody_on_whoever_signed_it():
+    """Two of four came back at block 8. Newer members had signed that one, too: it was all they looked at, for ever."""
+    head = Head(height=8, time_ms=1, previous=b"", size=22, root=b"", edge={}, next_due_ms=None)
+    here, ahead = Target(_tree(22), None), Target(_tree(40), 19)
+    assert furthest([here, ahead], head) == ahead
+    assert furthest([here], head) is None
+    later = dataclasses.replace(head, height=18, size=41)
+    assert furthest([ahead, Target(_tree(90), 19)], later) is None, "not beyond their time"
+    newer = Target(_tree(50), None)
+    assert furthest([Target(_tree(10**9), 19), newer], head) == newer
 
 
 async def test_members_that_are_shown_are_asked_for_those_after_them(three, urls, tmp_path):
