@@ -30,6 +30,7 @@ class Directory:
         self.wakeups.on("message", self._message_queued)
         self.wakeups.on("ven", self._ven_changed)
         self.on_message: Callable[[], None] | None = None
+        """Called when something was queued for a VEN that may have to be pushed to."""
         self._database = database
         self._lookups = Lookups(vens.find_all)
         self._clock = clock
@@ -73,8 +74,9 @@ class Directory:
 
     def _message_queued(self, ven_id: str) -> None:
         self._due_ms[ven_id] = 0
-        if self.on_message is not None:
-            self.on_message()
+        known = self._known.get(ven_id)
+        if self.on_message is not None and (known is None or not known.http_pull):
+            self.on_message()  # not for each of thousands that poll
 
     def _ven_changed(self, ven_id: str) -> None:
         self._changes += 1

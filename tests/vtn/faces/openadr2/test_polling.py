@@ -8,7 +8,10 @@ import sqlalchemy as sa
 
 from openadr import v2
 from tests.vtn.faces.openadr2.test_events import publish
+from tests.vtn.opened import PROGRAM
+from vtn.faces.openadr2.directory import Directory
 from vtn.records.messages import queue
+from vtn.services.registrations import RegistrationRequest
 from vtn.services.reports import METADATA_MESSAGE
 
 
@@ -70,3 +73,19 @@ async def test_a_message_that_is_never_acknowledged_holds_up_no_other(opened_vtn
         kinds.append(type(await peer.poll_for((v2.OadrCreateReport, v2.OadrDistributeEvent))))
         vtn.clock.advance(60_000)
     assert set(kinds[:2]) == set(kinds[2:]) == {v2.OadrCreateReport, v2.OadrDistributeEvent}
+
+
+async def test_whoever_pushes_is_not_woken_for_a_ven_that_is_known_to_poll(opened_vtn):
+    vtn = opened_vtn.vtn
+    directory = Directory(vtn.database, vtn.database_url, vtn.vens, vtn.clock)
+    directory.wakeups.up = True
+    polls, pushed = [(await vtn.vens.add(name, "F1", PROGRAM)).ven_id for name in ("polls", "pushed")]
+    asked = RegistrationRequest(ven_id=pushed, ven_name=None, http_pull=False, transport_address="http://127.0.0.1:1")
+    await vtn.registrations.register(asked)
+    woken: list[str] = []
+    for ven_id in (polls, pushed):
+        directory.on_message = lambda ven_id=ven_id: woken.append(ven_id)
+        directory._message_queued(ven_id)
+        await directory.ven(ven_id)
+        directory._message_queued(ven_id)
+    assert woken == [polls, pushed, pushed]
