@@ -98,6 +98,9 @@ async def _turns(kind: str, fleet: Fleet, seconds: float) -> dict[str, Any]:
                 distinct = replace(mine, distinct=True, polls=mine.polls // 2)
                 results.setdefault("ours_unsigned_distinct", []).append(await measured(worker, fleet, distinct))
     async with ours(fleet, [core % (os.cpu_count() or 1) for core in range(2)]) as server:
+        if kind == "unsigned":  # what is measured is not the first poll of each VEN
+            for worker in server.workers:
+                await measured(worker, fleet, Load(len(fleet.ven_ids), _CONNECTIONS))
         half = replace(mine, polls=mine.polls // 2, connections=mine.connections // 2)
         both = await asyncio.gather(*(measured(worker, fleet, half) for worker in server.workers))
         results[f"ours_{kind}_2_workers"] = [_together(both)]
