@@ -83,6 +83,7 @@ class Decision:
 
 def plan(now_ms: int, known: Known) -> tuple[Decision, ...]:
     """What is decided from `now_ms` on, as known now; without gaps, the last without end."""
+    known = replace(known, events=_concerning(now_ms, known))
     edges = [now_ms, *(edge for edge in _edges(known) if edge > now_ms)]
     found: list[Decision] = []
     for position, start_ms in enumerate(edges):
@@ -290,6 +291,18 @@ def _freed_ms(stored: StoredEvent) -> int:
 
 def _uncancelled(event: DrEvent) -> DrEvent:
     return msgspec.structs.replace(event, cancelled=False) if event.cancelled else event
+
+
+def _concerning(now_ms: int, known: Known) -> list[StoredEvent]:
+    """Events that may decide something from now on: a store keeps those of months."""
+    named = {contract.terms.dr_event_id for contract in known.contracts}
+    found = []
+    for each in known.events:
+        end_ms = timeline.span(each.event, each.offset_s)[1]
+        over = (end_ms is not None and end_ms <= now_ms) or (each.cancelled and _freed_ms(each) <= now_ms)
+        if each.event.event_id in named or (known.follow and not over):
+            found.append(each)
+    return found
 
 
 def _edges(known: Known) -> list[int]:
