@@ -24,7 +24,7 @@ from vtn.context import Vtn
 from vtn.faces.openadr2 import PREFIX
 
 METER_WH = 125
-PATIENCE_S = 25
+PATIENCE_S = 60
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
