@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,6 +38,17 @@ class QueuedMessage(msgspec.Struct, frozen=True):
     deliveries: int
     failures: int
     not_before_ms: int | None
+
+
+_WAITING = (
+    select(*(messages.c[name] for name in QueuedMessage.__struct_fields__))
+    .where(messages.c.ven_id == bindparam("of"), messages.c.acknowledged_ms.is_(None))
+    .limit(OPEN_MAX)
+)
+_OPEN = _WAITING.order_by(messages.c.delivered_ms.nulls_first(), messages.c.sequence)
+_CLAIMED = _WAITING.order_by(messages.c.not_before_ms.nulls_first(), messages.c.sequence).with_for_update(
+    skip_locked=True
+)
 
 
 async def queue(
@@ -65,16 +76,7 @@ async def open_messages(connection: AsyncConnection, ven_id: str, *, claim: bool
     """Messages that are not acknowledged: what was never sent, then what was sent longest ago, so that one nobody ever
     acknowledges holds up no other. `claim` (for a push: by when they may be tried) locks them, and leaves out those
     another one locked."""
-    columns = [messages.c[name] for name in QueuedMessage.__struct_fields__]
-    query = (
-        select(*columns)
-        .where(messages.c.ven_id == ven_id, messages.c.acknowledged_ms.is_(None))
-        .order_by((messages.c.not_before_ms if claim else messages.c.delivered_ms).nulls_first(), messages.c.sequence)
-        .limit(OPEN_MAX)
-    )
-    if claim:
-        query = query.with_for_update(skip_locked=True)
-    return [QueuedMessage(*row) for row in await connection.execute(query)]
+    return [QueuedMessage(*row) for row in await connection.execute(_CLAIMED if claim else _OPEN, {"of": ven_id})]
 
 
 async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int], now_ms: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.model import DrEvent
@@ -28,6 +28,27 @@ EVENT_MESSAGE = "event"
 _STATE_OF_OPT = {"optIn": OPTED_IN, "optOut": OPTED_OUT}
 _COMPLETED_FOR_MS = 300_000
 """A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel."""
+_APPLICABLE = (
+    select(dr_events.c.canonical, dr_events.c.created_ms, event_deliveries.c.withdrawn)
+    .add_columns(event_deliveries.c.modification_number)
+    .join(event_deliveries, event_deliveries.c.event_id == dr_events.c.event_id)
+    .where(event_deliveries.c.ven_id == bindparam("ven_id"))
+    .where(or_(dr_events.c.end_ms.is_(None), dr_events.c.end_ms > bindparam("over_ms")))
+    .where(
+        or_(
+            (dr_events.c.status == PUBLISHED) & event_deliveries.c.withdrawn.is_(False),
+            event_deliveries.c.answered_ms.is_(None),
+        )
+    )
+    .order_by(dr_events.c.start_ms, dr_events.c.event_id)
+)
+"""Made once: putting a statement together costs as much as running it."""
+_DELIVERY = (
+    select(event_deliveries, dr_events.c.start_ms, dr_events.c.status)
+    .join(dr_events, dr_events.c.event_id == event_deliveries.c.event_id)
+    .where(event_deliveries.c.event_id == bindparam("event_id"), event_deliveries.c.ven_id == bindparam("ven_id"))
+    .with_for_update(of=event_deliveries)
+)
 _SILENT_DELIVERIES = 2
 """An event nobody answers (oadrResponseRequired never) is sent so often: one answer may be lost on the way."""
 
@@ -54,15 +75,7 @@ class EventDelivery(msgspec.Struct, frozen=True):
 
 async def applicable(connection: AsyncConnection, ven_id: str, now_ms: int) -> list[DrEvent]:
     """As `DrEvents.applicable`, inside a transaction."""
-    e, d = dr_events.c, event_deliveries.c
-    rows = await connection.execute(
-        select(e.canonical, e.created_ms, d.withdrawn, d.modification_number)
-        .join(event_deliveries, d.event_id == e.event_id)
-        .where(d.ven_id == ven_id)
-        .where(or_(e.end_ms.is_(None), e.end_ms > now_ms - _COMPLETED_FOR_MS))
-        .where(or_((e.status == PUBLISHED) & d.withdrawn.is_(False), d.answered_ms.is_(None)))
-        .order_by(e.start_ms, e.event_id)
-    )
+    rows = await connection.execute(_APPLICABLE, {"ven_id": ven_id, "over_ms": now_ms - _COMPLETED_FOR_MS})
     return [
         _withdrawn(to_event(row.canonical, row.created_ms), row.modification_number)
         if row.withdrawn
@@ -183,13 +196,7 @@ async def record_opt(
     if state is None:
         raise InvalidInput("opt_type_invalid", f"{opt_type} is neither optIn nor optOut")
     d = event_deliveries.c
-    query = (
-        select(event_deliveries, dr_events.c.start_ms, dr_events.c.status)
-        .join(dr_events, dr_events.c.event_id == d.event_id)
-        .where(d.event_id == event_id, d.ven_id == ven_id)
-        .with_for_update(of=event_deliveries)
-    )
-    row = (await connection.execute(query)).mappings().first()
+    row = (await connection.execute(_DELIVERY, {"event_id": event_id, "ven_id": ven_id})).mappings().first()
     if row is None:
         raise NotFound("event_unknown", f"event {event_id} is not known for {ven_id}")
     if modification_number != row["modification_number"]:
