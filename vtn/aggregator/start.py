@@ -11,6 +11,7 @@ from vtn.aggregator.cycle import Cycle
 from vtn.aggregator.gateway import EnrolledMembers, ProgramEvents
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings
+from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.members import TrackRecord, site_calendar
 from vtn.context import Vtn
@@ -32,6 +33,7 @@ async def run(vtn: Vtn) -> None:
         )
     _log.info("aggregator at work", program=program.name, party=vtn.party)
     clients: list[LedgerClient] = []
+    await asyncio.to_thread(prepare, vtn.settings.dispatch)
     try:
         await cycle(vtn, program, clients).run()
     finally:

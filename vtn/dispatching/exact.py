@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import highspy
 import numpy as np
 import pulp
 
@@ -17,10 +18,10 @@ from vtn.dispatching.fleet import Fleet, Floats, Ints
 from vtn.dispatching.linear import reduced_energy
 from vtn.dispatching.pricing import totals_of
 
-_ROUNDS = 4
-GAP = 1e-6
+_ROUNDS = 2
+GAP = 1e-3
 #: an end that does not depend on how busy the machine is
-_NODES_MAX = 3_000
+_NODES_MAX = 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,19 +74,36 @@ def _solve(
     for i, options in by_home.items():
         problem += pulp.lpSum(call[j] for j in options) <= int(fleet.allowed[i])
     for options in by_segment.values():
+        if len(options) == 1 or len(by_segment) == len(by_home):
+            continue
         problem += pulp.lpSum(call[j] for j in options) <= 1
-    solver = (
-        pulp.PULP_CBC_CMD(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1)
-        if cbc
-        else pulp.HiGHS(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1, mip_max_nodes=_NODES_MAX)
-    )
-    problem.solve(solver)
-    if problem.sol_status not in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible):
+    proven = _by_cbc(problem, limit_s) if cbc else _by_highs(problem, limit_s)
+    if proven is None:
         return None
     objective = float(pulp.value(problem.objective))
-    proven = objective if cbc else float(problem.solverModel.getInfo().mip_dual_bound)
     lacking = np.zeros(fleet.intervals)
     for t, missing in lack.items():
         lacking[t] = float(missing.value() or 0.0)
     called = np.array([j for j, x in call.items() if (x.value() or 0.0) > 0.5], np.int64)
     return Exact(called, objective, min(objective, proven), lacking)
+
+
+def _by_cbc(problem: pulp.LpProblem, limit_s: float) -> float | None:
+    problem.solve(pulp.PULP_CBC_CMD(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1))
+    known = problem.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
+    return float(pulp.value(problem.objective)) * (1 - GAP) if known else None
+
+
+def _by_highs(problem: pulp.LpProblem, limit_s: float) -> float | None:
+    """The proven bound. Not by problem.solve: it fails on a search that ended by its limit of nodes."""
+    solver = pulp.HiGHS(msg=False, timeLimit=limit_s, gapRel=GAP, threads=1, mip_max_nodes=_NODES_MAX, random_seed=0)
+    solver.createAndConfigureSolver(problem)
+    solver.buildSolverModel(problem)
+    solver.callSolver(problem)
+    info = problem.solverModel.getInfo()
+    if info.primal_solution_status != int(highspy.SolutionStatus.kSolutionStatusFeasible):
+        return None
+    values = problem.solverModel.getSolution().col_value
+    for variable in problem.variables():
+        variable.varValue = values[variable.index]
+    return float(info.mip_dual_bound)

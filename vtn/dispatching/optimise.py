@@ -25,7 +25,7 @@ from vtn.dispatching.rounding import whole
 OPTIMAL, TIMED_OUT = "optimal", "timed out"
 #: so few options are decided by an integer programme
 EXACT_OPTIONS_MAX = 400
-EXACT_LIMIT_S = 5.0
+EXACT_LIMIT_S = 20.0
 #: the bound holds for every plan whose standard deviation is within this part of the plan's own
 SPREAD_WITHIN = 0.05
 _PENALTY = 50.0

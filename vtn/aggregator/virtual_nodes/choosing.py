@@ -9,6 +9,7 @@ Whatever goes wrong with the first leads to the second: a need is never left wit
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
@@ -58,6 +59,14 @@ def policy_of(program: Program, method: Method = "auto") -> Policy:
     )
 
 
+def prepare(method: Method) -> None:
+    """Loads the libraries before the first need: that takes seconds on a busy machine."""
+    if Policy(method=method).optimal:
+        importlib.import_module("vtn.dispatching.explanation")
+        importlib.import_module("vtn.dispatching.shortage")
+        importlib.import_module("vtn.dispatching.exact")
+
+
 def choose_members(target_wh: Sequence[int], candidates: Sequence[Candidate], policy: Policy) -> Dispatch:
     """Whole homes for `target_wh` per interval; every candidate leaves with its reason. The same candidates and policy
     give the same choice."""
@@ -65,8 +74,8 @@ def choose_members(target_wh: Sequence[int], candidates: Sequence[Candidate], po
     if policy.optimal and usable and any(target_wh):
         try:
             return _optimal(target_wh, candidates, policy)
-        except Exception:
-            _log.exception("members are chosen in merit order: the optimisation failed", candidates=len(usable))
+        except Exception as error:  # whatever it is: homes must be called
+            _log.error("members are chosen in merit order: the optimisation failed", error=repr(error)[:500])
     return choose(target_wh, candidates, whole=True)
 
 
