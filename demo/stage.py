@@ -81,6 +81,8 @@ class Stage:
             "GRIDPACT_VTN_PORT": self.vtn_url.rsplit(":", 1)[1],
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
+            # the same homes with and without the extra `intelligence`, and the one that is killed among them
+            "GRIDPACT_VTN_DISPATCH": "merit",
             # a poll a home and wall second: the default of a domain minute would be several hundred a second in all
             "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
         }
