@@ -137,12 +137,7 @@ def evaluate(
     calendar = site_calendar(program)
     learnt = track.learnt(member.party)
     envelope = flexibility(member)
-    limits = CallLimits(
-        day=program.calls_per_day,
-        week=program.calls_per_week,
-        season=program.calls_per_season,
-        fair_extra=program.calls_above_mean,
-    )
+    limits = call_limits(program)
     made = track.calls(member.party, calendar.day_of(start_ms), member.events_per_week_max)
     left = allowance(made, limits, mean_calls)
     excluded, baseline = "", None
@@ -188,6 +183,16 @@ def evaluate(
         weariness_bp=int(weariness(made, limits) * BASIS_POINTS),
     )
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
+
+
+def call_limits(program: ProgramTerms) -> CallLimits:
+    """How often a home of the programme may be called."""
+    return CallLimits(
+        day=program.calls_per_day,
+        week=program.calls_per_week,
+        season=program.calls_per_season,
+        fair_extra=program.calls_above_mean,
+    )
 
 
 def flexibility(member: Member) -> Envelope:
