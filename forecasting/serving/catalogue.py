@@ -13,8 +13,12 @@ from forecasting.models.recurrent import Recurrent
 from forecasting.models.ridge import Ridge
 from forecasting.models.weighted import LastWeek, RecentDays, SimilarDays, WeekdayMean
 from forecasting.serving.daily import Daily
+from forecasting.solar.clearsky import Place
+from forecasting.solar.generation import ClearSkyScaled
 
 NAIVE = "last-week"
+PV = "pv"
+"""Generation under a clear sky; the one model that needs a place."""
 HOME_DEFAULT = "blend"
 VIRTUAL_NODE_DEFAULT = "ridge"
 
@@ -26,7 +30,6 @@ class Entry:
     text: str
     make: Callable[[], DayModel]
     by_itself: bool = True
-    """Whether each series is forecast by itself, so that a panel may be cut into parts."""
     history_days: int = 220
 
 
@@ -44,9 +47,18 @@ CATALOGUE: dict[str, Entry] = {
 """From the simplest to the most costly: among equals the earlier one serves."""
 
 
-def model(name: str) -> Daily:
-    """The panel model of a name. Raises ValueError for an unknown name, MissingLibrary."""
+def model(name: str, place: Place | None = None) -> Daily:
+    """The panel model of a name. Raises ValueError for an unknown name or PV without its place, MissingLibrary."""
+    if name == PV:
+        if place is None:
+            raise ValueError(f"the model {PV} needs the place of the panels: site_latitude and site_longitude")
+        return Daily(ClearSkyScaled(place))
     if name not in CATALOGUE:
-        raise ValueError(f"model {name} is not known; there are {', '.join(CATALOGUE)}")
+        raise ValueError(f"model {name} is not known; there are {', '.join((*CATALOGUE, PV))}")
     entry = CATALOGUE[name]
     return Daily(entry.make(), history_days=entry.history_days)
+
+
+def by_itself(name: str) -> bool:
+    """Whether the model forecasts each series by itself, so that a panel may be cut into parts."""
+    return name == PV or CATALOGUE[name].by_itself

@@ -22,7 +22,8 @@ from forecasting.errors import MissingLibrary, NoHistory
 from forecasting.panels.forecasts import PanelForecast
 from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
-from forecasting.serving.catalogue import CATALOGUE, model
+from forecasting.serving.catalogue import by_itself, model
+from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
 
 LOCAL = "local"
@@ -115,14 +116,15 @@ def forecasts(
     levels: Sequence[float] = (),
     excluded: Collection[date] = frozenset(),
     weather: Weather | None = None,
+    place: Place | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> PanelForecast:
     """A forecast of every series of a panel by the model of that name; `progress` gets how many series are done.
 
     Raises NoHistory where no series has a reading, MissingLibrary, ValueError for an unknown model.
     """
-    model(name)
-    length = _part_length(panel) if CATALOGUE[name].by_itself else len(panel.ids)
+    model(name, place)
+    length = _part_length(panel) if by_itself(name) else len(panel.ids)
     parts = [panel.rows(slice(first, first + length)) for first in range(0, len(panel.ids), length)]
     work = partial(
         _forecast_part,
@@ -134,6 +136,7 @@ def forecasts(
         levels=tuple(levels),
         excluded=frozenset(excluded),
         weather=weather,
+        place=place,
     )
     done: list[PanelForecast] = []
     empty: list[Panel] = []
@@ -154,9 +157,9 @@ def forecasts(
 
 def _forecast_part(part: Panel, *, name: str, calendar: SiteCalendar, excluded: frozenset[date],
                    weather: Weather | None, start_ms: int, count: int, issued_at_ms: int,
-                   levels: tuple[float, ...]) -> PanelForecast | None:  # fmt: skip
+                   levels: tuple[float, ...], place: Place | None) -> PanelForecast | None:  # fmt: skip
     try:
-        fitted = model(name).fit(part, calendar, excluded, weather)
+        fitted = model(name, place).fit(part, calendar, excluded, weather)
         return fitted.forecast(start_ms, count, issued_at_ms, levels)
     except NoHistory:
         return None

@@ -17,6 +17,7 @@ from forecasting.evaluation.rolling import BAND, DECILES, Issue, Rolling, Skill,
 from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
 from forecasting.serving.catalogue import CATALOGUE, HOME_DEFAULT, NAIVE, VIRTUAL_NODE_DEFAULT, model
+from forecasting.solar.clearsky import Place
 from vtn.analytics.computing import Computing
 from vtn.analytics.runs import HOMES, Run
 
@@ -68,6 +69,7 @@ def compared(
     issues: Sequence[Issue],
     *,
     weather: Weather | None = None,
+    place: Place | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Tests models side by side, the naive one always among them; one whose library is missing is left out.
@@ -78,11 +80,11 @@ def compared(
     left_out: dict[str, str] = {}
     for name in list(wanted):
         try:
-            model(name)
+            model(name, place)
         except MissingLibrary as missing:
             left_out[name] = str(missing)
             wanted.remove(name)
-    work = partial(_tested, panel=panel, calendar=calendar, issues=tuple(issues), weather=weather)
+    work = partial(_tested, panel=panel, calendar=calendar, issues=tuple(issues), weather=weather, place=place)
     made: dict[str, Rolling] = {}
     for name, found in zip(wanted, where.map(work, wanted), strict=True):
         made[name] = found
@@ -93,9 +95,15 @@ def compared(
 
 
 def _tested(
-    name: str, *, panel: Panel, calendar: SiteCalendar, issues: tuple[Issue, ...], weather: Weather | None
+    name: str,
+    *,
+    panel: Panel,
+    calendar: SiteCalendar,
+    issues: tuple[Issue, ...],
+    weather: Weather | None,
+    place: Place | None,
 ) -> Rolling:
-    return rolling(model(name), panel, calendar, issues, levels=DECILES, weather=weather)
+    return rolling(model(name, place), panel, calendar, issues, levels=DECILES, weather=weather)
 
 
 def day_errors(runs: Sequence[Run], panel: Panel, calendar: SiteCalendar) -> list[DayErrors]:

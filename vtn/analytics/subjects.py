@@ -15,6 +15,7 @@ from forecasting.panels.cleaning import Kind
 from forecasting.panels.holidays import national_holidays
 from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
+from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES
 from vtn.analytics.sources import Loaded, from_file, from_telemetry, sites_of
@@ -52,6 +53,12 @@ class Subjects:
         if not groups:
             raise BadReadings("no virtual node has a home with readings")
         return self.loaded.panel.summed(groups)
+
+    def place(self, settings: VtnSettings) -> Place | None:
+        """Where the homes are, if the settings say so."""
+        if settings.site_latitude is None or settings.site_longitude is None:
+            return None
+        return Place(settings.site_latitude, settings.site_longitude)
 
     def with_weather(self, settings: VtnSettings, source: str | None) -> Subjects:
         """With the weather of the settings or of `source`, for all of the history and two weeks on. Raises

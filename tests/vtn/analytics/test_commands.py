@@ -16,6 +16,7 @@ from forecasting.calendar import SiteCalendar
 from forecasting.evaluation.drift import alarms
 from forecasting.panels.panel import Panel
 from forecasting.serving.catalogue import model
+from forecasting.solar.clearsky import Place, clear_sky
 from runtime.clock import ManualClock
 from runtime.keys import PrivateKey
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
@@ -182,3 +183,27 @@ def test_kept_forecasts_are_compared_with_what_was_metered_later():
     changed = day_errors(runs, Panel(node.ids, node.start_ms, 3600, doubled), LOS_ANGELES)
     assert {each.watch for each in alarms(changed[:24], changed[24:])} >= {"bias", "size"}
     assert day_errors([], node, LOS_ANGELES) == []
+
+
+def test_generation_is_forecast_under_the_sky_of_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRIDPACT_VTN_SITE_LATITUDE", "-33.87")
+    monkeypatch.setenv("GRIDPACT_VTN_SITE_LONGITUDE", "151.21")
+    start_ms = SiteCalendar("Australia/Sydney").start_ms(date(2026, 1, 1))
+    power = clear_sky(Place(-33.87, 151.21), start_ms, 3600, 24 * 40) * 0.004
+    stamps = [datetime.fromtimestamp(start_ms / 1000 + 3600 * each, UTC) for each in range(len(power))]
+    pd.DataFrame({"ts": stamps, "roof": power}).to_csv(tmp_path / "pv.csv", index=False)
+    of_file = [
+        "--input",
+        str(tmp_path / "pv.csv"),
+        "--zone",
+        "Australia/Sydney",
+        "--kind",
+        "generation",
+        "--scope",
+        "homes",
+    ]
+    made = run("forecast", *of_file, "--model", "pv", "--json")
+    assert sum(made["values"][0]) == pytest.approx(float(power[-24:].sum()) * 1000, rel=0.03)
+    found = run("backtest", *of_file, "--days", "7", "--json")
+    assert set(found["models"]) == {"last-week", "recent-days", "pv"}
+    assert found["choice"]["model"] == "pv"

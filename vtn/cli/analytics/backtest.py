@@ -61,7 +61,7 @@ def backtest(
         program=program, history_days=history_days, weather=weather, scope=scope, config=config, data_dir=data_dir,
     )  # fmt: skip
     with shared.explained():
-        from forecasting.serving.catalogue import CATALOGUE
+        from forecasting.serving.catalogue import CATALOGUE, NAIVE, PV
         from vtn.analytics import figures
         from vtn.analytics.computing import computing
         from vtn.analytics.studies import compared
@@ -71,13 +71,23 @@ def backtest(
         panel = subject.panel(scope)
         last = date.fromisoformat(until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
         issues = _issues(subject.calendar, last, days, panel.interval_s, lead_h, intraday_every_h, horizon_h)
-        names = list(CATALOGUE) if models == "all" else models.split(",")
+        place = subject.place(merged)
+        names = models.split(",")
+        if models == "all":
+            names = [NAIVE, "recent-days", PV] if kind == "generation" and place else list(CATALOGUE)
         with (
             computing(dask or merged.analytics_scheduler, merged.analytics_workers) as where,
             shared.progress(f"{len(issues)} issues, models", len(names)) as step,
         ):
             found = compared(
-                where, names, panel, subject.calendar, issues, weather=subject.weather, progress=lambda _: step(1)
+                where,
+                names,
+                panel,
+                subject.calendar,
+                issues,
+                weather=subject.weather,
+                place=place,
+                progress=lambda _: step(1),
             )
         serves = choose and subject.program != ""
         if serves:

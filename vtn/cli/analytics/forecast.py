@@ -72,7 +72,8 @@ def forecast(
         ):
             made = forecasts(
                 where, name, panel, subject.calendar, start_ms=start_ms, count=count, issued_at_ms=issued_ms,
-                levels=level or [0.1, 0.9], weather=subject.weather, progress=step,
+                levels=level or [0.1, 0.9], weather=subject.weather,
+                place=subject.place(merged), progress=step,
             )  # fmt: skip
         run = run_of(made, panel, entry=name, scope=scope, program=subject.program, weather=subject.weather)
         if subject.program:
