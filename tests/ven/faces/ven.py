@@ -28,10 +28,17 @@ class Ven:
     """`running` while its engine works; what it says goes to the VTN at `url`."""
 
     def __init__(
-        self, folder: Path, url: str, session: aiohttp.ClientSession, *, ven_id: str | None = None, **settings: Any
+        self,
+        folder: Path,
+        url: str,
+        session: aiohttp.ClientSession,
+        *,
+        ven_id: str | None = None,
+        speed: float = SPEED,
+        **settings: Any,
     ) -> None:
         self.store = a_store(folder)
-        self.clock = DomainClock(DomainClock(0, 0, 1).wall_ms(), START_MS, SPEED)
+        self.clock = DomainClock(DomainClock(0, 0, 1).wall_ms(), START_MS, speed)
         self.turns = 0
         self.clocks: list[tuple[int, int, int]] = []
         self.device = Dimmer("dimmer", 900)

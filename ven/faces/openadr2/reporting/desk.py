@@ -169,11 +169,12 @@ class ReportDesk:
         request_id = report.request.report_request_id
         now_ms = self._clock.now_ms()
         message = status_message(report, new_request_id(), now_ms)
+        taken: bool | None = None
         try:
             taken = await self._deliver(message, report.request, registration)
-        except (VtnRefused, VtnUnreachable):
-            self._statuses.keep(report)
-            raise
+        finally:
+            if taken is None:  # nobody knows whether it arrived: also where this program was told to stop
+                self._statuses.keep(report)
         if not taken:
             self._statuses.put_off(report, now_ms + 1000 * self._interval_s)
         elif request_id in self._last_ones:
