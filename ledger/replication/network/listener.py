@@ -36,8 +36,9 @@ from ledger.replication.peers import Reception
 from runtime.service import ProblemError, problem_middleware
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
-ABREAST_MAX: Final = 64
-"""Requests handled at once; a peer that sends more is told to come back."""
+ABREAST_EACH: Final = 32
+"""Requests of one member handled at once; who sends more is told to come back. Of its own: a member that lets bodies
+arrive byte by byte would keep the cosignatures of all others out, and nothing would become final here."""
 
 NUMBER_MAX: Final = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -51,14 +52,15 @@ class Receptions(Protocol):
 
 
 RECEPTIONS = web.AppKey("receptions", Receptions)
-ABREAST = web.AppKey("abreast", asyncio.Semaphore)
+ABREAST = web.AppKey("abreast", dict[str, asyncio.Semaphore])
+"""By the member's name; "" for everybody who is none, and over plain HTTP, which names nobody."""
 
 
 def peer_app(receptions: Receptions) -> web.Application:
     """The application of the peer listener."""
     app = web.Application(middlewares=[problem_middleware, _explain], client_max_size=BODY_BYTES_MAX)
     app[RECEPTIONS] = receptions
-    app[ABREAST] = asyncio.Semaphore(ABREAST_MAX)
+    app[ABREAST] = {}
     base = "/v1/peers/{channel}"
     app.router.add_post(f"{base}/transactions", _transactions)
     app.router.add_post(f"{base}/cosignatures", _cosignatures)
@@ -136,9 +138,11 @@ def _json(value: object, status: int = 200) -> web.Response:
 
 @web.middleware
 async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    abreast = request.app[ABREAST]
+    name = _common_name(request) or ""
+    known = any(name in members for _, members in request.app[RECEPTIONS]().values())
+    abreast = request.app[ABREAST].setdefault(name if known else "", asyncio.Semaphore(ABREAST_EACH))
     if abreast.locked():
-        raise ProblemError("busy", "Too many requests of members at once", 429, "Try again.", retry_after=1)
+        raise ProblemError("busy", "Too many requests of this member at once", 429, "Try again.", retry_after=1)
     async with abreast:
         try:
             return await handler(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ from ledger.replication.network.framing import (
     read_notes,
     read_transactions,
 )
-from ledger.replication.network.listener import BODY_BYTES_MAX, peer_app
+from ledger.replication.network.listener import ABREAST, ABREAST_EACH, BODY_BYTES_MAX, peer_app
 from ledger.replication.peers import GivenBlock, Reception
 from runtime.tls import Certificate, client_context, server_context
 from tests.builders import a_key
@@ -222,3 +223,47 @@ def test_frames_are_read_back_and_nothing_else_is():
     for end in range(1, len(whole)):
         with contextlib.suppress(FrameInvalid):
             assert read_blocks(whole[:end]) == blocks[:1], "a cut between two blocks gives the first"
+
+
+async def test_one_member_that_holds_all_it_is_given_keeps_no_other_out(url, tmp_path):
+    """Bodies that never end: what one member may hold at once is its own."""
+    authority = Authority.create(tmp_path / "ca")
+    certificates = {}
+    for name in (MEMBER, "member.example/2", "member.example/3"):
+        stem = name.rpartition("/")[2]
+        pair = authority.issue(Pair(tmp_path / f"{stem}.pem", tmp_path / f"{stem}.key"), name, ["127.0.0.1"])
+        certificates[name] = Certificate(pair.chain, pair.key)
+
+    async def endless():
+        yield b"["
+        await asyncio.Event().wait()
+
+    async with a_replica(url, tmp_path / "ledger") as ledger:
+        app = peer_app(lambda: {"main": (ledger.replica, list(certificates))})
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(
+            runner, "127.0.0.1", 0, ssl_context=server_context([certificates[MEMBER]], authority.ca)
+        ).start()
+        address = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        holding = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=client_context(authority.ca, certificates["member.example/2"]))
+        )
+        held = [
+            asyncio.create_task(holding.post(f"{address}/v1/peers/main/cosignatures", data=endless()))
+            for _ in range(ABREAST_EACH)
+        ]
+        try:
+            async with asyncio.timeout(60):
+                while (slots := app[ABREAST].get("member.example/2")) is None or not slots.locked():
+                    await asyncio.sleep(0.02)
+            async with holding.get(f"{address}/v1/peers/main/status") as answer:
+                assert answer.status == 429
+            async with _asked(address, client_context(authority.ca, certificates["member.example/3"])) as peers:
+                assert (await peers.status(MEMBER)).member == MEMBER
+        finally:
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+            await holding.close()
+            await runner.cleanup()
