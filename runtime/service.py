@@ -131,7 +131,10 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         detail = "The body does not arrive whole, or is not in the Content-Encoding it names."
         _log.debug("unreadable body", path=request.path, error=str(error))
         return _problem(request, ProblemError("body-unreadable", "The body cannot be read", 400, detail))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionResetError) and _is_gone(request):
+            _log.debug("whoever asked is gone", path=request.path)  # no answer arrives; and no trace is worth its price
+            return web.Response(status=499)
         reference = secrets.token_hex(8)
         _log.exception("request failed", reference=reference, method=request.method, path=request.path)
         unexpected = ProblemError("internal-error", "Internal error", 500, "The log explains it under this reference.")
@@ -248,6 +251,10 @@ async def _finding(name: str, check: Check) -> Finding:
 def _forget(asked: asyncio.Future[None]) -> None:
     if not asked.cancelled():
         asked.exception()
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _problem(

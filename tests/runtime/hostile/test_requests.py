@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 import runtime.connections
 from runtime.connections import BoundedSite
@@ -140,3 +141,32 @@ async def test_a_check_that_does_not_let_itself_be_cancelled_keeps_no_prober_wai
         assert status == 503
         assert answer["dependencies"] == {"database": {"ready": False, "reason": "no answer in 0.1 s"}}
         let_go.set()
+
+
+async def test_who_leaves_in_the_middle_of_a_body_leaves_no_trace_in_the_log() -> None:
+    """A trace costs more than the request did: hundreds of them a second would be the attack."""
+    left = asyncio.Event()
+    async with a_service() as (port, app):
+
+        async def noticing(request: web.Request) -> web.Response:
+            try:
+                return web.Response(text=str(len(await request.read())))
+            finally:
+                left.set()
+
+        async def failing(_: web.Request) -> web.Response:
+            raise ConnectionResetError("a server behind this one is gone")
+
+        app.router._frozen = False
+        app.router.add_post("/noticing", noticing)
+        app.router.add_get("/failing", failing)
+        with capture_logs() as logged:
+            async with a_connection(port) as (_, writer):
+                writer.write(b"POST /noticing HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nab")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(20):
+                await left.wait()
+            answer = await said(port, b"GET /failing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 500"), "one that waits for its answer gets it, and the log says why"
+        assert [entry["path"] for entry in logged if entry["event"] == "request failed"] == ["/failing"]
