@@ -8,10 +8,12 @@ import logging
 
 import msgspec
 import pytest
-from openleadr.utils import certificate_fingerprint
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from openadr.v2 import fingerprint
 from runtime.clock import SystemClock
 from runtime.ports import free_ports
+from runtime.tls.certificates import read_chain
 from tests.conformance.crossed.meeting import METER_WH, Stock, eventually, our_vtn, publish, standing
 from tests.vtn.auth.devices import a_device
 from tests.vtn.opened import PROGRAM
@@ -91,7 +93,7 @@ async def test_it_goes_through_everything_signed_over_mutual_tls(vtn_url, tmp_pa
             cert=str(device.files.chain),
             key=str(device.files.key),
             ca_file=str(tmp_path / "ca.pem"),
-            vtn_fingerprint=certificate_fingerprint(server.chain.read_text()),
+            vtn_fingerprint=fingerprint(read_chain(server.chain)[0].public_bytes(Encoding.DER)),
         )
         try:
             await meets(vtn, stock, device.ven_id)

@@ -64,3 +64,10 @@ async def test_a_vtn_that_wants_no_reports_still_gets_polls(judge, tmp_path):
     judge.reply("oadrRegisterReport", wire.response("", said.VEN, 461))
     async with a_ven(judge, tmp_path) as ven:
         await ven.poll()
+
+
+async def test_a_new_registration_describes_them_again(judge, ven):
+    await ven.poll(said.request_reregistration())
+    first, second = judge.of("oadrRegisterReport")
+    assert described(first) == described(second)
+    assert first.own_id != second.own_id
