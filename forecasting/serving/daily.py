@@ -29,6 +29,8 @@ from forecasting.serving import intraday
 from forecasting.serving.bands import Errors, banded
 
 CALIBRATION_DAYS = 42
+_CALIBRATION_DAYS_MIN = 14
+_FIRST_ERROR_DAY = 3
 _BLOCK_DAYS = 21
 HISTORY_DAYS = 220
 _KNOWN_SHARE = 5 / 6
@@ -166,7 +168,10 @@ class _Issue:
         """What the same models would have got wrong in the last 42 days, each block trained before it began."""
         if lead not in self._errors:
             last = self.known_days
-            first = max(last - CALIBRATION_DAYS, min(self._ladder[0].days_min + lead, last - 1), 1)
+            learnt = self._ladder[0].days_min + lead
+            if last - learnt < _CALIBRATION_DAYS_MIN:  # rather errors of what would have served then than hardly any
+                learnt = min(_FIRST_ERROR_DAY, last - 1)
+            first = max(last - CALIBRATION_DAYS, learnt, 1)
             found = []
             block = max(_BLOCK_DAYS, min(self._ladder[0].retrain_days * 3, CALIBRATION_DAYS))
             for start in range(first, last, block):

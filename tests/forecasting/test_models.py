@@ -167,6 +167,16 @@ def test_bands_cover_what_they_say():
     assert 0.77 <= np.mean(inside) <= 0.83
 
 
+def test_bands_after_two_weeks_of_history_are_honest_too():
+    panel = some_homes(60, 22, first=DAY - timedelta(days=21), seed=12)
+    inside = []
+    for back in range(7):
+        forecast = day_ahead("blend", panel, DAY - timedelta(days=back), levels=(0.1, 0.9))
+        truth = actual(panel, forecast)
+        inside.append((forecast.quantiles[0.1] <= truth) & (truth <= forecast.quantiles[0.9]))
+    assert 0.72 <= np.mean(inside) <= 0.88
+
+
 def test_the_day_so_far_improves_the_next_hours():
     """A spell that began this morning goes on: the forecast at noon follows it, that of midnight could not."""
     values = HOMES.values.copy()

@@ -61,7 +61,6 @@ def backtest(
         program=program, history_days=history_days, weather=weather, scope=scope, config=config, data_dir=data_dir,
     )  # fmt: skip
     with shared.explained():
-        from forecasting.serving.catalogue import CATALOGUE, NAIVE, PV
         from vtn.analytics import figures
         from vtn.analytics.computing import computing
         from vtn.analytics.studies import compared
@@ -72,9 +71,7 @@ def backtest(
         last = date.fromisoformat(until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
         issues = _issues(subject.calendar, last, days, panel.interval_s, lead_h, intraday_every_h, horizon_h)
         place = subject.place(merged)
-        names = models.split(",")
-        if models == "all":
-            names = [NAIVE, "recent-days", PV] if kind == "generation" and place else list(CATALOGUE)
+        names = _names(models, kind == "generation" and place is not None)
         with (
             computing(dask or merged.analytics_scheduler, merged.analytics_workers) as where,
             shared.progress(f"{len(issues)} issues, models", len(names)) as step,
@@ -103,6 +100,15 @@ def backtest(
         typer.echo("it serves from now on")
     if observed:
         typer.echo("the weather is observed: models knew more of it than a forecaster would have")
+
+
+def _names(models: str, generation: bool) -> list[str]:
+    """Models to test: those named, or all that fit what is measured."""
+    from forecasting.serving.catalogue import CATALOGUE, NAIVE, PV
+
+    if models != "all":
+        return models.split(",")
+    return [NAIVE, "recent-days", PV] if generation else list(CATALOGUE)
 
 
 def _issues(
