@@ -10,6 +10,7 @@ ledger ─▶ follower ─▶ desk ─▶ outbox ─▶ courier ─▶ ledger
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class HomeAgent:
         self._clock = around.clock
         self._metrics = around.metrics
         self._woken = asyncio.Event()
+        self._backoff_max_s = settings.backoff_max_s
         self._foreign_version = store.database.foreign_version()
         calendar = identity.calendar(settings.holidays)
         actuator = Actuator(device, store.notes, self.home)
@@ -171,10 +173,9 @@ class HomeAgent:
     def _withdraw(self) -> None:
         """The clock is wrong: the readings since it was last right are taken back, to be read again."""
         right_ms = self.timekeeper.verdict.right_ms
-        from_ms = 0 if right_ms is None else right_ms
         if self.desk is not None:
-            self.desk.withdraw(from_ms)
-        self._telemetry.withdraw(from_ms)
+            self.desk.withdraw(right_ms or 0)
+        self._telemetry.withdraw(right_ms)
         self.wake()
 
     def _make_face(self, settings: VenSettings, identity: Identity, device: HomeDevice, around: Surroundings) -> Face:
@@ -247,14 +248,17 @@ class HomeAgent:
 
     async def _turn(self, turning: Turning) -> None:
         """Raises Turned when the home has another id."""
+        pause_s = 1.0
         while True:
             try:
                 await turning.look()
+                pause_s = 1.0
             except StoreFull:
                 raise
             except GridpactError as error:
                 _log.warning("not turned to another id", home=self.home, why=str(error))
-                await asyncio.sleep(_RECHECK_S)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(self._backoff_max_s, 2 * pause_s)
             await asyncio.sleep(min(max(self._clock.wall_seconds(_TURN_LOOK_S), 0.1), _RECHECK_S))
 
     async def _live(self) -> None:

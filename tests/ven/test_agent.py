@@ -145,6 +145,20 @@ async def test_readings_stamped_by_a_clock_that_was_wrong_are_taken_back_and_rea
     assert again.store.meter.between(0, 2**53) == right
 
 
+async def test_a_home_that_first_starts_ten_years_ahead_begins_anew_once_its_clock_is_right(tmp_path, session):
+    ahead_ms = 3650 * 24 * HOUR_MS
+    home = Alone(tmp_path, session, ManualClock(START_MS + ahead_ms), history_days=1)
+    home.agent.step()
+    assert len(home.store.meter.between(START_MS + ahead_ms - 25 * HOUR_MS, 2**53)) == 96
+    home.agent.timekeeper.compare(VTN, START_MS, START_MS + ahead_ms, START_MS + ahead_ms)
+    home.clock._now_ms -= ahead_ms
+    home.agent.timekeeper.look()
+    home.agent.timekeeper.compare(VTN, START_MS, START_MS, START_MS)
+    home.agent.step()
+    readings = home.store.meter.between(0, 2**53)
+    assert (min(readings), max(readings), len(readings)) == (START_MS - 24 * HOUR_MS, START_MS - STEP_MS, 96)
+
+
 async def test_an_owner_who_opts_out_is_heard_at_once_although_the_vtn_does_not_answer(tmp_path, session):
     home = Alone(tmp_path, session, SystemClock())
     home.knows_event(start_ms=home.clock.now_ms() - 60_000)

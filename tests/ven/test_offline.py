@@ -106,12 +106,12 @@ async def test_six_hours_alone_around_an_event_lose_nothing_and_double_nothing(a
     assert alone["report_intervals_owed"] > 0
     for line in lines:
         await line.mend()
-    await world.until(lambda: (world.store.outbox.count(), world.store.reports.count_owed()) == (0, 0))
+    await world.until(lambda: (world.store.outbox.count(), world.store.reports.count_owed()) == (0, 0), 150)
     aggregator = world.client(AGGREGATOR, AGGREGATOR_ID)
     await world.clock.sleep_until(world.event_ms + world.settle_lag_ms + 60_000)
     await aggregator.submit(SettleDR(contract_id="sc1-1"))
     await aggregator.submit(DRCompletion(contract_id="sc1-1"))
-    await world.until(lambda: len(world.store.proofs.kept()) == 2)
+    await world.until(lambda: len(world.store.proofs.kept()) == 2, 150)
     assert await home.end(signal.SIGTERM) == 0
 
     measured = world.store.meter.between(world.event_ms - 5 * HOUR_MS, world.event_ms + HOUR_MS)

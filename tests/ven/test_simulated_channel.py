@@ -121,11 +121,11 @@ async def test_homes_in_a_restricted_channel_work_each_for_itself(tmp_path, ledg
             await world.contract()
             await world.until(lambda: world.state() is ContractState.ACCEPTED)
             await clock.sleep_until(world.event_ms + world.settle_lag_ms + 60_000)
-            await world.until(lambda: world.store.outbox.count() == 0)
+            await world.until(lambda: world.store.outbox.count() == 0, 150)
             aggregator = world.client(AGGREGATOR, AGGREGATOR_ID)
             await aggregator.submit(SettleDR(contract_id="sc1-1"))
             await aggregator.submit(DRCompletion(contract_id="sc1-1"))
-            await world.until(lambda: len(world.store.proofs.kept()) == 2)
+            await world.until(lambda: len(world.store.proofs.kept()) == 2, 150)
         finally:
             await simulation.end(signal.SIGTERM)
     contract = world.store.contracts.find("sc2-1")

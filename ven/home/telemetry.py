@@ -59,14 +59,18 @@ class Telemetry:
             self._store.notes.write(UNTIL_NOTE, until_ms)
         return found
 
-    def withdraw(self, from_ms: int) -> int:
-        """Takes back the readings since `from_ms` that the ledger was not given, to be read again; how many."""
-        from_ms = from_ms // self._step_ms * self._step_ms
+    def withdraw(self, from_ms: int | None) -> int:
+        """Takes back the readings since `from_ms` (None: all) that the ledger was not given, to be read again; how
+        many."""
         with self._store.transaction():
-            found = self._store.meter.withdraw(from_ms)
-            known_ms = self._store.notes.read(UNTIL_NOTE, int)
-            if known_ms is not None and known_ms > from_ms:
-                self._store.notes.write(UNTIL_NOTE, from_ms)
+            if from_ms is None:
+                found = self._store.meter.withdraw(0)
+                self._store.notes.drop(UNTIL_NOTE)  # as at the first start, by a clock that is right
+            else:
+                from_ms = from_ms // self._step_ms * self._step_ms
+                found = self._store.meter.withdraw(from_ms)
+                if (self._store.notes.read(UNTIL_NOTE, int) or 0) > from_ms:
+                    self._store.notes.write(UNTIL_NOTE, from_ms)
         if found:
             _log.warning("readings withdrawn", home=self._home, intervals=len(found), first_ms=found[0])
         return len(found)

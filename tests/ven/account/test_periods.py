@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import cast
 
+import aiohttp
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.client import LedgerClient
+from runtime.clock import ManualClock
+from tests.ven.homes import a_store, a_stored_contract
+from ven.account.identity import Identity, read_identity, write_identity
+from ven.account.pseudonyms import Turning, finish_turn
 from ven.account.pseudonyms.periods import (
     CLOSE_FROM_MS,
     CLOSE_WITHIN_MS,
@@ -17,6 +25,9 @@ from ven.account.pseudonyms.periods import (
     due,
     period_at,
 )
+from ven.account.pseudonyms.turning import NEXT_FILE
+from ven.account.wallet import Wallet
+from ven.home.store import ContractState, Store
 
 
 def at(text: str) -> int:
@@ -58,3 +69,43 @@ def test_both_moments_are_drawn_once_and_the_old_id_ends_after_every_new_one_has
 def test_a_home_that_was_away_for_months_turns_to_the_period_of_today():
     known = Period(period="2026-01", turning_to="2026-02", open_ms=1, close_ms=2)
     assert drawn(known, at("2026-05-03T00:00"), "UTC", lambda n: 0).turning_to == "2026-05"
+
+
+def a_home(folder, **identity) -> tuple[Wallet, Store]:
+    store = a_store(folder)
+    wallet = Wallet.open_or_create(folder)
+    known = Identity(ven_name="H1", ven_id="ven-7", openadr2_url="", party=wallet.party, sponsor="agg-1", **identity)
+    write_identity(store.notes, known, b"")
+    return wallet, store
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_turn_that_was_cut_short_is_finished_at_the_next_start_if_the_home_is_the_new_id(tmp_path, answered):
+    wallet, store = a_home(tmp_path)
+    following = Wallet.open_or_create(tmp_path, NEXT_FILE)
+    if answered:  # the kill came between the transaction and the renaming
+        write_identity(store.notes, msgspec.structs.replace(read_identity(store.notes), party=following.party), b"")
+    finish_turn(tmp_path, store)
+    assert Wallet.open(tmp_path).party == (following.party if answered else wallet.party)
+    assert (tmp_path / NEXT_FILE).exists() is not answered
+
+
+@pytest.mark.parametrize(
+    "state", [ContractState.PROPOSED, ContractState.ACCEPTING, ContractState.ACCEPTED, ContractState.SETTLED]
+)
+async def test_a_home_keeps_its_id_while_a_contract_names_it(tmp_path, state):
+    """It does not even begin: there is neither a next key nor anybody who was asked."""
+    wallet, store = a_home(tmp_path)
+    store.contracts.propose(a_stored_contract(state=state, payee=wallet.party))
+    clock = ManualClock(at("2026-01-31T20:00"))
+    nobody = cast("aiohttp.ClientSession", None), cast("LedgerClient", None)
+    turning = Turning(
+        read_identity(store.notes), wallet, tmp_path, store, nobody[1], nobody[0], clock, draw=lambda n: 0
+    )
+    await turning.look()
+    clock.advance(12 * 3_600_000)
+    await turning.look()
+    found = store.notes.read("pseudonym", Period)
+    assert found is not None
+    assert (found.period, found.turning_to) == ("2026-01", "2026-02")
+    assert not (tmp_path / NEXT_FILE).exists()

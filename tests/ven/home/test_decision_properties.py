@@ -108,7 +108,7 @@ def allowed_w(known: Known) -> int:
     return known.abilities.max_shed_w if own is None else min(own, known.abilities.max_shed_w)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(knowns(), moments)
 def test_an_obligation_is_met_as_far_as_owner_and_device_allow_or_it_is_said_that_it_is_not(known, at_ms):
     first = plan(at_ms, known)[0]
@@ -128,7 +128,7 @@ def test_an_obligation_is_met_as_far_as_owner_and_device_allow_or_it_is_said_tha
     assert told.until_ms == max(each.end_ms for each in owing)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(knowns(), moments)
 def test_everything_that_asks_at_a_moment_governs_or_waits_with_a_reason(known, at_ms):
     first = plan(at_ms, known)[0]
@@ -151,7 +151,7 @@ def test_everything_that_asks_at_a_moment_governs_or_waits_with_a_reason(known, 
     assert all(why for _, why in first.waits)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(knowns(), moments)
 def test_the_event_that_governs_is_the_first_of_rule_15(known, at_ms):
     first = plan(at_ms, known)[0]
@@ -165,7 +165,7 @@ def test_the_event_that_governs_is_the_first_of_rule_15(known, at_ms):
             assert (governing.priority or 99, governing.start_ms) <= (event.priority or 99, event.start_ms)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(knowns(), moments)
 def test_the_plan_is_whole_and_says_the_same_as_deciding_later(known, at_ms):
     """No gap, no overlap, and no moment between two looks at which the device should have been told otherwise."""
@@ -187,7 +187,7 @@ def test_the_plan_is_whole_and_says_the_same_as_deciding_later(known, at_ms):
         assert (type(later), later.reason) == (type(told), told.reason)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(knowns(), moments)
 def test_the_order_in_which_things_are_stored_decides_nothing(known, at_ms):
     other = Known(
