@@ -85,25 +85,15 @@ def up(
     names = name or [f"member.gridpact.local/{place + 1}" for place in range(members or DEFAULT_MEMBERS)]
     texts = {Role.UTILITY: utility, Role.AGGREGATOR: aggregator, Role.AUDITOR: auditor}
     witnessed = Witnessed(
-        lines=b"" if witness_file is None else witness_file.read_bytes(),
+        lines=_content(witness_file),
         keys=policy_witnesses(witness_file, witness_quorum),
         required=witness_quorum,
-        ca=b"" if witness_ca is None else witness_ca.read_bytes(),
+        ca=_content(witness_ca),
     )
     founders = Founders({role: [read_public(text) for text in given or ()] for role, given in texts.items()})
 
     def known() -> Layout | None:
-        if not (data_dir / "cluster.json").exists():
-            return None
-        layout = Layout.read(data_dir)
-        if members is not None and members != len(layout.members):
-            raise UsageError(
-                f"{data_dir} holds a consortium of {len(layout.members)}: its number changes by "
-                "`dr-ledger members add` and `remove`; leave out --members to continue it"
-            )
-        if witness_file is not None and not layout.witness_file.exists():
-            raise UsageError(f"{data_dir} holds a consortium whose policy names no witnesses: found another with them")
-        return layout
+        return _known(data_dir, members, witnesses=witness_file is not None)
 
     async def work() -> None:
         known()
@@ -120,6 +110,25 @@ def up(
             await running.up(layout, announce=lambda: _announce(layout))
 
     service.run(work())
+
+
+def _known(folder: Path, members: int | None, *, witnesses: bool) -> Layout | None:
+    """The consortium in the folder, None where there is none. Raises UsageError where it is not the one asked for."""
+    if not (folder / "cluster.json").exists():
+        return None
+    layout = Layout.read(folder)
+    if members is not None and members != len(layout.members):
+        raise UsageError(
+            f"{folder} holds a consortium of {len(layout.members)}: its number changes by "
+            "`dr-ledger members add` and `remove`; leave out --members to continue it"
+        )
+    if witnesses and not layout.witness_file.exists():
+        raise UsageError(f"{folder} holds a consortium whose policy names no witnesses: found another with them")
+    return layout
+
+
+def _content(file: Path | None) -> bytes:
+    return b"" if file is None else file.read_bytes()
 
 
 @app.command()
