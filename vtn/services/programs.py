@@ -31,6 +31,9 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     counts as having delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
     `monitor_tolerance_percent` less than obliged over two intervals are helped by others.
 
+    What a group delivers beyond its cap is let go once it exceeds the obligation by `monitor_tolerance_percent` even if
+    `baseline_noise_percent` of the group's baseline is error (the default is twice the error of 20 homes).
+
     A home is called at most `calls_per_day`, `.._week` (or what its owner set, if less) and `.._season` (183 days), and
     never `calls_above_mean` more than the mean of its group. Members are chosen so that all intervals of an obligation
     are met with `meeting_probability_percent`, where what moves all homes at once varies by `common_variation_percent`.
@@ -70,6 +73,7 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reliability_prior_bp: int = 9_000
     reliability_prior_events: int = 10
 
+    baseline_noise_percent: int = 40
     calls_per_day: int = 2
     calls_per_week: int = 7
     calls_per_season: int = 100

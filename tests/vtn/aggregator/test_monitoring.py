@@ -127,6 +127,8 @@ def test_what_is_delivered_beyond_the_cap_is_spare_once_both_intervals_show_it()
     assert spare_wh(obligation, intervals, [], 80) == 0, "170 % is within 80 % of the obligation"
     assert spare_wh(obligation, intervals, [some_terms((20,) * 4)], 40) == 30
     assert spare_wh(obligation, intervals[:1], [], 60) == 0
+    assert spare_wh(obligation, intervals, [], 20, noise_percent=5) == 25, "5 % of a baseline of 500 may be error"
+    assert spare_wh(obligation, intervals, [], 20, noise_percent=20) == 0
 
 
 def test_a_home_that_was_let_go_is_counted_on_no_more() -> None:

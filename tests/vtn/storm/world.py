@@ -49,7 +49,11 @@ EVENT_MS = START_MS + 20 * DAY_MS + 17 * 3_600_000
 """Wednesday 21 January 2026, 17:00."""
 INTERVALS = 10
 TERMS = ProgramTerms(
-    accept_window_s=300, virtual_node_deposit_minor=0, device_deposit_minor=0, monitor_tolerance_percent=20
+    accept_window_s=300,
+    virtual_node_deposit_minor=0,
+    device_deposit_minor=0,
+    monitor_tolerance_percent=20,
+    baseline_noise_percent=0,
 )
 """Loads are even here, so that baselines are exact and the group is watched closely."""
 

@@ -317,7 +317,7 @@ class VirtualNode:
             view,
             await around.records.deliveries(contract.contract_id),
             earliest_start_ms(around.program, around.clock.now_ms()),
-            around.program.terms.monitor_tolerance_percent,
+            around.program.terms,
         )
         if free:
             around.track.release(free)

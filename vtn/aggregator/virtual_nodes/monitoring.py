@@ -108,23 +108,24 @@ def still_short_wh(
 
 
 def spare_wh(
-    obligation: Terms, intervals: Sequence[IntervalDelivery], released: Sequence[Terms], tolerance_percent: int
+    obligation: Terms,
+    intervals: Sequence[IntervalDelivery],
+    released: Sequence[Terms],
+    tolerance_percent: int,
+    noise_percent: int = 0,
 ) -> int:
-    """Wh an interval that a group delivers beyond what its contract pays for, less what was released already; 0 unless
-    both of the last intervals were above the tolerance. Contracts pay up to their cap."""
+    """Wh an interval that a group delivers beyond what its contract pays for (up to its cap), less what was released
+    already and `noise_percent` of its baseline; 0 unless both of the last intervals were above the tolerance."""
     last = intervals[-SILENT_INTERVALS:]
     if len(last) < SILENT_INTERVALS:
         return 0
-    gone = [sum(_obliged(terms, each.start_ms) for terms in released) for each in last]
-    over = [
-        (each.believed_wh - less) * 100 > each.obligation_wh * (100 + tolerance_percent)
-        for each, less in zip(last, gone, strict=True)
-    ]
-    beyond = [
-        each.believed_wh - less - each.obligation_wh * obligation.cap_percent // 100
-        for each, less in zip(last, gone, strict=True)
-    ]
-    return max(0, min(beyond)) if all(over) else 0
+    spare = []
+    for each in last:
+        gone = sum(_obliged(terms, each.start_ms) for terms in released)
+        sure = each.believed_wh - gone - each.baseline_wh * noise_percent // 100
+        above = sure * 100 > each.obligation_wh * (100 + tolerance_percent)
+        spare.append(sure - each.obligation_wh * obligation.cap_percent // 100 if above else 0)
+    return max(0, min(spare))
 
 
 def _adjustment(device: Watched) -> int:

@@ -17,10 +17,10 @@ from vtn.aggregator.ports import Events
 from vtn.aggregator.records import DevicePlan
 from vtn.aggregator.virtual_nodes.monitoring import RELEASED, IntervalDelivery, Live, spare_wh, uncovered_wh
 from vtn.aggregator.virtual_nodes.view import View, accepted_of
+from vtn.services.programs import ProgramTerms
 
 #: with this tolerance a device that delivers nothing any more owes nothing
 _FREE_TO_GO_PERCENT = 100
-
 ENDED = (Status.REJECTED, Status.EXPIRED)
 
 _log = get_logger("vtn.withdrawal")
@@ -45,12 +45,18 @@ class Withdrawals:
         self._done.update(plan.contract_id for plan in ended)
 
     async def of_spare(
-        self, contract: ContractRecord, view: View, intervals: Sequence[IntervalDelivery], from_ms: int, tolerance: int
+        self,
+        contract: ContractRecord,
+        view: View,
+        intervals: Sequence[IntervalDelivery],
+        from_ms: int,
+        program: ProgramTerms,
     ) -> list[str]:
-        """Release homes of what the group delivers beyond its cap, once it is more than `tolerance` percent above the
-        obligation: those called last first, as long as the others still cover it. Returns their contracts."""
+        """Release homes of what the group delivers beyond its cap, once that is no noise: those called last first, as
+        long as the others still cover the obligation. Returns their contracts."""
         released = [plan.terms for plan in view.plans if view.lost.get(plan.contract_id) == RELEASED]
-        spare = spare_wh(contract.terms, intervals, released, tolerance)
+        tolerance, noise = program.monitor_tolerance_percent, program.baseline_noise_percent
+        spare = spare_wh(contract.terms, intervals, released, tolerance, noise)
         kept = [plan for plan in accepted_of(view.plans, view.contracts) if plan.contract_id not in view.lost]
         free: list[DevicePlan] = []
         for plan in sorted(kept, key=lambda each: (-each.round, each.reliability_bp, each.contract_id)):
