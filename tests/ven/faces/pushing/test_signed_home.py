@@ -13,7 +13,7 @@ from openadr.v2 import OadrRequestReregistration, read, render, sign, verify
 from runtime.errors import SettingsError
 from runtime.tls import client_context
 from tests.openadr.client.authority import Authority
-from tests.ven.faces.test_push import Pushed
+from tests.ven.faces.pushing.test_push import Pushed
 from tests.ven.faces.ven import Ven, until
 from tests.ven.homes import a_store
 from ven.faces.openadr2 import reach

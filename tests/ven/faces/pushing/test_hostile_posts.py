@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from openadr.v2 import parse
+from tests.ven.faces.pushing.test_push import Pushed
 from tests.ven.faces.scripted import VEN, distribute
-from tests.ven.faces.test_push import Pushed
 from tests.ven.faces.ven import until
 
-GOLDEN = sorted((Path(__file__).parents[2] / "openadr" / "v2" / "golden").glob("*.xml"))
+GOLDEN = sorted((Path(__file__).parents[3] / "openadr" / "v2" / "golden").glob("*.xml"))
 POSTS = 200
 
 
