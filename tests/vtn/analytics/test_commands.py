@@ -207,3 +207,32 @@ def test_generation_is_forecast_under_the_sky_of_its_place(tmp_path, monkeypatch
     found = run("backtest", *of_file, "--days", "7", "--json")
     assert set(found["models"]) == {"last-week", "recent-days", "pv"}
     assert found["choice"]["model"] == "pv"
+
+
+def test_a_forecast_becomes_proposals_and_nothing_is_called(files, tmp_path):
+    made = run("forecast", *files, "--json")
+    (tmp_path / "run.json").write_text(json.dumps(made))
+    signals = pd.DataFrame(
+        {"ts": [datetime.fromtimestamp(made["start_ms"] / 1000 + 3600 * each, UTC) for each in range(24)]}
+    )
+    signals["price_per_kwh"] = [0.5 if 8 <= each < 11 else 0.2 for each in range(24)]
+    signals["carbon_kg_per_kwh"] = 0.4
+    signals.to_csv(tmp_path / "signals.csv", index=False)
+    words = [
+        "forecasts",
+        "propose",
+        str(tmp_path / "run.json"),
+        "--signals",
+        str(tmp_path / "signals.csv"),
+        "--series",
+        "F1",
+    ]
+    found = run(*words, "--limit-w", "1000", "--json")
+    assert [each["policy"] for each in found["proposals"]] == ["renewable", "cost", "peak", "co2"]
+    cost = found["proposals"][1]
+    assert cost["figures"]["cost"] < cost["without"]["cost"]
+    assert (cost["start_ms"] - made["start_ms"]) // 3_600_000 in range(5, 11)
+    assert {each["chance_min"] for each in found["imbalances"]} <= {0.1, 0.5, 0.9}
+    assert "policy" in run(*words, "--policy", "peak").stdout
+    result = CliRunner().invoke(app, [*words[:-2]])
+    assert "--series" in str(result.exception)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtn.cli.analytics import options as shared
+from vtn.cli.analytics import propose
 from vtn.cli.options import Config, DataDir, Json, print_json, print_table, utc, with_vtn
 from vtn.context import Vtn, only_program
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from vtn.analytics.runs import Chosen, Run
 
 app = typer.Typer(help="Forecasts that were kept, the choice of the model, the drift alarm.", no_args_is_help=True)
+
+app.command()(propose.propose)
 
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
 LastDays = Annotated[int, typer.Option("--days", min=1, help="How many days back.")]
