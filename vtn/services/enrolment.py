@@ -354,7 +354,9 @@ class Enrolments:
         await self._outbox.put(connection, enrol_key, self.sponsor, command)
         if self._credit_minor:
             assert ven.party is not None
-            credit = Transfer(to=ven.party, amount_minor=self._credit_minor, reference=f"enrolment {ven.ven_id}")
+            credit = Transfer(
+                to=ven.party, amount_minor=self._credit_minor, reference=""
+            )  # no venID: it would tie pseudonyms
             await self._outbox.put(connection, credit_key, self.sponsor, credit)
 
     async def _enrolled_before(self, ven: Ven, refused: list[OutboxEntry]) -> bool:
