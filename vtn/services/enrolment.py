@@ -354,9 +354,8 @@ class Enrolments:
         await self._outbox.put(connection, enrol_key, self.sponsor, command)
         if self._credit_minor:
             assert ven.party is not None
-            credit = Transfer(
-                to=ven.party, amount_minor=self._credit_minor, reference=""
-            )  # no venID: it would tie pseudonyms
+            # no venID as its reference: on the ledger it would tie the pseudonyms of a home to each other
+            credit = Transfer(to=ven.party, amount_minor=self._credit_minor, reference="")
             await self._outbox.put(connection, credit_key, self.sponsor, credit)
 
     async def _enrolled_before(self, ven: Ven, refused: list[OutboxEntry]) -> bool:
