@@ -76,7 +76,7 @@ class MemoryOrderer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         lease, self._lease = self._lease, None
-        self._set(None, 0)
+        self._set(None if self._proposer == self._member else self._proposer, 0)  # who else does, still does
         if lease is not None:
             etcd = self._link.etcd
             with contextlib.suppress(OrderingUnavailable):  # it runs out
