@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openadr.errors import SignatureRefused, UnsafeDocument
 from openadr.v2 import OadrPoll, render, verify
 from openadr.v2.document.names import Names
+from openadr.v2.document.safe import parse_safely
 from tests.fuzz.judging import ACCEPTED, judged
 from tests.fuzz.mutation import corpus, mutated
 
@@ -37,6 +38,8 @@ def costly() -> dict[str, bytes]:
     padding = b"<ds:Object>" + b"<a/>" * 200_000 + b"</ds:Object></ds:Signature>"
     deep = b"<a>" * 200 + b"</a>" * 200
     poll = render(OadrPoll("x"))
+    uri = b"http://www.w3.org/2001/XMLSchema-instance"
+    prefixes = b" ".join(b'xmlns:%s%d="%s"' % (name, n, uri) for name in (b"ns", b"n", b"p", b"q") for n in range(40))
     return {
         "references": SIGNED.replace(reference, reference * 3_000, 1),
         "transforms": SIGNED.replace(transform, transform * 6_000, 1),
@@ -45,6 +48,9 @@ def costly() -> dict[str, bytes]:
         "ids": SIGNED.replace(b"</ds:Signature>", b'<a Id="x"/>' * 80_000 + b"</ds:Signature>", 1),
         "namespaces": poll.replace(b"<oadr:oadrPoll ", b"<oadr:oadrPoll " + b"".join(
             b'xmlns:n%d="u" ' % n for n in range(20_000)), 1),
+        "known namespaces": SIGNED.replace(b"<oadr:oadrSignedObject ", b"<oadr:oadrSignedObject %b " % prefixes, 1)
+            .replace(b"</oadr:oadrSignedObject>", b"<a/>" * 200_000 + b"</oadr:oadrSignedObject>", 1),
+        "declarations": b"<a> " + b"xmlns:" * 170_000 + b"</a>",
         "attributes": poll.replace(b"<oadr:oadrPoll ", b"<oadr:oadrPoll " + b"".join(
             b'a%d="" ' % n for n in range(40_000)), 1),
         "depth": poll.replace(b"<ei:venID>", deep * 700 + b"<ei:venID>", 1),
@@ -106,6 +112,22 @@ def test_a_budget_of_names_is_spent_once() -> None:
         names.check(b"<name0012/>")
     names.check(b"<name0003/>")
     names.check(BODIES[0])
+
+
+def test_a_namespace_does_not_hide_behind_a_value_that_looks_like_one() -> None:
+    names = Names(budget_bytes=60)
+    names.check(b"""<z xmlns="u" xmlns:q="' xmlns:c="><b a=' xmlns="' xmlns:c="u"> xmlns </b>&amp;</z>""")
+    with pytest.raises(UnsafeDocument, match="names"):
+        names.check(b"""<z><b a=' xmlns="' xmlns:c="urn:%b"/>&amp;</z>""" % (b"x" * 60))
+
+
+def test_no_crowd_of_namespaces_stands_around_an_element() -> None:
+    """Canonical XML would look each up for each element; declared one beside the other they are no crowd."""
+    uri = b"http://www.w3.org/2001/XMLSchema-instance"
+    nested = b"".join(b'<a xmlns:n%d="%b">' % (n % 40, uri) for n in range(49))
+    with pytest.raises(UnsafeDocument, match="namespaces"):
+        parse_safely(nested + b"</a>" * 49)
+    parse_safely(b"<a>%b</a>" % (b'<b xmlns="%b"/>' % uri * 500))
 
 
 def test_what_is_like_a_known_message_but_for_its_text_brings_no_names() -> None:

@@ -25,7 +25,8 @@ BUDGET_BYTES = 256 * 1024
 _TOKENS_MAX = 20_000
 _TOKEN = re.compile(rb"""(?:</?|[\s?])([^\s<>/="'&?!]+)""")
 """What could be a name: it follows `<`, `</`, `?` or white space."""
-_SPACE = re.compile(rb"""xmlns(?::[^\s="'<>]*)?\s*=\s*("[^"]*|'[^']*)""")
+_SPACE = re.compile(rb"""\sxmlns(?::[^\s="'<>]*)?\s*=\s*("[^"]*|'[^']*)""")
+"""White space comes before each attribute, and no name has any in it: without it `xmlns:xmlns:...` costs its square."""
 
 _TEXT = re.compile(rb">[^<>]*<")
 """Between two tags. In well-formed XML no tag has a `<` in it, so it takes no part of one away."""
@@ -74,8 +75,11 @@ class Names:
             return
         learning = plain and len(skeleton) <= _SKELETON_BYTES_MAX and len(self._skeletons) < _SKELETONS_MAX
         # whatever could be a name was looked at before
-        tokens, spaces = set(_TOKEN.findall(body)), set(_SPACE.findall(body))
-        known = tokens <= self._tokens and spaces <= self._spaces and (plain or not _ENTITY.search(body))
+        tokens, declared = set(_TOKEN.findall(body)), _SPACE.findall(body)
+        spaces = set(declared)
+        # one `xmlns` in each: none is inside what was taken for the value of another
+        known = tokens <= self._tokens and spaces <= self._spaces and body.count(b"xmlns") == len(declared)
+        known = known and (plain or not _ENTITY.search(body))
         if known and not learning:
             return
         names, qualified = _names(body)

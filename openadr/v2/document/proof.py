@@ -6,7 +6,7 @@
     an element in ds:Signature/ds:Object        ── canonical ── digest ─▶ the bytes of ReplayProtect
 
 Only the form that the profile has is accepted: two references to elements at these places, canonical XML without
-comments, SHA-256, RSA or P-256. What costs much to follow is refused before any of it is followed.
+comments, SHA-256, RSA of 2048 bits or more or P-256. What costs much to follow is refused before any of it is followed.
 """
 
 import base64
@@ -48,6 +48,7 @@ _SIGNATURE_ELEMENTS_MAX = 200
 _CERTIFICATE_CHARACTERS_MAX = 8192
 _SIGNERS_MAX = 1024
 _P256_BYTES = 32
+_RSA_BITS_MIN, _RSA_BITS_MAX = 2048, 4096
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
 
@@ -140,12 +141,12 @@ def _read_signer(text: str) -> Signer:
     der = base64.b64decode(text, validate=True)
     certificate = x509.load_der_x509_certificate(der)
     key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
+    if isinstance(key, rsa.RSAPublicKey) and _RSA_BITS_MIN <= key.key_size <= _RSA_BITS_MAX:
         algorithm: Algorithm = "rsa"
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         algorithm = "p256"
     else:
-        raise ValueError("messages are signed with RSA or P-256 keys")
+        raise ValueError(f"messages are signed with P-256 keys or RSA keys of {_RSA_BITS_MIN} to {_RSA_BITS_MAX} bits")
     canonical = certificate.public_bytes(Encoding.DER)
     ends_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
     return Signer(key, algorithm, canonical, fingerprint(canonical), ends_ms)

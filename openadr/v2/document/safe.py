@@ -18,6 +18,8 @@ from openadr.v2.document.schema import EI, OADR, PYLD, schema_error
 Refusal = TypeVar("Refusal", bound=MessageError)
 
 BODY_BYTES_MAX = 1024 * 1024
+_DECLARED_MAX = 48
+"""Declarations of namespaces around one element: canonical XML looks each up for each element, among all of them."""
 _NAMES = Names()
 _PARSER = etree.XMLParser(
     encoding="utf-8",
@@ -52,6 +54,8 @@ def parse_safely(body: bytes) -> Any:
         raise UnsafeDocument(f"the body is not well-formed XML: {str(_PARSER.error_log[0].message)[:200]}")
     if root is None or root.getroottree().docinfo.internalDTD is not None:
         raise UnsafeDocument("the body has a DOCTYPE or no element", ResponseCode.NOT_ALLOWED)
+    if body.count(b"xmlns") > _DECLARED_MAX and _crowded(root):
+        raise UnsafeDocument(f"more than {_DECLARED_MAX} namespaces are declared around one element")
     return root
 
 
@@ -85,6 +89,15 @@ def complete(error: Refusal, root: Any) -> Refusal:
             error.message_name = name
             break
     return error
+
+
+def _crowded(root: Any) -> bool:
+    declared = 0
+    for event, _ in etree.iterwalk(root, events=("start-ns", "end-ns")):
+        declared += 1 if event == "start-ns" else -1
+        if declared > _DECLARED_MAX:
+            return True
+    return False
 
 
 def _shape_error(root: Any) -> str | None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import copy
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from lxml import etree
 from signxml import methods
 from signxml.algorithms import CanonicalizationMethod, SignatureMethod
@@ -18,7 +24,7 @@ from openadr.errors import MessageError, SignatureRefused
 from openadr.v2 import OadrPoll, read, render, sign, verify
 from openadr.v2.document.proof import DS
 from openadr.v2.document.schema import OADR
-from openadr.v2.document.signature import DSP
+from openadr.v2.document.signature import DSP, sign_object, signable
 from tests.builders import START_MS
 from tests.openadr.v2.test_signature import P256, POLL, RSA
 
@@ -141,4 +147,18 @@ def test_a_key_on_another_curve_signs_nothing() -> None:
     ours, theirs = (b"".join(each.splitlines()[1:-1]) for each in (P256[1], foreign))
     body = sign(render(OadrPoll("x")), *P256, "nonce-0001", START_MS).replace(ours, theirs)
     with pytest.raises(SignatureRefused, match="P-256"):
+        verify(body)
+
+
+def test_a_signature_of_a_short_key_proves_nothing() -> None:
+    """OpenSSL signs with it, and whoever factors it signs too."""
+    key = rsa.generate_private_key(65_537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "short")])
+    begin = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(begin).not_valid_after(begin + timedelta(days=1)).sign(key, SHA256())
+    )  # fmt: skip
+    body = sign_object(signable(POLL), key, certificate.public_bytes(Encoding.PEM), "nonce-0001", START_MS)
+    with pytest.raises(SignatureRefused, match="2048"):
         verify(body)
