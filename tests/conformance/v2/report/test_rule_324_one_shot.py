@@ -67,3 +67,15 @@ def test_a_request_the_ven_refuses_ends(vtn, device):
     [request] = vtn.do(vtn.inside.reports.all_requests(device.ven_id))
     assert (request.report_request_id, request.status) == (request_id, "refused")
     assert deliver(device, request_id, 0).code == 452
+
+
+def test_a_request_that_is_refused_takes_none_with_it_that_the_ven_follows(vtn, device):
+    """The code is about all requests of a message, the pending ones say which of them run."""
+    usage = reporting.metadata("usage", "TELEMETRY_USAGE", reporting.description("meter"))
+    status = reporting.description("status", unit="", report_type="x-resourceStatus", reading="x-notApplicable")
+    status = reporting.metadata("status", "TELEMETRY_STATUS", status)
+    asked = device.post("EiReport", reporting.register_report(device.ven_id, usage, status))
+    [followed] = [each for each in asked.texts(".//ei:reportRequestID") if each.startswith("usage-")]
+    device.post("EiReport", reporting.created_report(device.ven_id, followed, request_id="register-1", code=461))
+    [request] = vtn.do(vtn.inside.reports.requests(device.ven_id))
+    assert (request.report_request_id, request.status) == (followed, "running")

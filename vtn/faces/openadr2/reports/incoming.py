@@ -79,12 +79,12 @@ class Reporting:
         return OadrCreateReport(f"req-{secrets.token_hex(8)}", (request,), ven.ven_id)
 
     async def created(self, message: OadrCreatedReport, ven: Ven) -> OadrResponse:
-        """The VEN names the requests it follows; with an error it refuses those it was sent."""
+        """The VEN names the requests it follows; with an error it refuses the others it was sent."""
+        await self._reports.confirm(ven.ven_id, message.pending_report_request_ids)
         if message.response.response_code >= 300:
             refused = await self._reports.refuse(ven.ven_id)
             reason = f"{message.response.response_code} {message.response.response_description}"[:200]
             _log.warning("report requests refused", ven_id=ven.ven_id, requests=refused, reason=reason)
-        await self._reports.confirm(ven.ven_id, message.pending_report_request_ids)
         await self._reports.confirm_metadata(ven.ven_id)
         return OadrResponse(EiResponse(request_id=message.response.request_id), ven.ven_id)
 
