@@ -7,7 +7,15 @@ from collections.abc import Set
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openadr.v2 import EiResponse, OadrCreatedEvent, OadrDistributeEvent, OadrRequestEvent, OadrResponse, distribute
+from openadr.v2 import (
+    EiResponse,
+    EventResponse,
+    OadrCreatedEvent,
+    OadrDistributeEvent,
+    OadrRequestEvent,
+    OadrResponse,
+    distribute,
+)
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from vtn.errors import VtnError
@@ -57,7 +65,10 @@ class Events:
         )
 
     async def created(self, message: OadrCreatedEvent, ven: Ven) -> OadrResponse:
-        """optIn and optOut, each event on its own (rule 19): 450 for another modification, 452 for an unknown event."""
+        """optIn and optOut, each event on its own (rule 19): 450 for another modification, 452 for an unknown event.
+
+        An answer with an error code is an optOut, whatever it says besides: the VEN will not do it.
+        """
         now_ms = self._clock.now_ms()
         request_id = message.response.request_id
         failures = []
@@ -69,7 +80,7 @@ class Events:
                         ven.ven_id,
                         answer.event_id,
                         answer.modification_number,
-                        answer.opt_type,
+                        _meant(answer),
                         now_ms,
                     )
             except VtnError as error:
@@ -80,3 +91,11 @@ class Events:
             return OadrResponse(EiResponse(request_id=request_id), ven.ven_id)
         description = "; ".join(each.response_description for each in failures)
         return OadrResponse(EiResponse(failures[0].response_code, description[:500], request_id), ven.ven_id)
+
+
+def _meant(answer: EventResponse) -> str:
+    if answer.response_code < 300:
+        return answer.opt_type
+    why = (answer.response_description or "")[:200]
+    _log.warning("event refused by the VEN", dr_event_id=answer.event_id, code=answer.response_code, why=why)
+    return "optOut"

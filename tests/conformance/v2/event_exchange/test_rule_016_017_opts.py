@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance.v2 import wire
+
 
 @pytest.mark.parametrize(("opt_type", "state"), [("optIn", "opted_in"), ("optOut", "opted_out")])
 def test_the_opt_is_taken(vtn, device, opt_type, state):
@@ -30,3 +32,18 @@ def test_an_answer_after_the_start_is_taken_and_shown_as_late(vtn, device):
     assert device.answer((event_id, 0, "optIn")).code == 200
     found = vtn.delivery(event_id, device)
     assert (found.state, found.late) == ("opted_in", True)
+
+
+@pytest.mark.parametrize("opt_type", ["optIn", "optOut"])
+def test_an_answer_with_an_error_code_is_no_opt_in(vtn, device, opt_type):
+    event_id = vtn.event(device)
+    distributed = device.poll_for("oadrDistributeEvent")
+    body = wire.created_event(
+        device.ven_id,
+        (event_id, 0, opt_type),
+        request_id=distributed.request_id,
+        outer=distributed.request_id,
+        code=460,
+    )
+    assert device.post("EiEvent", body).code == 200
+    assert vtn.delivery(event_id, device).state == "opted_out"
