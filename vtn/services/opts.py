@@ -98,13 +98,18 @@ class Opts:
     async def create(self, opt: Opt) -> None:
         """Keep an opt and, for an event, apply it (rule 206: later oadrCreatedEvent no longer counts).
 
-        The same one again changes nothing. Raises NotFound, Conflict (wrong modification, other opt with this id).
+        The same one again changes nothing; under the id of a cancelled one it is a new one. Raises NotFound, Conflict
+        (wrong modification, other opt with this id).
         """
         now_ms = self._clock.now_ms()
         row = msgspec.structs.asdict(opt) | {"schedule": msgspec.json.encode(opt.schedule), "created_ms": now_ms}
         async with self._database.transaction() as connection:
             key = (opts.c.ven_id == opt.ven_id) & (opts.c.opt_id == opt.opt_id)
-            if await connection.scalar(insert(opts).values(**row).on_conflict_do_nothing().returning(opts.c.opt_id)):
+            kept = insert(opts).values(**row)
+            kept = kept.on_conflict_do_update(
+                index_elements=["ven_id", "opt_id"], set_=row, where=opts.c.cancelled_ms.is_not(None)
+            )
+            if await connection.scalar(kept.returning(opts.c.opt_id)):
                 if opt.event_id is not None:
                     await record_opt(
                         connection, opt.ven_id, opt.event_id, opt.modification_number or 0, opt.opt_type, now_ms,

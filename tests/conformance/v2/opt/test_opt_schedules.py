@@ -54,3 +54,15 @@ def test_the_same_opt_again_is_the_same_and_another_one_under_its_id_is_refused(
 def test_an_unknown_opt_cannot_be_cancelled(device):
     answer = device.post("EiOpt", wire.cancel_opt(device.ven_id, "opt-nobody-knows"))
     assert (answer.name, answer.code) == ("oadrCanceledOpt", 452)
+
+
+def test_the_id_of_a_cancelled_opt_can_be_used_again(vtn, device):
+    """Devices with one schedule have one id; answered with 200 and forgotten, it would not be heeded."""
+    now_ms = vtn.clock.now_ms()
+    for hour in (1, 1, 2):
+        body = wire.create_opt(device.ven_id, "opt-1", "optOut", available=((now_ms + hour * HOUR_MS, "PT1H"),))
+        assert device.post("EiOpt", body).code == 200
+        from_ms = now_ms + hour * HOUR_MS
+        assert unavailable(vtn, device, from_ms, from_ms + HOUR_MS) == [device.ven_id]
+        assert device.post("EiOpt", wire.cancel_opt(device.ven_id, "opt-1")).code == 200
+        assert unavailable(vtn, device, from_ms, from_ms + HOUR_MS) == []
