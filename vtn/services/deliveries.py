@@ -27,7 +27,10 @@ OPTED_IN, OPTED_OUT = "opted_in", "opted_out"
 EVENT_MESSAGE = "event"
 _STATE_OF_OPT = {"optIn": OPTED_IN, "optOut": OPTED_OUT}
 _COMPLETED_FOR_MS = 300_000
-"""A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel."""
+"""A completed event is still listed this long: a VEN whose clock is behind must not take its absence for a cancel. Nor
+must one whose random start and end are the latest of the window (rule 30): that time is added."""
+_WINDOW_MAX_MS = 86_400_000
+"""Windows are looked at up to this; a longer one keeps an event listed for this time."""
 _APPLICABLE = (
     select(dr_events.c.canonical, dr_events.c.created_ms, event_deliveries.c.withdrawn)
     .add_columns(event_deliveries.c.modification_number)
@@ -75,13 +78,14 @@ class EventDelivery(msgspec.Struct, frozen=True):
 
 async def applicable(connection: AsyncConnection, ven_id: str, now_ms: int) -> list[DrEvent]:
     """As `DrEvents.applicable`, inside a transaction."""
-    rows = await connection.execute(_APPLICABLE, {"ven_id": ven_id, "over_ms": now_ms - _COMPLETED_FOR_MS})
-    return [
-        _withdrawn(to_event(row.canonical, row.created_ms), row.modification_number)
-        if row.withdrawn
-        else to_event(row.canonical, row.created_ms)
-        for row in rows
-    ]
+    over_ms = now_ms - _COMPLETED_FOR_MS
+    rows = await connection.execute(_APPLICABLE, {"ven_id": ven_id, "over_ms": over_ms - _WINDOW_MAX_MS})
+    events = []
+    for row in rows:
+        event = to_event(row.canonical, row.created_ms)
+        if event.end_ms is None or event.end_ms + 1000 * event.start_after_s > over_ms:
+            events.append(_withdrawn(event, row.modification_number) if row.withdrawn else event)
+    return events
 
 
 def _withdrawn(event: DrEvent, modification_number: int) -> DrEvent:
@@ -154,8 +158,11 @@ async def _end_silent(connection: AsyncConnection, ven_id: str, events: Sequence
     d = event_deliveries.c
     ended = await connection.scalars(
         update(event_deliveries)
-        .where(*_these(ven_id, silent), d.answered_ms.is_(None))
-        .values(answered_ms=now_ms, state=ACKNOWLEDGED)
+        .where(*_these(ven_id, silent))
+        .values(
+            answered_ms=func.coalesce(d.answered_ms, now_ms),
+            state=case((d.answered_ms.is_(None), ACKNOWLEDGED), else_=d.state),
+        )
         .returning(d.event_id)
     )
     await acknowledge(connection, ven_id, EVENT_MESSAGE, now_ms, ended.all())
@@ -168,14 +175,14 @@ def _these(ven_id: str, events: Sequence[DrEvent]) -> tuple[ColumnElement[bool],
     return d.ven_id == ven_id, tuple_(d.event_id, d.modification_number).in_(pairs)
 
 
-async def queue_unanswered(connection: AsyncConnection, ven_id: str, now_ms: int) -> None:
-    """Queue what applies to a VEN and is not answered: it has registered anew."""
+async def queue_again(connection: AsyncConnection, ven_id: str, now_ms: int) -> None:
+    """Queue what applies to a VEN, answered or not: it has registered anew, and may have forgotten everything."""
     e, d = dr_events.c, event_deliveries.c
     found = await connection.scalars(
         select(e.event_id)
         .join(event_deliveries, d.event_id == e.event_id)
-        .where(d.ven_id == ven_id, d.answered_ms.is_(None))
-        .where(or_(e.end_ms.is_(None), e.end_ms > now_ms))
+        .where(d.ven_id == ven_id, or_(e.end_ms.is_(None), e.end_ms > now_ms))
+        .where(or_((e.status == PUBLISHED) & d.withdrawn.is_(False), d.answered_ms.is_(None)))
     )
     for event_id in found.all():
         await queue(connection, [ven_id], EVENT_MESSAGE, event_id, now_ms)

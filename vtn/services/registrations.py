@@ -3,7 +3,7 @@
 enrolled ──▶ registered (registrationID) ──▶ cancelled by the VEN, or asked by the VTN and confirmed by the VEN
 
 With a registration end what was agreed under it: report requests of both sides and what waits to be told. A new one
-brings back the events that still apply.
+brings back the events that still apply, and so does one by a VEN that does not name the one it has: it forgot it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from vtn.records.database import Database
 from vtn.records.messages import acknowledge, close_all, queue
 from vtn.records.tables import vens
-from vtn.services.deliveries import queue_unanswered
+from vtn.services.deliveries import queue_again
 from vtn.services.reports import REGISTER_MESSAGE, end_requests, end_source_requests
 from vtn.services.vens import ENROLLED, Ven, change_ven, locked_ven
 
@@ -80,8 +80,8 @@ class Registrations:
                 registered_ms=now_ms,
             )
             await acknowledge(connection, ven.ven_id, REREGISTER_MESSAGE, now_ms)
-            if ven.registration_id is None:
-                await queue_unanswered(connection, ven.ven_id, now_ms)
+            if ven.registration_id is None or request.registration_id is None:
+                await queue_again(connection, ven.ven_id, now_ms)
             if self.offer_reports:
                 await queue(connection, [ven.ven_id], REGISTER_MESSAGE, "METADATA", now_ms)
         assert changed is not None

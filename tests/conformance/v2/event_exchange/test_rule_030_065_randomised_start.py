@@ -31,3 +31,13 @@ def test_notification_ramp_up_and_recovery_are_sent(vtn, device):
         answer.text(f".//ei:{name}/xcal:duration", event) for name in ("x-eiNotification", "x-eiRampUp", "x-eiRecovery")
     ]
     assert found == ["PT30M", "PT10M", "PT15M"]
+
+
+def test_an_event_is_listed_until_the_latest_end_of_its_window(vtn, device):
+    """Left out it would be cancelled for a VEN that began last (rule 58)."""
+    event_id = vtn.event(device, start_after_s=1800)
+    device.answer((event_id, 0, "optIn"))
+    vtn.clock.advance(7_200_000 + 1_800_000)
+    assert device.events().event_status(event_id) == "completed"
+    vtn.clock.advance(301_000)
+    assert event_id not in device.events().event_ids

@@ -127,3 +127,33 @@ def test_with_a_registration_end_its_report_requests_and_a_new_one_brings_back_t
     stretch = reporting.interval(reporting.number("meter", 1), start_ms=0, length="PT15M")
     body = reporting.report(registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", stretch)
     assert device.post("EiReport", reporting.update_report(device.ven_id, body)).code == 452
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["after an end", "without one"])
+@pytest.mark.parametrize("required", [True, False])
+def test_a_device_that_forgot_everything_is_told_of_events_it_had_answered(vtn, device, ended, required):
+    event_id = vtn.event(device, response_required=required)
+    device.poll_for("oadrDistributeEvent")
+    device.answer((event_id, 0, "optIn"))
+    assert device.poll().name == "oadrResponse"
+    if ended:
+        device.post("EiRegisterParty", wire.cancel_party_registration(device.registration_id, device.ven_id))
+    assert register(device, ven_name=device.ven_name).code == 200
+    for _ in range(1 if required else 2):
+        assert device.poll_for("oadrDistributeEvent").event_ids == [event_id]
+        assert vtn.delivery(event_id, device).state == "opted_in"
+        vtn.clock.advance(30_000)
+    if required:
+        device.answer((event_id, 0, "optIn"))
+    assert device.poll().name == "oadrResponse"
+
+
+def test_a_device_that_names_its_registration_is_told_nothing_twice(vtn, device):
+    event_id = vtn.event(device)
+    device.poll_for("oadrDistributeEvent")
+    device.answer((event_id, 0, "optIn"))
+    register(device, ven_id=device.ven_id, registration_id=device.registration_id)
+    last = vtn.event(device)
+    assert device.poll_for("oadrDistributeEvent").event_ids == [event_id, last]
+    device.answer((last, 0, "optIn"))
+    assert device.poll().name == "oadrResponse"
