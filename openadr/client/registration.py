@@ -27,6 +27,8 @@ from openadr.v2 import (
 from runtime.logs import get_logger
 
 NOT_REGISTERED = int(ResponseCode.NOT_REGISTERED_OR_AUTHORIZED)
+UNKNOWN = (NOT_REGISTERED, int(ResponseCode.INVALID_ID))
+"""What a VTN answers a poll with that knows nothing of the VEN: there are two opinions about the code."""
 _SPEAKS = ("2.0b", "simpleHttp")
 
 _log = get_logger("openadr.client.registration")

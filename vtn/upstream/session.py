@@ -17,7 +17,7 @@ import msgspec
 
 from openadr.client.errors import VtnRefused, VtnUnreachable
 from openadr.client.link import Link, demand_success, is_success
-from openadr.client.registration import NOT_REGISTERED, Registrar, Registration, new_request_id
+from openadr.client.registration import NOT_REGISTERED, UNKNOWN, Registrar, Registration, new_request_id
 from openadr.errors import ResponseCode
 from openadr.v2 import (
     EiResponse,
@@ -110,7 +110,7 @@ class Session:
                     await self._converse()
                     continue
             except VtnRefused as error:
-                self._renew = self._renew or error.code == NOT_REGISTERED
+                self._renew = self._renew or error.code in UNKNOWN
                 await self._failed(error)
             except VtnUnreachable as error:
                 await self._failed(error)

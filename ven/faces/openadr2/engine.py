@@ -1,7 +1,7 @@
 """One VEN at work: registered, polling or pushed to, answering, reporting; through restarts and absences of its VTN.
 
     register ─▶ announce reports ─▶ request events ─▶ ┌ poll ─▶ act ─▶ answer ─▶ report ┐ ◀── push
-       ▲ 463, cancelled, asked to                      └─────── every poll interval ─────┘
+       ▲ 463, 452, cancelled, asked                     └─────── every poll interval ─────┘
        └──────────────── wait (wall clock, jitter) ◀──────────── no answer
 
 Poll interval and reports run on the domain clock; waiting for a VTN that does not answer runs on the wall clock. A VEN
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from openadr.client.errors import VtnRefused, VtnUnreachable
 from openadr.client.link import Link, demand_success
-from openadr.client.registration import NOT_REGISTERED, Registrar, Registration, new_request_id
+from openadr.client.registration import NOT_REGISTERED, UNKNOWN, Registrar, Registration, new_request_id
 from openadr.v2 import Message, OadrDistributeEvent, OadrPoll, OadrRequestEvent, OadrResponse, wire_name
 from runtime.clock import Clock, happened
 from runtime.logs import get_logger
@@ -122,7 +122,7 @@ class Engine:
                 await self._session()
                 self._pause_s = self._backoff_max_s  # the VTN ended the registration: ask again, but not soon
             except VtnRefused as error:
-                self._renew = self._renew or error.code == NOT_REGISTERED
+                self._renew = self._renew or error.code in UNKNOWN
                 _log.warning("VTN refused", home=self._home, code=error.code, error=str(error))
             except VtnUnreachable as error:
                 _log.warning("VTN not reached", home=self._home, error=str(error), again_s=round(self._pause_s, 1))
@@ -197,7 +197,7 @@ class Engine:
                     break
                 self._pushes_arrive = False  # it waited here: what was posted did not arrive
         except VtnRefused as error:
-            if self._push_check_s is None or error.code == NOT_REGISTERED:
+            if self._push_check_s is None or error.code in UNKNOWN:
                 raise
             self._polls_refused = True
             _log.warning("the VTN takes no polls in push mode", home=self._home, code=error.code)

@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from openadr.client.registration import Registration
 from runtime.clock import SystemClock
 from runtime.errors import Attention
 from runtime.keys import PrivateKey
@@ -19,7 +21,7 @@ from tests.vtn.upstream.world import SETTINGS
 from vtn.config import VtnSettings
 from vtn.faces.openadr2 import PREFIX
 from vtn.records.messages import QueuedMessage, open_messages
-from vtn.upstream import overview, service, session
+from vtn.upstream import overview, records, service, session
 from vtn.upstream.service import Upstream
 
 
@@ -147,3 +149,17 @@ def test_settings_that_cannot_work_are_named_before_anything_is_sent():
         VtnSettings(upstream_sign_messages=True)
     with pytest.raises(ValueError, match="none is negative"):
         VtnSettings(upstream_simple_w=(1, 2, -3))
+
+
+async def test_a_utility_that_does_not_know_it_is_registered_with_anew(both):
+    utility, aggregator = both
+    url = str(aggregator.vtn.settings.upstream_url)
+    lost = Registration(ven_id="ven-nobody", registration_id="reg-nobody", vtn_id="GRIDPACT", poll_s=1)
+    async with aggregator.vtn.database.transaction() as connection:
+        await records.change_link(connection, url, registration=msgspec.json.encode(lost))
+
+    async def registered() -> bool:
+        return await registration_of(utility) is not None
+
+    async with talking(aggregator):
+        await until(registered)

@@ -88,9 +88,9 @@ async def test_a_good_code_without_ids_is_no_registration(judge, tmp_path):
     assert {each.text("./ei:venID") for each in judge.of("oadrPoll")} == {said.VEN}
 
 
-async def test_told_that_it_is_not_registered_it_registers(judge, ven):
-    """Code 463."""
-    await ven.poll(wire.response("", said.VEN, 463))
+@pytest.mark.parametrize("code", [452, 463])
+async def test_told_that_it_is_not_known_or_not_registered_it_registers(judge, ven, code):
+    await ven.poll(wire.response("", said.VEN, code))
     assert len(judge.of("oadrCreatePartyRegistration")) == 2
 
 
