@@ -52,7 +52,8 @@ class Events:
     def receive(self, event: DrEvent, *, request_id: str, offset_s: int, now_ms: int) -> bool:
         """Stores an event of a distribution and wants it answered (again, rule 12); True if it is new or changed.
 
-        A changed event has to be decided anew; an unchanged one keeps its answer and its draw."""
+        A changed event has to be decided anew, and keeps its draw as far as its window allows; an unchanged one keeps
+        its answer too."""
         found = self.find(event.event_id)
         changed = found is None or found.digest != digest(event) or found.gone
         values = (canonical(event), digest(event), request_id, now_ms)
@@ -64,9 +65,9 @@ class Events:
             )
         elif changed:
             self._database.run(
-                "UPDATE event SET body = ?, digest = ?, request_id = ?, received_ms = ?, gone = 0, opt = NULL,"
-                " opt_code = 200, opt_reason = '', sent = NULL WHERE event_id = ?",
-                (*values, event.event_id),
+                "UPDATE event SET body = ?, digest = ?, request_id = ?, received_ms = ?, offset_s = ?, gone = 0,"
+                " opt = NULL, opt_code = 200, opt_reason = '', sent = NULL WHERE event_id = ?",
+                (*values, _redrawn(found, event, offset_s), event.event_id),
             )
         else:
             self._database.run(
@@ -119,6 +120,11 @@ class Events:
 def answer_text(stored: StoredEvent) -> str:
     """An answer as one text: modification, opt and code."""
     return f"{stored.event.modification_number}:{stored.opt}:{stored.opt_code}"
+
+
+def _redrawn(found: StoredEvent, event: DrEvent, offset_s: int) -> int:
+    """The draw of a changed event; `offset_s` is one in a window that was not there before."""
+    return min(found.offset_s, event.start_after_s) if found.event.start_after_s else offset_s
 
 
 def _over(stored: StoredEvent, before_ms: int) -> bool:

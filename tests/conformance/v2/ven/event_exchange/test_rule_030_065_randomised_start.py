@@ -61,3 +61,15 @@ async def test_the_end_of_a_cancelled_event_is_drawn_too(ven):
         await ven.at(ven.clock.now_ms() + HOUR_MS // 2)
         await ven.until(lambda: ven.shed_w == 0)
     assert later
+
+
+async def test_a_change_of_the_window_keeps_the_draw_inside_it(ven):
+    start_ms = ven.clock.now_ms() + HOUR_MS
+    drawn = []
+    for number, window in enumerate(({"start_after": "PT4H"}, {"start_after": "PT1S"}, {}, WINDOW, WINDOW)):
+        event = said.event("evt-1", start_ms, number=number, **window)
+        await ven.hear(said.distribute(event, request_id=f"dist-{number}"), "oadrCreatedEvent")
+        drawn.append(ven.store.events.find("evt-1").offset_s)
+    assert drawn[1] <= 1
+    assert drawn[2] == 0
+    assert 0 <= drawn[3] == drawn[4] <= 3600
