@@ -13,7 +13,7 @@ _DAY_S = 86_400
 # At most nine digits a component: a longer number is no duration but an attack on arithmetic.
 _PATTERN = re.compile(
     r"\+?P(?:(?P<weeks>\d{1,9})W"
-    r"|(?P<calendar>(?:\d{1,9}Y)?(?:\d{1,9}M)?)"
+    r"|(?:(?P<years>\d{1,9})Y)?(?:(?P<months>\d{1,9})M)?"
     r"(?:(?P<days>\d{1,9})D)?"
     r"(?:T(?=\d)(?:(?P<hours>\d{1,9})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,9})S)?)?)",
     re.ASCII,
@@ -21,12 +21,13 @@ _PATTERN = re.compile(
 _BARE_WEEKS = re.compile(r"(\d{1,9})W", re.ASCII)
 
 
-def parse(text: str) -> int:
+def parse(text: str, *, rough: bool = False) -> int:
     """Seconds of an ISO 8601 duration.
 
     Accepts weeks (`P1W`), days and clock parts with an optional `+`. Also `1W`: the 2.0b schema's pattern lost the P of
     the week form, so that spelling is the one it calls valid. Raises InvalidDuration for anything else: `P` and `PT`
-    (no component), fractions, negative lengths, non-zero years or months.
+    (no component), fractions, negative lengths, non-zero years or months. `rough` takes those too, as 365 and 30 days:
+    good for a bound, never for a length.
     """
     bare = _BARE_WEEKS.fullmatch(text)
     if bare:
@@ -34,12 +35,13 @@ def parse(text: str) -> int:
     match = _PATTERN.fullmatch(text)
     if match is None or text in ("P", "+P"):
         raise InvalidDuration(f"{text[:60]!r} is not an ISO 8601 duration of whole, non-negative parts")
-    if re.search(r"[1-9]", match["calendar"] or ""):
+    years, months = int(match["years"] or 0), int(match["months"] or 0)
+    if (years or months) and not rough:
         raise InvalidDuration(f"{text!r} counts years or months, which have no fixed length")
     weeks, days, hours, minutes, seconds = (
         int(match[part] or 0) for part in ("weeks", "days", "hours", "minutes", "seconds")
     )
-    return (weeks * 7 + days) * _DAY_S + hours * 3600 + minutes * 60 + seconds
+    return (years * 365 + months * 30 + weeks * 7 + days) * _DAY_S + hours * 3600 + minutes * 60 + seconds
 
 
 def render(duration_s: int) -> str:

@@ -83,6 +83,12 @@ def plain_duration_s(parent: Any, name: str) -> int | None:
     return None if value is None else durations.parse(value.strip())
 
 
+def rough_duration_s(parent: Any, name: str) -> int:
+    """As `plain_duration_s`, of a bound: months count 30 days and years 365. 0 if there is no such child."""
+    value = optional_text(parent, name)
+    return 0 if value is None else durations.parse(value.strip(), rough=True)
+
+
 def request_id(parent: Any) -> str:
     """pyld:requestID, exactly as sent."""
     return text(parent, PYLD + "requestID")

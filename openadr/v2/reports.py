@@ -213,8 +213,8 @@ def _read_description(element: Any) -> ReportDescription:
         sampling_rate=None
         if rate is None
         else SamplingRate(
-            period_s_min=fields.plain_duration_s(rate, OADR + "oadrMinPeriod") or 0,
-            period_s_max=fields.plain_duration_s(rate, OADR + "oadrMaxPeriod") or 0,
+            period_s_min=fields.rough_duration_s(rate, OADR + "oadrMinPeriod"),
+            period_s_max=fields.rough_duration_s(rate, OADR + "oadrMaxPeriod"),
             on_change=fields.boolean(rate, OADR + "oadrOnChange"),
         ),
         subject_device=fields.optional_text(element, f"{EI}reportSubject/{POWER}endDeviceAsset/{POWER}mrid"),

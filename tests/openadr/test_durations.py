@@ -36,6 +36,11 @@ def test_anything_else_is_refused(text: str) -> None:
         durations.parse(text)
 
 
+@pytest.mark.parametrize(("text", "duration_s"), [("P1M", 2_592_000), ("P1Y1D", 31_622_400), ("PT15M", 900)])
+def test_a_bound_may_count_months_and_years(text: str, duration_s: int) -> None:
+    assert durations.parse(text, rough=True) == duration_s
+
+
 def test_nothing_lasts_pt0s_not_p() -> None:
     assert durations.render(0) == "PT0S"
     with pytest.raises(InvalidDuration):

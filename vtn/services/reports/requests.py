@@ -33,6 +33,8 @@ OPEN = (REQUESTED, RUNNING)
 USAGE_METADATA = "METADATA_TELEMETRY_USAGE"
 STATUS_METADATA = "METADATA_TELEMETRY_STATUS"
 GREEN_BUTTON_METADATA = "METADATA_HISTORY_GREENBUTTON"
+_PERIOD_S_MAX = 366 * 86_400
+"""What is measured less often is asked for by nobody."""
 _OF_ITS_OWN = ("usage-", "status-")
 """How the ids of requests begin that follow from a registration alone; others are the operator's."""
 
@@ -305,6 +307,8 @@ def _request(ven_id: str, specifier: Specifier, terms: ProgramTerms, now_ms: int
         return None
     slowest_s = min((point.period_s_max for point in points if point.period_s_max), default=terms.interval_s)
     fastest_s = max(point.period_s_min for point in points)
+    if fastest_s > _PERIOD_S_MAX:
+        return None
     granularity_s = max(min(terms.interval_s, slowest_s), fastest_s)
     step_ms = 1000 * terms.interval_s
     start_ms = max(now_ms - 86_400_000 * terms.history_days, 0) // step_ms * step_ms

@@ -33,6 +33,7 @@ SPECIFIERS = {HISTORY: "HISTORY_USAGE", USAGE: "TELEMETRY_USAGE"}
 """reportSpecifierID -> name of the report. Both have one point, `energy`: real energy in Wh."""
 
 _DUE_MAX = 200
+_PERIOD_S_MAX = 366 * 86_400
 _RUNNING_MAX = 50
 _REPORT_INTERVALS_MAX = 2_000
 """A report has at most so many intervals; the next one goes on from there."""
@@ -221,6 +222,8 @@ def _check(request: SourceRequest, recorded_s: int) -> None:
         raise NotFound("r_id_unknown", f"{request.report_specifier_id} has no rID {', '.join(sorted(unknown))}")
     if request.granularity_s % recorded_s:
         raise InvalidInput("granularity_invalid", f"energy is recorded each {recorded_s} s: ask for a multiple of it")
+    if max(request.granularity_s, request.report_back_s) > _PERIOD_S_MAX:
+        raise InvalidInput("granularity_invalid", f"a report is made each {_PERIOD_S_MAX} s at the latest")
 
 
 def _first_due_ms(request: SourceRequest, now_ms: int, end_ms: int | None) -> int:

@@ -3,6 +3,8 @@ METADATA in place of a reportSpecifierID asks for the description again; a new o
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conformance.v2 import reporting, wire
 
 
@@ -79,3 +81,18 @@ def test_a_vtn_that_offers_its_reports_does_so_when_a_ven_registers(vtn, device)
     finally:
         vtn.inside.registrations.offer_reports = kept
     assert device.poll_for("oadrRegisterReport").texts(".//ei:reportName") != []
+
+
+@pytest.mark.parametrize("period", ["P1M", "P1Y", "P999999999D"])
+def test_the_longest_period_of_a_point_may_be_a_month_or_more(device, period):
+    described = reporting.description("meter").replace("<oadr:oadrMaxPeriod>PT15M", f"<oadr:oadrMaxPeriod>{period}")
+    body = reporting.register_report(device.ven_id, reporting.metadata("usage", "TELEMETRY_USAGE", described))
+    answer = device.post("EiReport", body)
+    assert (answer.code, answer.texts(".//xcal:granularity/xcal:duration")) == (200, ["PT15M"])
+
+
+def test_a_point_that_is_measured_once_in_centuries_is_described_and_not_asked_for(device):
+    described = reporting.description("meter", period="P99999D")
+    body = reporting.register_report(device.ven_id, reporting.metadata("usage", "TELEMETRY_USAGE", described))
+    answer = device.post("EiReport", body)
+    assert (answer.code, answer.elements(".//oadr:oadrReportRequest")) == (200, [])

@@ -86,6 +86,8 @@ def test_a_last_report_follows_a_cancellation_that_asks_for_it(vtn, device):
         (reporting.report_request("mine-1", "weather"), 461),
         (reporting.report_request("mine-1", "vtn-usage", r_id="voltage"), 452),
         (reporting.report_request("mine-1", "vtn-usage", granularity="PT10M"), 454),
+        (reporting.report_request("mine-1", "vtn-usage", granularity="P99999D"), 454),
+        (reporting.report_request("mine-1", "vtn-usage", back="P99999D"), 454),
     ],
 )
 def test_what_the_vtn_does_not_report_is_refused_with_its_code(vtn, device, request_xml, code):
