@@ -132,8 +132,8 @@ class Openadr2Face:
         self.directory.on_message = self.pushing.stirred.set
 
     def add_to(self, app: web.Application) -> None:
-        """Add the routes of all services."""
-        app.router.add_post(PREFIX + "/{service}", self.handle)
+        """Add the routes of all services. The base address of a device may end in a slash, or that of a service."""
+        app.router.add_post(PREFIX + r"{before:/+}{service:[^/]+}{after:/*}", self.handle)
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request: any answer is XML with the requestID of the question, whatever went wrong."""

@@ -77,3 +77,8 @@ def test_a_week_is_a_week(vtn, device, written, seconds):
     assert device.post("EiOpt", body).code == 200
     [found] = vtn.do(vtn.inside.opts.list(device.ven_id))
     assert [length_s for _, length_s in found.schedule.availability] == [seconds]
+
+
+@pytest.mark.parametrize("service", ["/OadrPoll", "OadrPoll/", "//OadrPoll//"])
+def test_a_slash_too_many_between_address_and_service_does_not_matter(device, service):
+    assert device.post(service, wire.poll(device.ven_id)).code == 200
