@@ -11,17 +11,24 @@ import builtins
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openadr.model import Target
 from runtime.clock import Clock
-from vtn.errors import Conflict, NotFound
+from vtn.errors import Conflict, InvalidInput, NotFound
 from vtn.records.database import Database
 from vtn.records.tables import event_deliveries, opts, report_specifiers, vens
 from vtn.services.deliveries import record_opt
 from vtn.services.reports import MeteringPoint
+
+AVAILABILITY_MAX = 400
+"""Stretches of one opt: each day of a year, and some more."""
+STANDING_MAX = 100
+"""Schedules of one VEN that are not over."""
+_OVERLAPPING_MAX = 200
+"""Stretches of one VEN within the time that is asked about; what they add up to costs their square."""
 
 
 class OptSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +106,10 @@ class Opts:
         """Keep an opt and, for an event, apply it (rule 206: later oadrCreatedEvent no longer counts).
 
         The same one again changes nothing; under the id of a cancelled one it is a new one. Raises NotFound, Conflict
-        (wrong modification, other opt with this id).
+        (wrong modification, other opt with this id), InvalidInput (more than a VEN may say).
         """
+        if len(opt.schedule.availability) > AVAILABILITY_MAX:
+            raise InvalidInput("availability_invalid", f"an opt has at most {AVAILABILITY_MAX} stretches of time")
         now_ms = self._clock.now_ms()
         row = msgspec.structs.asdict(opt) | {"schedule": msgspec.json.encode(opt.schedule), "created_ms": now_ms}
         async with self._database.transaction() as connection:
@@ -115,6 +124,8 @@ class Opts:
                         connection, opt.ven_id, opt.event_id, opt.modification_number or 0, opt.opt_type, now_ms,
                         opt_id=opt.opt_id,
                     )  # fmt: skip
+                else:
+                    await _make_room(connection, opt.ven_id, now_ms)
                 return
             found = (await connection.execute(select(opts).where(key))).mappings().one()
             ignored = {"created_ms", "cancelled_ms"}
@@ -152,10 +163,15 @@ class Opts:
             rows = (await connection.execute(query)).mappings().all()
             of_ven: dict[str, builtins.list[Opt]] = {}
             for opt in map(_opt, rows):
-                if market_context is None or opt.schedule.market_context in (None, market_context):
-                    of_ven.setdefault(opt.ven_id, []).append(opt)
+                within = _within(opt, from_ms, to_ms)
+                meant = market_context is None or opt.schedule.market_context in (None, market_context)
+                if meant and within is not None:
+                    of_ven.setdefault(opt.ven_id, []).append(within)
             found = {}
             for ven_id, theirs in of_ven.items():
+                if sum(len(each.schedule.availability) for each in theirs) > _OVERLAPPING_MAX:
+                    found[ven_id] = "opted in and out of this time too often to tell"
+                    continue
                 overlapping = [
                     each
                     for each in away(theirs)
@@ -176,6 +192,32 @@ class Opts:
         async with self._database.reading() as connection:
             query = select(opts).where(opts.c.ven_id == ven_id).order_by(opts.c.created_ms, opts.c.opt_id)
             return [_opt(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _within(opt: Opt, from_ms: int, to_ms: int) -> Opt | None:
+    """The opt with those of its stretches that lie between these times, None if none does."""
+    stretches = opt.schedule.availability
+    kept = tuple(each for each in stretches if each[0] < to_ms and (not each[1] or each[0] + 1000 * each[1] > from_ms))
+    if stretches and not kept:
+        return None
+    return msgspec.structs.replace(opt, schedule=msgspec.structs.replace(opt.schedule, availability=kept))
+
+
+async def _make_room(connection: AsyncConnection, ven_id: str, now_ms: int) -> None:
+    """Withdraw the schedules of a VEN that are over, once there are many. Raises InvalidInput where too many stand."""
+    standing = (opts.c.ven_id == ven_id) & opts.c.event_id.is_(None) & opts.c.cancelled_ms.is_(None)
+    if (await connection.scalar(select(func.count()).where(standing)) or 0) <= STANDING_MAX:
+        return
+    found = [_opt(row) for row in (await connection.execute(select(opts).where(standing))).mappings()]
+    over = [each.opt_id for each in found if _over(each, now_ms)]
+    if len(found) - len(over) > STANDING_MAX:
+        raise InvalidInput("too_many_opts", f"at most {STANDING_MAX} opt schedules of a VEN stand at once")
+    await connection.execute(update(opts).where(standing, opts.c.opt_id.in_(over)).values(cancelled_ms=now_ms))
+
+
+def _over(opt: Opt, now_ms: int) -> bool:
+    stretches = opt.schedule.availability
+    return bool(stretches) and all(length_s and start + 1000 * length_s <= now_ms for start, length_s in stretches)
 
 
 async def _metered_resource(connection: AsyncConnection, ven_id: str) -> str | None:

@@ -6,7 +6,8 @@ import pytest
 
 from openadr.model import Target, Unit
 from tests.vtn.opened import PROGRAM
-from vtn.services.opts import Away, Opt, OptSchedule, away
+from vtn.errors import InvalidInput
+from vtn.services.opts import AVAILABILITY_MAX, STANDING_MAX, Away, Opt, OptSchedule, away
 from vtn.services.reports import USAGE_METADATA, MeteringPoint, Specifier
 
 HOUR_MS = 3_600_000
@@ -89,3 +90,33 @@ async def test_an_opt_for_another_market_context_does_not_count(opened_vtn):
     ours = (await vtn.programs.get(PROGRAM)).market_context
     assert await vtn.opts.unavailable([ven_id], 0, 2**52, market_context=ours) == {}
     assert list(await vtn.opts.unavailable([ven_id], 0, 2**52, market_context="http://other.example")) == [ven_id]
+
+
+async def test_a_ven_says_no_more_than_can_be_added_up(opened_vtn):
+    vtn = opened_vtn.vtn
+    ven_id = (await vtn.vens.add("home-1", "F1", PROGRAM)).ven_id
+    now_ms = vtn.clock.now_ms()
+
+    def schedule(first_ms, stretches):
+        return OptSchedule(availability=tuple((first_ms + 2000 * n, 1) for n in range(stretches)))
+
+    def opt(number, at, opt_type="optOut"):
+        return Opt(ven_id=ven_id, opt_id=f"opt-{number}", opt_type=opt_type, opt_reason="mustNotRun", schedule=at)
+
+    with pytest.raises(InvalidInput, match="stretches"):
+        await vtn.opts.create(opt(0, schedule(now_ms, AVAILABILITY_MAX + 1)))
+    for number in range(STANDING_MAX):
+        await vtn.opts.create(
+            opt(number, schedule(now_ms if number < 2 else now_ms - 10_000_000, AVAILABILITY_MAX // 2))
+        )
+    far_ms = now_ms + 20_000_000
+    assert await vtn.opts.unavailable([ven_id], far_ms, far_ms + HOUR_MS) == {}
+    # who crowds one hour with windows is not called in it, instead of what they add up to being found out
+    [reason] = (await vtn.opts.unavailable([ven_id], now_ms, now_ms + HOUR_MS)).values()
+    assert "too often" in reason
+    # schedules that are over make room for new ones
+    for number in range(STANDING_MAX, 2 * STANDING_MAX - 2):
+        await vtn.opts.create(opt(number, schedule(far_ms, 1)))
+    with pytest.raises(InvalidInput, match="stand"):
+        await vtn.opts.create(opt("last", schedule(far_ms, 1)))
+    assert len(await vtn.opts.list(ven_id)) == 2 * STANDING_MAX - 2

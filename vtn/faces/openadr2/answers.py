@@ -12,6 +12,7 @@ from vtn.errors import VtnError
 _CODES: dict[str, ResponseCode] = {
     "address_invalid": ResponseCode.INVALID_DATA,
     "address_missing": ResponseCode.INVALID_DATA,
+    "availability_invalid": ResponseCode.INVALID_DATA,
     "certificate_expired": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "certificate_revoked": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "certificate_unknown": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
@@ -28,6 +29,7 @@ _CODES: dict[str, ResponseCode] = {
     "report_request_unknown": ResponseCode.INVALID_ID,
     "report_unsupported": ResponseCode.REPORT_NOT_SUPPORTED,
     "target_mismatch": ResponseCode.TARGET_MISMATCH,
+    "too_many_opts": ResponseCode.NOT_ALLOWED,
     "too_many_requests": ResponseCode.NOT_ALLOWED,
     "replayed": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "signature_missing": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
@@ -35,6 +37,7 @@ _CODES: dict[str, ResponseCode] = {
     "signer_unknown": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "timestamp_off": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "too_many_messages": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
+    "value_too_large": ResponseCode.INVALID_DATA,
     "ven_mismatch": ResponseCode.INVALID_ID,
     "ven_not_enrolled": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
     "ven_not_registered": ResponseCode.NOT_REGISTERED_OR_AUTHORIZED,
