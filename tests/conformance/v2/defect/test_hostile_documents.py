@@ -3,9 +3,11 @@ oadrResponse in XML, before anybody is authenticated, and the VTN lives."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from tests.conformance.v2 import wire
+from tests.conformance.v2 import reporting, wire
 
 SERVICES = ["EiRegisterParty", "EiEvent", "EiReport", "EiOpt", "OadrPoll"]
 ENTITY = (
@@ -55,3 +57,33 @@ def test_a_message_only_a_vtn_sends_is_not_recognised(device):
 def test_an_unknown_service_is_answered_in_xml(device):
     answer = device.post("EiWeather", wire.poll(device.ven_id))
     assert (answer.status, answer.code) == (404, 453)
+
+
+@pytest.mark.parametrize("length", ["P99999D", "P999999999D"])
+def test_a_reading_of_centuries_is_invalid_and_spoils_no_other(vtn, device, length):
+    described = reporting.metadata("usage", "TELEMETRY_USAGE", reporting.description("meter"))
+    asked = device.post("EiReport", reporting.register_report(device.ven_id, described))
+    request_id = asked.text(".//oadr:oadrReportRequest/ei:reportRequestID")
+    start_ms = vtn.clock.now_ms() - 900_000
+    reports = [
+        reporting.report(
+            request_id, "usage", "TELEMETRY_USAGE",
+            reporting.interval(reporting.number("meter", 1), start_ms=start_ms, length=each),
+        )
+        for each in (length, "PT15M")
+    ]  # fmt: skip
+    answer = device.post("EiReport", reporting.update_report(device.ven_id, *reports))
+    assert (answer.name, answer.code) == ("oadrUpdatedReport", 454)
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52)) == {start_ms: 1}
+
+
+@pytest.mark.parametrize(
+    ("opt_id", "event"),
+    [("opt-1", 4_294_967_295), (f"{random.Random(7).getrandbits(80_000):x}", 0)],
+    ids=["modificationNumber", "optID"],
+)
+def test_numbers_and_ids_that_nothing_holds_are_invalid_data(vtn, device, opt_id, event):
+    event_id = vtn.event(device)
+    answer = device.post("EiOpt", wire.create_opt(device.ven_id, opt_id, "optOut", event=(event_id, event)))
+    assert (answer.name, answer.code) == ("oadrCreatedOpt", 454)
+    assert device.poll().code in (0, 200)
