@@ -88,7 +88,7 @@ class Home:
         assert desk.party == DEVICE_ID
         self.courier = Courier(
             client, self.store, desk, folder, home="H1", backoff_max_s=0.1,
-            metrics=Metrics(CollectorRegistry()), changed=lambda: None,
+            metrics=Metrics(CollectorRegistry()), changed=lambda: None, clock=SystemClock(),
         )  # fmt: skip
 
     def seals(self, energy_wh: int) -> None:

@@ -45,7 +45,8 @@ def a_session(servers: EtcdServers, channel: str, folder: Path, lease_s: int = 1
 async def test_the_younger_of_two_does_not_begin_and_may_once_the_older_has_ended(
     etcd_servers: EtcdServers, channel: str, tmp_path: Path
 ) -> None:
-    older, younger = (a_session(etcd_servers, channel, tmp_path / name) for name in ("older", "younger"))
+    older = a_session(etcd_servers, channel, tmp_path / "older", lease_s=6)  # a busy machine is slow to renew
+    younger = a_session(etcd_servers, channel, tmp_path / "younger")
     try:
         await older.begin()
         keeping = asyncio.create_task(older.keep())
@@ -84,7 +85,7 @@ async def test_a_process_that_was_killed_holds_up_its_successor_nowhere_and_a_mo
 async def test_who_lost_its_session_takes_it_again_or_ends_where_another_has_it(
     etcd_servers: EtcdServers, channel: str, tmp_path: Path
 ) -> None:
-    session = a_session(etcd_servers, channel, tmp_path / "one")
+    session = a_session(etcd_servers, channel, tmp_path / "one", lease_s=3)
     client = EtcdClient(EtcdSettings(endpoints=etcd_servers.endpoints, channel=channel, member=MEMBER))
     try:
         await session.begin()
