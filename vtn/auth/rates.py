@@ -20,6 +20,11 @@ class Rate:
         self._minute = 0
         self._counts: dict[str, int] = {}
 
+    def check(self, sender: str) -> None:
+        """Count nothing. Raises NotAllowed for a sender who reached the limit."""
+        if self._clock.wall_ms() // _MINUTE_MS == self._minute and self._counts.get(sender, 0) >= self.per_minute:
+            raise self._refused()
+
     def admit(self, sender: str) -> None:
         """Count one more. Raises NotAllowed."""
         minute = self._clock.wall_ms() // _MINUTE_MS
@@ -28,4 +33,7 @@ class Rate:
             self._counts.clear()
         count = self._counts[sender] = self._counts.get(sender, 0) + 1
         if count > self.per_minute:
-            raise NotAllowed(self._code, f"more than {self.per_minute} {self._what} in a minute")
+            raise self._refused()
+
+    def _refused(self) -> NotAllowed:
+        return NotAllowed(self._code, f"more than {self.per_minute} {self._what} in a minute")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from vtn.auth.audit import acting
 from vtn.auth.certificates import Handed
 from vtn.auth.consent import SignedText
 from vtn.auth.fingerprints import presented
+from vtn.auth.rates import Rate
 from vtn.context import Vtn
 from vtn.errors import VtnError
 from vtn.metrics import VtnMetrics
@@ -26,10 +28,15 @@ from vtn.services.pseudonyms import TurnRequest
 from vtn.services.vens import WAITING, Ven
 
 PATH = "/enrolment"
+REFUSALS_MAX = 60
+"""Requests of one address that one worker refuses in a minute before it looks at no more of them: codes and signatures
+cannot be guessed, but each try costs a look into the database. Who is let in is not counted: many may join at once."""
 _TRY_AGAIN_S = 2
 _APPROVAL_S = 30
+_REFUSED_S = 60
 
 T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ConsentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,13 +54,42 @@ class EnrolmentFace:
         self._vtn = vtn
         self._metrics = metrics
         self._proxies = vtn.settings.proxies()
+        self._refusals = Rate(vtn.clock, REFUSALS_MAX, "too_many_requests", "refused requests")
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
-        app.router.add_post(PATH, self.enrol)
-        app.router.add_post(f"{PATH}/certificate", self.renew)
-        app.router.add_post(f"{PATH}/consents", self.consent)
-        app.router.add_post(f"{PATH}/pseudonym", self.turn)
+        app.router.add_post(PATH, self._counted(self.enrol))
+        app.router.add_post(f"{PATH}/certificate", self._counted(self.renew))
+        app.router.add_post(f"{PATH}/consents", self._counted(self.consent))
+        app.router.add_post(f"{PATH}/pseudonym", self._counted(self.turn))
+
+    def _counted(self, handler: Handler) -> Handler:
+        """The handler, for who was not refused too often."""
+
+        async def counted(request: web.Request) -> web.StreamResponse:
+            sender = self._sender(request)
+            try:
+                self._refusals.check(sender)
+            except VtnError as error:
+                self._metrics.enrolments.labels(error.code).inc()
+                title = "Too many requests of this address were refused"
+                raise ProblemError("too-many-requests", title, 429, str(error), _REFUSED_S) from None
+            try:
+                return await handler(request)
+            except ProblemError as error:
+                if error.status < 500:
+                    with contextlib.suppress(VtnError):
+                        self._refusals.admit(sender)
+                raise
+
+        return counted
+
+    def _sender(self, request: web.Request) -> str:
+        """The address; behind a trusted proxy the one it names last, which it saw itself."""
+        address = request.remote or ""
+        if self._proxies is not None and self._proxies.trusts(address):
+            return request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
+        return address
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Enrol; a certificate is issued if one is asked for, and one the caller shows is bound to the VEN.
@@ -143,9 +179,10 @@ class EnrolmentFace:
 
 
 async def _read(request: web.Request, kind: type[T]) -> T:
+    data = await request.read()
     try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.DecodeError, UnicodeError) as error:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
         raise ProblemError("request-invalid", "The request is not what is read here", 400, str(error)) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
+import psycopg
 from psycopg import errors
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
@@ -60,6 +61,8 @@ def _large_values_refused() -> Iterator[None]:
     except DBAPIError as error:
         if isinstance(error.orig, _TOO_LARGE):
             raise InvalidInput("value_too_large", "a number or an id is larger than what is kept") from None
+        if type(error.orig) is psycopg.DataError:  # the driver itself: a NUL in a text
+            raise InvalidInput("value_invalid", "a text has a character in it that is not kept") from None
         raise
 
 

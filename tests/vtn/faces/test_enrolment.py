@@ -12,6 +12,7 @@ from tests.vtn.memory_ledger import POLICY
 from tests.vtn.opened import PROGRAM, an_enrolment_request
 from vtn.app import serve
 from vtn.config import VtnSettings
+from vtn.faces.enrolment import REFUSALS_MAX
 from vtn.services.enrolment import Enrolled
 
 
@@ -45,6 +46,27 @@ async def test_refusals_are_problems(opened_vtn, url, session):
     assert (status, msgspec.json.decode(body)["type"]) == (403, "invitation-unknown")
     status, body = await post(session, url, {"code": "x"})
     assert (status, msgspec.json.decode(body)["type"]) == (400, "request-invalid")
+
+
+async def test_who_was_refused_too_often_is_not_looked_at_for_a_while(opened_vtn, url, session):
+    invitation = await opened_vtn.vtn.invite("home-1", "F1", PROGRAM)
+    good = an_enrolment_request(invitation.code, "home-1", a_key(1), invitation.sponsor)
+    wrong = an_enrolment_request("wrong", "home-1", a_key(1), invitation.sponsor)
+    assert [(await post(session, url, wrong))[0] for _ in range(REFUSALS_MAX)] == [403] * REFUSALS_MAX
+    async with session.post(f"{url}/enrolment", data=msgspec.json.encode(good)) as response:
+        assert (response.status, response.headers["Retry-After"]) == (429, "60")
+    opened_vtn.vtn.clock.advance(60_000)
+    assert [(await post(session, url, good))[0] for _ in range(REFUSALS_MAX + 1)] == [200] * (REFUSALS_MAX + 1)
+
+
+async def test_text_no_database_holds_is_refused(url, session):
+    signed = {"text": "x", "signature": "00"}
+    for path, body in (
+        ("certificate", {"ven_id": "a\0b", "certificate_request": "x", "signed": signed}),
+        ("consents", {"ven_id": "a\0b", "grant": signed}),
+    ):
+        async with session.post(f"{url}/enrolment/{path}", data=msgspec.json.encode(body)) as response:
+            assert response.status == 422
 
 
 async def test_without_the_ledger_the_ven_is_told_to_ask_again(opened_vtn, url, session):
