@@ -55,14 +55,20 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; numbers to the right."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    """A table on stdout; numbers to the right. Sentences wrap, words are never cut: nobody could give the rest of an id
+    to the next command. A table that needs it is wider than the terminal."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     for position, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[position], int) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        texts = [column, *("" if row[position] is None else str(row[position]) for row in rows)]
+        longest = max(len(word) for text in texts for word in (text.split() or [""]))
+        wraps = any(" " in text for text in texts)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=not wraps, min_width=longest)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, table.__rich_measure__(console, console.options).minimum)
+    console.print(table)
 
 
 def utc(at_ms: int | None) -> str:

@@ -83,7 +83,7 @@ def invite(
     if as_json:
         print_json(found)
     elif output is not None:
-        typer.echo(f"{len(found)} invitations in {output}")
+        typer.echo(f"{len(found)} invitation{'s' * (len(found) != 1)} in {output}")
     else:
         for each in found:
             typer.echo(f"{each.ven_name}: {each.code}")
