@@ -10,6 +10,7 @@ from contracts.core.parties import Role
 from ledger.client import LedgerClient, party_id
 from runtime.clock import Clock
 from runtime.database import check_schema, create_engine, upgrade
+from runtime.errors import KeyFileError
 from runtime.keys import PrivateKey
 from runtime.postgres import postgres
 from vtn.auth.audit import Audit
@@ -97,6 +98,11 @@ async def open_vtn(settings: VtnSettings, *, attach: bool = False) -> AsyncItera
     Raises StaleSchema, KeyFileError (no aggregator key yet), PostgresError, ClockFileError.
     """
     clock = settings.clock()
+    if not settings.aggregator_key_file.exists():
+        raise KeyFileError(
+            f"there is no private key at {settings.aggregator_key_file}: make one with `dr-vtn init`, "
+            f"or name its folder: --data-dir"
+        )
     key = PrivateKey.load(settings.aggregator_key_file)
     party = party_id(Role.AGGREGATOR, key.public)
     async with contextlib.AsyncExitStack() as stack:

@@ -59,10 +59,11 @@ def dispatch(
     title = f"{utc(view.start_ms)}: {view.calls} of {view.homes} homes for {kwh(sum(view.target_wh))} kWh"
     print_table(title, ("rank", "home", "called", "kWh", "reliability", "why"), rows)
     surely = f"met with {view.probability:.0%} (asked: {view.asked_probability:.0%})" if view.probability else ""
-    typer.echo(
-        f"{view.method}: {kwh(sum(view.expected_wh))} kWh expected, {kwh(sum(view.lacking_wh))} kWh lacking, "
-        f"{money(view.pay_minor)} to pay, at most {view.gap_percent:.2f} % from the best; Gini of the calls "
-        f"{view.gini:.2f}; {surely}"
-    )
+    method = "merit order" if view.method == "merit" else view.method
+    said = [f"{kwh(sum(view.expected_wh))} kWh expected", f"{kwh(sum(view.lacking_wh))} kWh lacking"]
+    said += [each for each in (f"{money(view.pay_minor)} to pay", surely) if each]
+    typer.echo(f"{method}: {', '.join(said)}")
+    best = f"at most {view.gap_percent:.2f} % from the best; " if view.method != "merit" else ""
+    typer.echo(f"{best}Gini of the calls {view.gini:.2f}")
     for limit in view.limits:
         typer.echo(f"  {limit}")
