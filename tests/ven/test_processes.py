@@ -161,6 +161,10 @@ async def test_limits_are_set_shown_and_lifted(tmp_path, vtn, home):
     await home.say("limits", "--max-shed-w", "500", "--hours", "07:00-21:30")
     _, text = await home.say("limits", "--json")
     assert (json.loads(text)["max_shed_w"], json.loads(text)["hours"]) == (500, [420, 1290])
+    _, text = await home.say("limits")
+    assert "07:00-21:30" in text
+    code, text = await home.say("opt-out", "--until", "2020-01-01")
+    assert (code, "is over" in text) == (2, True)
     _, text = await home.say("limits", "--reset", "--json")
     assert (json.loads(text)["max_shed_w"], json.loads(text)["hours"]) == (None, None)
     code, text = await home.say("limits", "--hours", "late")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,15 +22,19 @@ def opt_out(
     config: Config = None,
 ) -> None:
     """Take part in nothing from now on; a running agent follows at once."""
-    from datetime import UTC
-
-    until_ms = None if until is None else int(until.replace(tzinfo=until.tzinfo or UTC).timestamp() * 1000)
-    _change_owner(load_settings(config, data_dir).data_dir, opt_out=True, opt_out_until_ms=until_ms)
+    settings = load_settings(config, data_dir)
+    until = None if until is None else until.replace(tzinfo=until.tzinfo or UTC).astimezone(UTC)
+    if until is not None and until.timestamp() * 1000 <= settings.clock().now_ms():
+        raise SettingsError(f"--until {until:%Y-%m-%dT%H:%MZ} is over: name a later time, or none")
+    until_ms = None if until is None else int(until.timestamp() * 1000)
+    _change_owner(settings.data_dir, opt_out=True, opt_out_until_ms=until_ms)
+    typer.echo(f"opted out until {'`dr-ven opt-in`' if until is None else f'{until:%Y-%m-%d %H:%MZ}'}")
 
 
 def opt_in(data_dir: DataDir = None, config: Config = None) -> None:
     """Take part again."""
     _change_owner(load_settings(config, data_dir).data_dir, opt_out=False, opt_out_until_ms=None)
+    typer.echo("opted in")
 
 
 def limits(
@@ -79,7 +83,17 @@ def limits(
     if as_json:
         print_json(owner)
     else:
-        typer.echo(", ".join(f"{name} {value}" for name, value in owner.items()))
+        for name, value in _shown(owner):
+            typer.echo(f"{name:<25} {value}")
+
+
+def _shown(owner: dict[str, Any]) -> list[tuple[str, object]]:
+    """The limits for people, each as its option takes it."""
+    hours = None if owner["hours"] is None else "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in owner["hours"])
+    levels = ", ".join(f"{price}:{level}" for price, level in owner["price_levels"]) or None
+    names = ("max_shed_w", "max_duration_s", "max_events_per_day", "price_min_minor_per_mwh", "deposit_max_minor")
+    found = {**{name: owner[name] for name in names}, "hours": hours, "price_levels": levels}
+    return [(name, "no limit" if value is None else value) for name, value in found.items()]
 
 
 def _change_owner(folder: Path, **changes: Any) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def show(data_dir: DataDir = None, config: Config = None, as_json: Json = False)
     if as_json:
         print_json(found)
         return
+    if not found:
+        typer.echo("no schedules: `dr-ven opt-schedule add` plans one")
     for each in found:
         spans = ", ".join(f"{_text(first)}/{_text(last)}" for first, last in each["windows"])
         state = "taken back" if each["cancelled"] else "holds"

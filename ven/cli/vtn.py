@@ -67,6 +67,8 @@ def list_reports(data_dir: DataDir = None, config: Config = None, as_json: Json 
             }
         )
         return
+    if not offered and not asked:
+        typer.echo("the VTN offers no reports, and none was asked for")
     for offer in offered:
         typer.echo(f"offered: {offer.specifier} ({offer.name}), {len(offer.points)} points")
     for each in asked:
