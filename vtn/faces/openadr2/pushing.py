@@ -36,6 +36,7 @@ from vtn.services.vens import ENROLLED, Ven, Vens
 
 PATH = "/OpenADR2/Simple/2.0b"
 ANSWER_BYTES_MAX = 1024 * 1024
+_ADDRESS_MAX = 2_000
 _AT_ONCE = 32
 _DRAIN_MAX = 20
 _RETRY_MS, _RETRY_MAX_MS = 5_000, 300_000
@@ -205,7 +206,8 @@ def service_url(address: str, service: str, *, secure: bool) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidInput("address_invalid", "the oadrTransportAddress is no URL") from None
-    if not host or parts.username is not None or parts.query or parts.fragment:
+    plain = len(address) <= _ADDRESS_MAX and address.isprintable()
+    if not plain or not host or parts.username is not None or parts.query or parts.fragment:
         raise InvalidInput("address_invalid", "the oadrTransportAddress is no plain URL of a server")
     if parts.scheme != ("https" if secure else "http"):
         raise InvalidInput("address_invalid", f"the oadrTransportAddress begins with {'https' if secure else 'http'}")

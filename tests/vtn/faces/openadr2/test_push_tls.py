@@ -134,6 +134,8 @@ def test_the_service_is_under_the_transport_address(address, secure, expected):
         ("https://home.example/?x=1", True),
         ("https://[::1", True),
         ("https://home.example:port", True),
+        ("https://home.example/" + "a" * 2000, True),
+        ("https://home.example/\x85x", True),
         ("", True),
     ],
 )
