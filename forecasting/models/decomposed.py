@@ -96,9 +96,7 @@ def library() -> Any:
         with _quiet():
             return prophet
     except ImportError as error:
-        raise MissingLibrary(
-            "the model prophet needs the extra intelligence: pip install gridpact[intelligence]"
-        ) from error
+        raise MissingLibrary("the model prophet needs the extra intelligence: pip install '.[intelligence]'") from error
 
 
 def _frame(days: Days, first: int, end: int) -> Any:

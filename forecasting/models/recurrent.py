@@ -83,7 +83,7 @@ def library() -> Any:
     try:
         import torch
     except (ImportError, OSError) as error:
-        raise MissingLibrary("the model lstm needs the extra lstm: pip install gridpact[lstm]") from error
+        raise MissingLibrary("the model lstm needs the extra lstm: pip install '.[lstm]'") from error
     return torch
 
 

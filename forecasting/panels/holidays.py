@@ -16,7 +16,7 @@ def national_holidays(country: str, first_year: int, last_year: int, subdivision
         import holidays
     except ImportError as error:
         raise MissingLibrary(
-            "holidays by country need the extra intelligence: pip install gridpact[intelligence]"
+            "holidays by country need the extra intelligence: pip install '.[intelligence]'"
         ) from error
     parts = holidays.list_supported_countries().get(country)
     if parts is None or (subdivision is not None and subdivision not in parts):

@@ -78,7 +78,5 @@ def libraries() -> tuple[Any, Any]:
         import pandas as pd
         import pvlib
     except ImportError as error:
-        raise MissingLibrary(
-            "forecasts of PV need the extra intelligence: pip install gridpact[intelligence]"
-        ) from error
+        raise MissingLibrary("forecasts of PV need the extra intelligence: pip install '.[intelligence]'") from error
     return pd, pvlib

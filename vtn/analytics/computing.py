@@ -195,7 +195,7 @@ def _one_thread_each() -> contextlib.AbstractContextManager[Any]:
         import numpy as np
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        raise MissingLibrary("analytics need the extra intelligence: pip install gridpact[intelligence]") from error
+        raise MissingLibrary("analytics need the extra intelligence: pip install '.[intelligence]'") from error
     assert np  # loaded before its threads are limited
     limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1)
     return limits
@@ -205,7 +205,5 @@ def _library() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise SettingsError(
-            "analytics on Dask need the extra intelligence: pip install gridpact[intelligence]"
-        ) from error
+        raise SettingsError("analytics on Dask need the extra intelligence: pip install '.[intelligence]'") from error
     return distributed

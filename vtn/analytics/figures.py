@@ -89,7 +89,7 @@ def _canvas(count: int) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingLibrary("figures need the extra intelligence: pip install gridpact[intelligence]") from error
+        raise MissingLibrary("figures need the extra intelligence: pip install '.[intelligence]'") from error
     across = 1 if count < 2 else 2
     down = -(-count // across)
     figure = Figure(figsize=(6 * across, 2.6 * down + 0.6), layout="constrained")

@@ -68,7 +68,9 @@ def backtest(
         figures.check(figure)
         subject, merged = request.load()
         panel = subject.panel(scope)
-        last = date.fromisoformat(until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
+        last = (
+            shared.local_day("--until", until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
+        )
         issues = _issues(subject.calendar, last, days, panel.interval_s, lead_h, intraday_every_h, horizon_h)
         place = subject.place(merged)
         names = _names(models, kind == "generation" and place is not None)

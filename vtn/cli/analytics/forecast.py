@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,7 +119,7 @@ def _span(
     """Start on the grid, and number of intervals."""
     step_ms = interval_s * 1000
     if day is not None:
-        start_ms = calendar.start_ms(date.fromisoformat(day))
+        start_ms = calendar.start_ms(shared.local_day("--day", day))
     elif intraday:
         start_ms = issued_ms
     else:
@@ -137,7 +137,10 @@ def _span(
 
 
 def _at_ms(text: str) -> int:
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"--issued {text} is no time: write 2026-08-31T12:00Z") from None
     if at.tzinfo is None:
         raise SettingsError(f"--issued {text} has no offset: write {text}Z for UTC")
     return int(at.astimezone(UTC).timestamp() * 1000)

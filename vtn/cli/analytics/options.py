@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
@@ -59,7 +60,7 @@ def explained() -> Iterator[None]:
         assert figures, subjects
     except ImportError as error:
         raise SettingsError(
-            f"analytics need the extra intelligence: pip install gridpact[intelligence] ({error})"
+            f"analytics need the extra intelligence: pip install '.[intelligence]' ({error})"
         ) from error
     try:
         yield
@@ -67,6 +68,14 @@ def explained() -> Iterator[None]:
         raise Refused(str(error)) from error
     except ValueError as error:
         raise SettingsError(str(error)) from error
+
+
+def local_day(option: str, text: str) -> date:
+    """The day an option names. Raises SettingsError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{option} {text} is no day: write 2026-08-31") from None
 
 
 class Refused(GridpactError):
