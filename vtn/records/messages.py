@@ -159,11 +159,3 @@ async def vens_with_open_messages(connection: AsyncConnection) -> list[str]:
         select(messages.c.ven_id).where(messages.c.acknowledged_ms.is_(None)).group_by(messages.c.ven_id)
     )
     return list(found.scalars())
-
-
-async def count_open(connection: AsyncConnection) -> int:
-    """How many messages wait for an acknowledgement."""
-    found = await connection.execute(
-        select(func.count()).select_from(messages).where(messages.c.acknowledged_ms.is_(None))
-    )
-    return int(found.scalar_one())

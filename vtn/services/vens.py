@@ -133,10 +133,6 @@ class Vens:
         """The VEN with this venName."""
         return await self._one(vens.c.ven_name == ven_name)
 
-    async def find_by_party(self, party: str) -> Ven | None:
-        """The VEN of a ledger party."""
-        return await self._one(vens.c.party == party)
-
     async def find_by_fingerprint(self, fingerprint: str) -> Ven | None:
         """The VEN an active certificate is bound to."""
         async with self._database.reading() as connection:

@@ -113,12 +113,6 @@ class EtcdAdmin:
         """Give freed space of the endpoint's database back; the member does nothing else meanwhile."""
         await self._change("Maintenance/Defragment", message("DefragmentRequest"), "DefragmentResponse")
 
-    async def move_leader(self, member: int) -> None:
-        """Make another member leader; the endpoint must be the present one's."""
-        await self._change(
-            "Maintenance/MoveLeader", message("MoveLeaderRequest", targetID=member), "MoveLeaderResponse"
-        )
-
     async def add_user(self, name: str, password: str, prefixes: Sequence[bytes] = ()) -> None:
         """A user who may read and write all keys that begin with one of the prefixes (root: everything)."""
         if name != ROOT:

@@ -34,7 +34,7 @@ _SCALARS: Final = {
 _EMPTY: Final = ("StatusRequest", "MemberListRequest", "AuthEnableRequest", "DefragmentRequest")
 _HEADER_ONLY: Final = (
     "CompactionResponse", "LeaseRevokeResponse", "AuthEnableResponse", "AuthUserAddResponse", "AuthRoleAddResponse",
-    "AuthUserGrantRoleResponse", "AuthRoleGrantPermissionResponse", "DefragmentResponse", "MoveLeaderResponse",
+    "AuthUserGrantRoleResponse", "AuthRoleGrantPermissionResponse", "DefragmentResponse",
 )  # fmt: skip
 # `name = number type`; `*` repeated; `|` a member of the message's one-of
 _MESSAGES: Final = {
@@ -85,7 +85,6 @@ _MESSAGES: Final = {
     "AlarmResponse": "header=1 ResponseHeader, alarms=2 *AlarmMember",
     "StatusResponse": "header=1 ResponseHeader, version=2 string, dbSize=3 int64, leader=4 uint64, raftIndex=5 uint64,"
     "raftTerm=6 uint64, raftAppliedIndex=7 uint64, errors=8 *string, dbSizeInUse=9 int64, isLearner=10 bool",
-    "MoveLeaderRequest": "targetID=1 uint64",
     # Auth
     "AuthenticateRequest": "name=1 string, password=2 string",
     "AuthenticateResponse": "header=1 ResponseHeader, token=2 string",
