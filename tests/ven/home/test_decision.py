@@ -115,6 +115,14 @@ def test_levels_follow_the_steps_of_the_signal():
     assert told(START_MS + HOUR_MS, events=[stored]) is None
 
 
+def test_a_test_event_moves_nothing_and_holds_up_no_other():
+    """Rule 6."""
+    drill = opted_in("drill", level(3), test_event=True, priority=1)
+    assert decided(START_MS, events=[drill]).demand is None
+    assert told(START_MS, events=[drill, opted_in("event-2", level(1))]) == Level(1, START_MS + HOUR_MS, "event-2")
+    assert decided(START_MS, events=[drill]).waits == (("drill", "it is a test: answered, and not followed"),)
+
+
 def test_an_event_that_was_not_opted_in_to_is_not_followed_and_neither_is_any_without_leave():
     out = opted_in(opt=Opt.OUT, opt_reason="outside the hours the owner allows")
     assert decided(START_MS, events=[out]).waits == (("event-2", "outside the hours the owner allows"),)

@@ -226,6 +226,9 @@ def _wish(at_ms: int, known: Known) -> _Wish:
         event = each.event
         if event.event_id in contracted or not _active(each, at_ms):
             continue
+        if event.test_event:  # rule 6: it shows that messages arrive, and moves nothing
+            waits.append((event.event_id, "it is a test: answered, and not followed"))
+            continue
         why = known.availability.absence(at_ms, event.program)
         if why is not None:
             absent = why
