@@ -119,8 +119,8 @@ class EventDesk:
         await records.withdraw_needs(connection, [need.need_id for need in needs], now_ms)
 
     async def _cancel_missing(self, connection: AsyncConnection, listed: set[str], now_ms: int) -> None:
-        for each in await records.list_events(connection):
-            if each.event_id not in listed and each.state != records.CANCELLED and not each.over(now_ms):
+        for each in await records.list_events(connection, without=records.CANCELLED):
+            if each.event_id not in listed and not each.over(now_ms):
                 gone = msgspec.structs.replace(each.event, cancelled=True)
                 # no digest: listed again, it is a change
                 await self._change(connection, each, gone, "", now_ms)

@@ -183,11 +183,13 @@ async def find_event(connection: AsyncConnection, event_id: str, *, lock: bool =
     return None if row is None else _event(row)
 
 
-async def list_events(connection: AsyncConnection, *states: str) -> list[UpstreamEvent]:
-    """Events in these states (none named: all), oldest first."""
+async def list_events(connection: AsyncConnection, *states: str, without: str | None = None) -> list[UpstreamEvent]:
+    """Events in these states (none named: all) but not in the state `without`, oldest first."""
     query = select(events).order_by(events.c.received_ms, events.c.event_id)
     if states:
         query = query.where(events.c.state.in_(states))
+    if without is not None:
+        query = query.where(events.c.state != without)
     return [_event(row) for row in (await connection.execute(query)).mappings()]
 
 
