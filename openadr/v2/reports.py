@@ -36,6 +36,9 @@ _QUALITY_TEXT: dict[Quality, str] = {
     "missing": "No Quality - No Value",
 }
 
+_NO_NUMBER = "NaN"
+"""A value the schema allows, where a meter has none: such a reading is missing."""
+
 
 def usage_metadata(
     report_specifier_id: str, r_ids: Iterable[str], *, period_s: int, created_ms: int, resource_ids: Mapping[str, str]
@@ -131,9 +134,9 @@ def energy_wh(payload: ReportPayload, description: ReportDescription | None) -> 
     if description is None:
         raise InvalidReport(f"rID {payload.r_id} was never described", ResponseCode.INVALID_ID)
     unit = description.unit
-    if unit is None or unit.kind != "energy_real" or payload.value is None:
+    if unit is None or unit.kind != "energy_real" or payload.status is not None:
         raise InvalidReport(f"rID {payload.r_id} is no real energy", ResponseCode.REPORT_NOT_SUPPORTED)
-    if payload.quality == "missing":
+    if payload.quality == "missing" or payload.value is None:
         return 0
     value = Decimal(payload.value).scaleb(SCALE_EXPONENTS[unit.scale])
     return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
@@ -245,12 +248,14 @@ def _read_payload(element: Any) -> ReportPayload:
     status = element.find(OADR + "oadrPayloadResourceStatus")
     if value is None and status is None:
         raise InvalidReport("a payload that is neither a number nor a status", ResponseCode.REPORT_NOT_SUPPORTED)
+    written = None if value is None else fields.token(value, EI + "value")
+    number = None if written is None or written == _NO_NUMBER else decimal(written)
     quality_text = fields.optional_token(element, OADR + "oadrDataQuality")
     confidence = fields.optional_token(element, EI + "confidence")
     accuracy = fields.optional_token(element, EI + "accuracy")
     return ReportPayload(
         r_id=fields.text(element, EI + "rID"),
-        value=None if value is None else decimal(fields.token(value, EI + "value")),
+        value=number,
         status=None
         if status is None
         else ResourceStatus(
@@ -258,7 +263,7 @@ def _read_payload(element: Any) -> ReportPayload:
             manual_override=fields.boolean(status, OADR + "oadrManualOverride"),
             load_control=_read_load_control(status.find(OADR + "oadrLoadControlState")),
         ),
-        quality=_read_quality(quality_text),
+        quality="missing" if written == _NO_NUMBER else _read_quality(quality_text),
         quality_text=quality_text,
         confidence=None if confidence is None else int(confidence),
         accuracy=None if accuracy is None else decimal(accuracy),

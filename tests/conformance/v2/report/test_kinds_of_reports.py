@@ -122,3 +122,18 @@ def test_a_feed_in_a_report_of_another_kind_is_not_supported(vtn, device):
     stretch = interval(f"<oadr:oadrGBPayload>{FEED}</oadr:oadrGBPayload>", start_ms=0, length="PT1H")
     assert send(device, registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", stretch).code == 461
     assert vtn.do(vtn.inside.collected.feeds(device.ven_id)) == []
+
+
+def test_what_is_no_number_is_missing_and_spoils_no_other(vtn, device):
+    """The schema allows it, and meters without a value say it."""
+    points = (reporting.description("meter"), reporting.description("power", unit=reporting.POWER))
+    registered = register(device, "usage", "TELEMETRY_USAGE", *points)
+    start_ms = vtn.clock.now_ms() // QUARTER_MS * QUARTER_MS - 2 * QUARTER_MS
+    stretches = (
+        interval(number("meter", "NaN"), number("power", "NaN"), start_ms=start_ms, length="PT15M"),
+        interval(number("meter", 7), start_ms=start_ms + QUARTER_MS, length="PT15M"),
+    )
+    answer = send(device, registered.text(".//ei:reportRequestID"), "usage", "TELEMETRY_USAGE", *stretches)
+    assert answer.code == 200
+    assert vtn.do(vtn.inside.telemetry.history(device.ven_id, 0, 2**52)) == {start_ms + QUARTER_MS: 7}
+    assert vtn.do(vtn.inside.collected.values(device.ven_id, "power", 0, 2**52)) == []
