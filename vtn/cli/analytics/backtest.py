@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtn.cli.analytics import options as shared
+from vtn.cli.analytics.options import local_day
 from vtn.cli.options import Config, DataDir, Json, print_json, print_table
 from vtn.context import Vtn
 
@@ -68,9 +69,7 @@ def backtest(
         figures.check(figure)
         subject, merged = request.load()
         panel = subject.panel(scope)
-        last = (
-            shared.local_day("--until", until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
-        )
+        last = local_day("--until", until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
         issues = _issues(subject.calendar, last, days, panel.interval_s, lead_h, intraday_every_h, horizon_h)
         place = subject.place(merged)
         names = _names(models, kind == "generation" and place is not None)
