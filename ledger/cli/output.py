@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,14 @@ def show_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
     """Many objects: one line each, JSON or text."""
     for row in rows:
         print_whole(json.dumps(row, ensure_ascii=False) if as_json else "  ".join(map(_text, row.values())))
+
+
+def show_columns(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Objects with the same names, for people: the names above, columns below each other."""
+    lines = [list(rows[0]), *(list(map(_text, row.values())) for row in rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print_whole("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from ledger.cli.options import (
     policy_witnesses,
     signing,
 )
-from ledger.cli.output import UsageError, show, show_rows
+from ledger.cli.output import UsageError, show, show_columns
 from ledger.client import LedgerClient
 from ledger.cluster.layout import DEFAULT_PORT, Layout
 from runtime import logs, service
@@ -141,7 +141,7 @@ def status(data_dir: Folder = DEFAULT_DIR, json: Json = False) -> None:
     if json:
         show({"data_dir": str(layout.folder), "orderer": layout.orderer, "members": found}, as_json=True)
         return
-    show_rows([_status_row(each) for each in found], as_json=False)
+    show_columns([_status_row(each) for each in found])
 
 
 @app.command()
@@ -199,30 +199,31 @@ def _signed(
 
 def _announce(layout: Layout) -> None:
     page = layout.as_page()
-    rows = [("member", "clients", "peers", "etcd", "policy file")]
-    rows += [
-        (
-            each["name"],
-            each["api_url"],
-            each["peer_url"],
-            (each["etcd"] or {}).get("endpoint", "-"),
-            each["policy_file"],
-        )
-        for each in page["members"]
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    show_columns(
+        [
+            {
+                "member": each["name"],
+                "clients": each["api_url"],
+                "peers": each["peer_url"],
+                "etcd": (each["etcd"] or {}).get("endpoint", "-"),
+                "policy file": each["policy_file"],
+            }
+            for each in page["members"]
+        ]
+    )
     typer.echo(f"dr-ledger cluster ready: {len(layout.members)} members, order by {page['orderer']}; {layout.page}")
 
 
 def _status_row(each: dict[str, Any]) -> dict[str, Any]:
     said = each["status"] or {}
+    waits = "; ".join(each["not_ready"]) or "ready"
+    if said and not each["replica_pid"]:  # whoever answers there is not this member
+        said, waits = {}, "another program answers at its address: end it"
     return {
-        "name": each["name"],
-        "api_url": each["api_url"],
-        "replica": each["replica_pid"] or "down",
-        "etcd": each["etcd_pid"] or ("down" if each["etcd"] else "-"),
+        "member": each["name"],
+        "clients": each["api_url"],
+        "replica pid": each["replica_pid"] or "down",
+        "etcd pid": each["etcd_pid"] or ("down" if each["etcd"] else "-"),
         "height": said.get("height"),
-        "waits for": "; ".join(each["not_ready"]) or "ready",
+        "waits for": waits,
     }

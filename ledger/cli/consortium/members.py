@@ -27,7 +27,7 @@ from ledger.cli.options import (
     reading,
     signing,
 )
-from ledger.cli.output import NotThere, UsageError, show, show_rows
+from ledger.cli.output import NotThere, UsageError, show, show_columns
 from ledger.client import LedgerClient
 from ledger.cluster.proposal import Proposal, read_approvals, read_member, read_proposal, write
 from ledger.founding.keys import renamed
@@ -56,9 +56,8 @@ def list_members(
     if json:
         show({"members": rows}, as_json=True)
         return
-    show_rows(
-        [{name: row.get(name) for name in ("name", "peer_url", "from_height", "until_height")} for row in rows],
-        as_json=False,
+    show_columns(
+        [{name: row.get(name) for name in ("name", "peer_url", "from_height", "until_height")} for row in rows]
     )
 
 
