@@ -181,7 +181,9 @@ async def _wish(vtn: Vtn, wish: str) -> None:
 
 def _url(vtn: Vtn) -> str:
     if vtn.settings.upstream_url is None:
-        raise NotFound("upstream_missing", "there is no utility's VTN: set upstream_url")
+        raise NotFound(
+            "upstream_missing", "there is no utility's VTN: set upstream_url, upstream_ven_name and upstream_key"
+        )
     return vtn.settings.upstream_url
 
 
