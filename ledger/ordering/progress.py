@@ -33,6 +33,7 @@ class Progress:
         self.retired: str | None = None
         self._unavailable: str | None = None
         self._subscribers: set[asyncio.Event] = set()
+        self._executed = asyncio.Event()
 
     @property
     def unavailable(self) -> str | None:
@@ -57,7 +58,7 @@ class Progress:
     def foresee(self, head: Head) -> None:
         """The block is executed. Where its commit fails, it is executed again, and comes to the same."""
         self.foreseen = head
-        self.wake()
+        self._executed.set()
 
     def publish(self, head: Head) -> None:
         """The block is committed, or loaded."""
@@ -77,6 +78,7 @@ class Progress:
 
     def wake(self) -> None:
         """Everybody who waits looks again."""
+        self._executed.set()
         for event in self._subscribers:
             event.set()
 
@@ -99,12 +101,11 @@ class Progress:
                 await changed.wait()
 
     async def executed(self, height: int) -> None:
-        """Returns when the next block may be ordered on this height. Raises Diverged."""
-        async with self.subscribe() as changed:
-            while self.foreseen.height < height:
-                self.require_sound()
-                changed.clear()
-                await changed.wait()
+        """Returns when the next block may be ordered on this height: for one who waits. Raises Diverged."""
+        while self.foreseen.height < height:
+            self.require_sound()
+            self._executed.clear()
+            await self._executed.wait()
 
     def require_sound(self) -> None:
         """Raises Diverged once the replica has halted."""

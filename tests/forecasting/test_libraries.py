@@ -61,7 +61,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra():
     try:
         import torch  # noqa: F401
     except (ImportError, OSError):
-        with pytest.raises(MissingLibrary, match=r"gridpact\[lstm\]"):
+        with pytest.raises(MissingLibrary, match=r"pip install '\.\[lstm\]'"):
             model("lstm")
     else:
         assert error(day_ahead(model("lstm").fit(HOMES, LOS_ANGELES)), HOMES) < 0.8
