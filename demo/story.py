@@ -26,7 +26,7 @@ from ledger.client import START, FactRecord, LedgerClient
 from runtime.clock import Clock
 
 #: what the utility asks for, in percent of the portfolio's forecast
-NEED_PERCENT = 15
+NEED_PERCENT = 12
 PRICE_MINOR_PER_MWH = 200_000
 #: wall seconds between two looks at what the virtual nodes decided
 _LOOK_S = 3.0
