@@ -8,7 +8,7 @@ BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 RUN := $(VENV)/bin/
 PACKAGES := runtime contracts openadr forecasting ledger vtn ven demo tests
-JOBS ?= 2
+JOBS ?= 3
 ARGS ?=
 MEMBERS ?= 3
 

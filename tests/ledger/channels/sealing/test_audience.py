@@ -126,6 +126,9 @@ async def test_a_proposer_without_the_newest_key_gives_the_lease_to_one_that_has
         assert isinstance(await late.propose(3, b"late"), Fenced)
         await leading(timely)
         assert not late.leads
+        async with asyncio.timeout(30):
+            while late.proposer != "b.example/2":  # it hears of it by its watch
+                await asyncio.sleep(0.02)
         await late.check()  # another orders, so nothing is in the way of those who ask this one
         assert "later.example/3, no member any more" in late.state()["held"]
         assert isinstance(await timely.propose(3, b"late"), Committed)
