@@ -13,7 +13,8 @@ from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings
 from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
-from vtn.aggregator.virtual_nodes.members import TrackRecord, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
 from vtn.services.programs import Program
 

@@ -18,7 +18,7 @@ from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.terms import request_end_ms
-from vtn.aggregator.virtual_nodes.members import site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.context import Vtn
 from vtn.services.programs import Program
 from vtn.services.vens import ENROLLED, Ven

@@ -25,7 +25,8 @@ from vtn.aggregator.gateway import ProgramEvents
 from vtn.aggregator.ports import Member, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings, VirtualNode
-from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, site_calendar
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.services.vens import insert_ven
 
 HOUR_MS = 3_600_000
@@ -267,7 +268,7 @@ async def test_a_home_that_is_asked_for_one_need_is_not_offered_to_another(
         async def unavailable(self, *_: object) -> dict[str, str]:
             return {}
 
-    monkeypatch.setattr("vtn.aggregator.virtual_nodes.agent.evaluate", evaluate)
+    monkeypatch.setattr("vtn.aggregator.virtual_nodes.members.group.evaluate", evaluate)
     node = VirtualNode(
         "vn-F1", "F1", "vn", a_key(), cast("Any", ledger), replace(around, members=cast("Any", OneHome()))
     )

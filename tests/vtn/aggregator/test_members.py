@@ -10,7 +10,8 @@ from contracts.baseline import InsufficientHistory
 from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
 from vtn.aggregator.ports import Member
-from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, committed_baseline, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.programs import ProgramTerms
 

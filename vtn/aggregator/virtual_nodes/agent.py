@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.baseline import PRESETS
 from contracts.core.commands import (
     AcceptReduction,
     Offer,
@@ -22,7 +21,7 @@ from contracts.core.commands import (
     offer_bytes,
 )
 from contracts.core.units import MS_PER_S
-from contracts.demand_response.contract import ContractRecord, EngagementRecord, Status, terms_end_ms
+from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import NeedRecord
 from contracts.tokens import Account, party_account
 from ledger.client import LedgerClient
@@ -35,7 +34,9 @@ from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
 from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
-from vtn.aggregator.virtual_nodes.members import Evaluation, TrackRecord, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
+from vtn.aggregator.virtual_nodes.members.group import evaluate_group
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.aggregator.virtual_nodes.planning import device_plans
 from vtn.aggregator.virtual_nodes.view import View, accepted_of, watched_of
 from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
@@ -344,47 +345,7 @@ class VirtualNode:
     async def _evaluate(
         self, request: RequestReduction, start_ms: int, count: int, exclude: Sequence[str]
     ) -> list[Evaluation]:
-        around = self._around
-        now_ms = around.clock.now_ms()
-        end_ms = start_ms + count * request.interval_s * MS_PER_S
-        engaged = {
-            key.split("/")[0]
-            for key, engagement in await self._ledger.records(EngagementRecord)
-            if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
-        }
-        engaged |= {
-            plan.device
-            for plan in await around.records.asked(now_ms)
-            if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms
-        }
-        members = await around.members.of_group(self.name)
-        preset = PRESETS[around.program.terms.baseline_preset]
-        from_ms = max(0, request.start_ms - (preset.lookback_days + 2) * 86_400_000)
-        ven_ids = [member.ven_id for member in members]
-        readings = await around.members.readings(ven_ids, from_ms, now_ms)
-        unavailable = await around.members.unavailable(ven_ids, start_ms, end_ms)
-        # Off the event loop: homes go on polling while a large group is evaluated.
-        day = site_calendar(around.program.terms).day_of(start_ms)
-        mean_calls = around.track.mean_calls([member.party for member in members], day) if members else 0.0
-        return await asyncio.to_thread(
-            lambda: [
-                evaluate(
-                    member,
-                    readings[member.ven_id],
-                    around.program.terms,
-                    around.track,
-                    need_id=request.need_id,
-                    need_start_ms=request.start_ms,
-                    start_ms=start_ms,
-                    count=count,
-                    now_ms=now_ms,
-                    engaged=member.party in exclude or member.party in engaged,
-                    unavailable=unavailable.get(member.ven_id, ""),
-                    mean_calls=mean_calls,
-                )
-                for member in members
-            ]
-        )
+        return await evaluate_group(self._around, self._ledger, self.name, request, start_ms, count, exclude)
 
     def _price(self, reliability_bp: int) -> int:
         """Its asking price: what a delivered MWh of its members costs it, plus its margin, at most the programme's."""

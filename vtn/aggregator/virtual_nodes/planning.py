@@ -9,7 +9,7 @@ from openadr.model import DrEvent
 from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.records import DevicePlan
 from vtn.aggregator.terms import device_terms
-from vtn.aggregator.virtual_nodes.members import Evaluation
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
 from vtn.services.programs import Program
 
 

@@ -14,7 +14,9 @@ from vtn.aggregator.gateway import EnrolledMembers, member_of
 from vtn.aggregator.ports import Member
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
-from vtn.aggregator.virtual_nodes.members import TrackRecord, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
+from vtn.aggregator.virtual_nodes.members.group import evaluated
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
 from vtn.errors import InvalidInput, NotFound
 from vtn.flexibility.calls import gini
@@ -68,28 +70,20 @@ async def preview(
     end_ms = start_ms + len(target_wh) * terms.interval_s * MS_PER_S
     homes = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, program)
     unavailable = await homes.unavailable([m.ven_id for m in members], start_ms, end_ms)
-    day = site_calendar(terms).day_of(start_ms)
-    mean_calls = track.mean_calls([m.party for m in members], day)
-    now_ms = min(vtn.clock.now_ms(), start_ms)
-    evaluations = await asyncio.to_thread(
-        lambda: [
-            evaluate(
-                member,
-                readings[member.ven_id],
-                terms,
-                track,
-                need_id="",
-                need_start_ms=start_ms,
-                start_ms=start_ms,
-                count=len(target_wh),
-                now_ms=now_ms,
-                engaged=False,
-                unavailable=unavailable.get(member.ven_id, ""),
-                mean_calls=mean_calls,
-            )
-            for member in members
-        ]
+    evaluations = await evaluated(
+        members,
+        readings,
+        terms,
+        track,
+        need_id="",
+        need_start_ms=start_ms,
+        start_ms=start_ms,
+        count=len(target_wh),
+        now_ms=min(vtn.clock.now_ms(), start_ms),
+        engaged=(),
+        unavailable=unavailable,
     )
+    day = site_calendar(terms).day_of(start_ms)
     policy = policy_of(program, vtn.settings.dispatch)
     if probability is not None:
         policy = Policy(method=policy.method, probability=probability, common=policy.common)

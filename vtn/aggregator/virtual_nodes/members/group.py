@@ -1,0 +1,112 @@
+"""All members of a virtual node evaluated at once: what is known of them is read together, and judged in a thread.
+
+ledger    engagements ────┐
+records   plans asked ────┤
+members   homes, telemetry, opts ──┼──▶ `evaluated` ──▶ one Evaluation a home
+track     past contracts ─┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from contracts.baseline import PRESETS
+from contracts.core.commands import RequestReduction
+from contracts.core.units import MS_PER_S
+from contracts.demand_response.contract import EngagementRecord, terms_end_ms
+from ledger.client import LedgerClient
+from vtn.aggregator.ports import Member
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.track import TrackRecord
+from vtn.services.programs import ProgramTerms
+
+if TYPE_CHECKING:
+    from vtn.aggregator.virtual_nodes.agent import Surroundings
+
+_DAY_MS = 86_400_000
+
+
+async def evaluate_group(
+    around: Surroundings,
+    ledger: LedgerClient,
+    group: str,
+    request: RequestReduction,
+    start_ms: int,
+    count: int,
+    exclude: Collection[str],
+) -> list[Evaluation]:
+    """Every member of `group` for `count` intervals of `request` from `start_ms` on; the parties of `exclude` are
+    taken already. Raises LedgerError."""
+    now_ms = around.clock.now_ms()
+    end_ms = start_ms + count * request.interval_s * MS_PER_S
+    engaged = {
+        key.split("/")[0]
+        for key, engagement in await ledger.records(EngagementRecord)
+        if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
+    }
+    engaged |= {
+        plan.device
+        for plan in await around.records.asked(now_ms)
+        if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms
+    }
+    members = await around.members.of_group(group)
+    preset = PRESETS[around.program.terms.baseline_preset]
+    from_ms = max(0, request.start_ms - (preset.lookback_days + 2) * _DAY_MS)
+    ven_ids = [member.ven_id for member in members]
+    readings = await around.members.readings(ven_ids, from_ms, now_ms)
+    unavailable = await around.members.unavailable(ven_ids, start_ms, end_ms)
+    return await evaluated(
+        members,
+        readings,
+        around.program.terms,
+        around.track,
+        need_id=request.need_id,
+        need_start_ms=request.start_ms,
+        start_ms=start_ms,
+        count=count,
+        now_ms=now_ms,
+        engaged=engaged | set(exclude),
+        unavailable=unavailable,
+    )
+
+
+async def evaluated(
+    members: Sequence[Member],
+    readings: Mapping[str, Mapping[int, int]],
+    program: ProgramTerms,
+    track: TrackRecord,
+    *,
+    need_id: str,
+    need_start_ms: int,
+    start_ms: int,
+    count: int,
+    now_ms: int,
+    engaged: Collection[str],
+    unavailable: Mapping[str, str],
+) -> list[Evaluation]:
+    """Each member on its readings (ven_id -> interval start -> Wh). engaged: parties that are under contract in this
+    time; unavailable: ven_id -> why it does not want to be called."""
+    day = site_calendar(program).day_of(start_ms)
+    mean_calls = track.mean_calls([member.party for member in members], day) if members else 0.0
+    # Off the event loop: homes go on polling while a large group is evaluated.
+    return await asyncio.to_thread(
+        lambda: [
+            evaluate(
+                member,
+                readings[member.ven_id],
+                program,
+                track,
+                need_id=need_id,
+                need_start_ms=need_start_ms,
+                start_ms=start_ms,
+                count=count,
+                now_ms=now_ms,
+                engaged=member.party in engaged,
+                unavailable=unavailable.get(member.ven_id, ""),
+                mean_calls=mean_calls,
+            )
+            for member in members
+        ]
+    )
