@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,10 +13,12 @@ import aiohttp
 from openadr.client.errors import VtnRefused, VtnUnreachable
 from openadr.client.signing import MessageSigning
 from openadr.errors import MessageError
-from openadr.v2 import EiResponse, Leniency, Message, parse, render, wire_name
+from openadr.v2 import EiResponse, Leniency, Message, OadrResponse, parse, render, wire_name
 from runtime.errors import InsecureAddress
 from runtime.logs import get_logger
 from runtime.service import refuse_plain_http
+
+T = TypeVar("T")
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _SERVICES = {
@@ -128,6 +130,14 @@ class Link:
         refused = isinstance(response_of, EiResponse) and not is_success(response_of)
         self._count(name, "refused" if refused else "ok")
         return answer
+
+    async def ask_for(self, message: Message, kind: type[T]) -> T | OadrResponse:
+        """Asks, and takes one kind of message for an answer, or the oadrResponse that stands in its place. Raises
+        VtnUnreachable for any other."""
+        answer = await self.ask(message)
+        if not isinstance(answer, kind | OadrResponse):
+            raise VtnUnreachable(f"the VTN answered {wire_name(message)} with {type(answer).__name__}")
+        return cast("T | OadrResponse", answer)
 
 
 def is_success(response: EiResponse) -> bool:

@@ -121,9 +121,7 @@ class Registrar:
         if known is None:
             return False
         message = OadrCancelPartyRegistration(new_request_id(), known.registration_id, known.ven_id)
-        answer = await self._link.ask(message)
-        if not isinstance(answer, OadrCanceledPartyRegistration | OadrResponse):
-            raise VtnUnreachable(f"the VTN answered oadrCancelPartyRegistration with {type(answer).__name__}")
+        answer = await self._link.ask_for(message, OadrCanceledPartyRegistration)
         if answer.response.response_code not in (ResponseCode.INVALID_ID, NOT_REGISTERED):
             demand_success(answer.response)
         self._shelf.drop(ended=True)

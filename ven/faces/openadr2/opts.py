@@ -7,7 +7,6 @@ An answer ends it, also one with an error: the home keeps to its owner's schedul
 
 from __future__ import annotations
 
-from openadr.client.errors import VtnUnreachable
 from openadr.client.link import Link, demand_success, is_success
 from openadr.client.registration import Registration, new_request_id
 from openadr.errors import ResponseCode
@@ -18,7 +17,6 @@ from openadr.v2 import (
     OadrCancelOpt,
     OadrCreatedOpt,
     OadrCreateOpt,
-    OadrResponse,
 )
 from runtime.logs import get_logger
 from ven.home.store import Store
@@ -44,9 +42,10 @@ class OptDesk:
                 await self._send(_message(schedule, registration), schedule)
 
     async def _send(self, message: OadrCreateOpt | OadrCancelOpt, schedule: OptSchedule) -> None:
-        answer = await self._link.ask(message)
-        if not isinstance(answer, OadrCreatedOpt | OadrCanceledOpt | OadrResponse):
-            raise VtnUnreachable(f"the VTN answered about an opt with {type(answer).__name__}")
+        kind: type[OadrCreatedOpt | OadrCanceledOpt] = (
+            OadrCreatedOpt if isinstance(message, OadrCreateOpt) else OadrCanceledOpt
+        )
+        answer = await self._link.ask_for(message, kind)
         if answer.response.response_code == ResponseCode.NOT_REGISTERED_OR_AUTHORIZED:
             demand_success(answer.response)
         if not is_success(answer.response):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from openadr.client.errors import VtnRefused, VtnUnreachable
-from openadr.client.link import Link, demand_success, is_success
-from openadr.client.registration import NOT_REGISTERED, Registration, new_request_id
+from openadr.client import reporting
+from openadr.client.errors import VtnUnreachable
+from openadr.client.link import Link, is_success
+from openadr.client.registration import Registration, new_request_id
 from openadr.errors import ResponseCode
 from openadr.model import Reading, Report
 from openadr.v2 import (
@@ -17,12 +18,8 @@ from openadr.v2 import (
     OadrCancelReport,
     OadrCreatedReport,
     OadrCreateReport,
-    OadrRegisteredReport,
-    OadrRegisterReport,
     OadrReport,
-    OadrResponse,
     OadrUpdatedReport,
-    OadrUpdateReport,
     ReportInterval,
     ReportPayload,
     ReportRequest,
@@ -86,12 +83,7 @@ class ReportDesk:
             return
         now_ms = self._vtn.clock.now_ms()
         offered = metadata(points, self._program.terms.interval_s, now_ms, self._program.market_context)
-        answer = await self._link.ask(OadrRegisterReport(new_request_id(), offered, registration.ven_id))
-        if isinstance(answer, OadrResponse):
-            demand_success(answer.response)
-        if not isinstance(answer, OadrRegisteredReport):
-            raise VtnUnreachable(f"the VTN answered oadrRegisterReport with {type(answer).__name__}")
-        demand_success(answer.response)
+        answer = await reporting.offer(self._link, offered, registration)
         if answer.report_requests:
             response = await self._begin(answer.report_requests, answer.response.request_id)
             await self._link.ask(OadrCreatedReport(response, await self._running_ids(), registration.ven_id))
@@ -152,14 +144,9 @@ class ReportDesk:
                 await requests.sent(connection, report, max(report.reported_ms, until_ms), mark_ms, now_ms)
 
     async def _deliver(self, report: RunningReport, data: OadrReport, registration: Registration) -> bool:
-        answer = await self._link.ask(OadrUpdateReport(new_request_id(), (data,), registration.ven_id))
-        response = answer.response if isinstance(answer, OadrUpdatedReport | OadrResponse) else None
-        if response is None:
-            raise VtnUnreachable(f"the VTN answered oadrUpdateReport with {type(answer).__name__}")
-        if response.response_code == NOT_REGISTERED:
-            raise VtnRefused(NOT_REGISTERED, response.response_description)
-        if not is_success(response):
-            await self._not_taken(report, response, registration)
+        answer = await reporting.deliver(self._link, data, registration)
+        if not is_success(answer.response):
+            await self._not_taken(report, answer.response, registration)
             return False
         cancel = answer.cancel_report if isinstance(answer, OadrUpdatedReport) else None
         if cancel is not None:

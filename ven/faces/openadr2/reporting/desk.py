@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from openadr.client import reporting
 from openadr.client.errors import VtnRefused, VtnUnreachable
-from openadr.client.link import Link, demand_success, is_success
+from openadr.client.link import Link, is_success
 from openadr.client.registration import NOT_REGISTERED, Registration, new_request_id
 from openadr.errors import ResponseCode
 from openadr.model import Report
@@ -15,12 +16,8 @@ from openadr.v2 import (
     OadrCancelReport,
     OadrCreatedReport,
     OadrCreateReport,
-    OadrRegisteredReport,
-    OadrRegisterReport,
     OadrReport,
-    OadrResponse,
     OadrUpdatedReport,
-    OadrUpdateReport,
     ReportRequest,
     from_report,
 )
@@ -107,26 +104,17 @@ class ReportDesk:
         self._announce_again = False
         offered = descriptions(self._resource, self._interval_s, self._clock.now_ms())
         try:
-            answer = await self._offer(offered, registration)
+            answer = await reporting.offer(self._link, offered, registration)
         except (VtnRefused, VtnUnreachable) as error:
             if isinstance(error, VtnRefused) and error.code == NOT_REGISTERED:
                 raise
             # there are VTNs that stumble over a kind of report they do not know: energy is what they are there for
             _log.warning("reports not taken, energy alone is offered", home=self._resource, error=str(error))
-            answer = await self._offer(offered[:1], registration)
+            answer = await reporting.offer(self._link, offered[:1], registration)
         if answer.report_requests:
             response = self._begin(answer.report_requests, answer.response.request_id)
             await self._link.ask(OadrCreatedReport(response, self.running_ids(), registration.ven_id))
         self._store.notes.write(ANNOUNCED_NOTE, registration.registration_id)
-
-    async def _offer(self, offered: tuple[OadrReport, ...], registration: Registration) -> OadrRegisteredReport:
-        answer = await self._link.ask(OadrRegisterReport(new_request_id(), offered, registration.ven_id))
-        if isinstance(answer, OadrResponse):
-            demand_success(answer.response)
-        if not isinstance(answer, OadrRegisteredReport):
-            raise VtnUnreachable(f"the VTN answered oadrRegisterReport with {type(answer).__name__}")
-        demand_success(answer.response)
-        return answer
 
     async def send(self, registration: Registration) -> None:
         """Sends what is due. Raises VtnRefused, VtnUnreachable."""
@@ -184,14 +172,9 @@ class ReportDesk:
 
     async def _deliver(self, report: OadrReport, request: ReportRequest, registration: Registration) -> bool:
         """Sends a report; False if the VTN does not take it. Raises VtnRefused, VtnUnreachable."""
-        answer = await self._link.ask(OadrUpdateReport(new_request_id(), (report,), registration.ven_id))
-        if not isinstance(answer, OadrUpdatedReport | OadrResponse):
-            raise VtnUnreachable(f"the VTN answered oadrUpdateReport with {type(answer).__name__}")
-        response = answer.response
-        if response.response_code == NOT_REGISTERED:
-            raise VtnRefused(NOT_REGISTERED, response.response_description)
-        if not is_success(response):
-            await self._not_taken(request, response, registration)
+        answer = await reporting.deliver(self._link, report, registration)
+        if not is_success(answer.response):
+            await self._not_taken(request, answer.response, registration)
             return False
         if isinstance(answer, OadrUpdatedReport) and answer.cancel_report is not None:
             await self._link.ask(self.cancel(answer.cancel_report, registration))

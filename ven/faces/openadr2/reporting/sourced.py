@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from openadr.client.errors import VtnUnreachable
 from openadr.client.link import Link, demand_success, is_success
 from openadr.client.registration import Registration, new_request_id
 from openadr.errors import OpenAdrError, ResponseCode
@@ -22,7 +21,6 @@ from openadr.v2 import (
     OadrRegisteredReport,
     OadrRegisterReport,
     OadrReport,
-    OadrResponse,
     OadrUpdatedReport,
     OadrUpdateReport,
     ReportRequest,
@@ -182,9 +180,7 @@ class SourcedDesk:
 
     async def _ask(self, asked: Wanted, registration: Registration) -> None:
         message = OadrCreateReport(new_request_id(), (asked.request,), registration.ven_id)
-        answer = await self._link.ask(message)
-        if not isinstance(answer, OadrCreatedReport | OadrResponse):
-            raise VtnUnreachable(f"the VTN answered oadrCreateReport with {type(answer).__name__}")
+        answer = await self._link.ask_for(message, OadrCreatedReport)
         self._check(answer.response, asked)
         with self._store.transaction():  # the owner's commands write beside
             _change(self._store.notes, asked.request.report_request_id, told=True)
@@ -192,9 +188,8 @@ class SourcedDesk:
     async def _cancel(self, asked: Wanted, registration: Registration) -> None:
         request_id = asked.request.report_request_id
         if asked.told:
-            answer = await self._link.ask(OadrCancelReport(new_request_id(), (request_id,), ven_id=registration.ven_id))
-            if not isinstance(answer, OadrCanceledReport | OadrResponse):
-                raise VtnUnreachable(f"the VTN answered oadrCancelReport with {type(answer).__name__}")
+            message = OadrCancelReport(new_request_id(), (request_id,), ven_id=registration.ven_id)
+            answer = await self._link.ask_for(message, OadrCanceledReport)
             self._check(answer.response, asked)
         self._drop(request_id)
 
