@@ -23,7 +23,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     available_wh per interval; price in minor units per MWh; reliability in basis points (10,000 = always delivered);
     forecast_wh: expected consumption in the window; excluded: a reason not to call it, or "". answers_bp: probability
     that it accepts and does not opt out; spread_bp: coefficient of variation of what it delivers then; weariness_bp:
-    how much of its calls of the season it has had; comfort_minor: what a call costs its people."""
+    how much of its calls of the season it has had; comfort_minor: what a call costs its people; forecast_basis: the
+    model its forecast is of, and why not the usual one."""
 
     candidate: str
     available_wh: tuple[int, ...]
@@ -35,6 +36,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     spread_bp: int = 0
     weariness_bp: int = 0
     comfort_minor: int = 0
+    forecast_basis: str = ""
 
     @property
     def cost_minor_per_mwh(self) -> int:

@@ -7,6 +7,7 @@ All of them can be another process's one day without a change in the logic that 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from contracts.core.commands import Offer, RequestReduction
 from contracts.demand_response.contract import ContractRecord
 from openadr.model import DrEvent
 from vtn.flexibility.envelope import Device
+from vtn.services.programs import ProgramTerms
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,39 @@ class Members(Protocol):
 
     async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
         """Why some of them do not want to be called between from_ms and to_ms: ven_id -> reason."""
+
+
+class HomeForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a home is expected to use, Wh per interval, with the quantiles 0.1 and 0.9 where there are any. model: what
+    served; reason: why it was not forecast the usual way, or ""."""
+
+    values_wh: tuple[float, ...]
+    low_wh: tuple[float, ...] = ()
+    high_wh: tuple[float, ...] = ()
+    model: str
+    reason: str = ""
+
+    @property
+    def basis(self) -> str:
+        """What it rests on, in words."""
+        return f"{self.model}: {self.reason}" if self.reason else self.model
+
+
+class HomeForecasts(Protocol):
+    """Forecasts of all homes of a group at once."""
+
+    async def of_homes(
+        self,
+        readings: Mapping[str, Mapping[int, int]],
+        event_days: Mapping[str, Collection[date]],
+        program: ProgramTerms,
+        *,
+        start_ms: int,
+        count: int,
+        now_ms: int,
+    ) -> Mapping[str, HomeForecast]:
+        """A forecast of `count` intervals from `start_ms` for each home of `readings` (ven_id -> start -> Wh) that has
+        one that ended by `now_ms`. event_days: local days of a home that say nothing of its habits."""
 
 
 class Events(Protocol):

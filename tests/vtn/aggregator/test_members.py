@@ -9,8 +9,9 @@ import pytest
 from contracts.baseline import InsufficientHistory
 from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
-from vtn.aggregator.ports import Member
+from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.naive import naive_forecast
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.programs import ProgramTerms
@@ -32,13 +33,21 @@ def a_member(**changes: object) -> Member:
 
 
 def evaluated(
-    wh: dict[int, int], track: TrackRecord | None = None, engaged: bool = False, **changes: object
+    wh: dict[int, int],
+    track: TrackRecord | None = None,
+    engaged: bool = False,
+    forecast: HomeForecast | None = None,
+    **changes: object,
 ) -> Evaluation:
+    track = track or TrackRecord(site_calendar(TERMS))
+    member = a_member(**changes)
+    days = track.event_days(member.party)
     return evaluate(
-        a_member(**changes),
+        member,
         wh,
         TERMS,
-        track or TrackRecord(site_calendar(TERMS)),
+        track,
+        forecast=forecast or naive_forecast(wh, days, site_calendar(TERMS), 900, EVENT_MS, 4, NOW_MS),
         need_id="need-1",
         need_start_ms=EVENT_MS,
         start_ms=EVENT_MS,

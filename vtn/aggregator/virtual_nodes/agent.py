@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contracts.core.commands import (
     AcceptReduction,
@@ -29,13 +29,14 @@ from runtime.clock import Clock
 from runtime.keys import PrivateKey
 from runtime.logs import get_logger
 from vtn.aggregator.dispatch import BASIS_POINTS
-from vtn.aggregator.ports import Events, Members, Rejection, SignedOffer
+from vtn.aggregator.ports import Events, HomeForecasts, Members, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
 from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
 from vtn.aggregator.virtual_nodes.members.group import evaluate_group
+from vtn.aggregator.virtual_nodes.members.naive import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.aggregator.virtual_nodes.planning import device_plans
 from vtn.aggregator.virtual_nodes.view import View, accepted_of, watched_of
@@ -60,6 +61,7 @@ class Surroundings:
     clock: Clock
     track: TrackRecord
     method: Method = "auto"
+    forecasts: HomeForecasts = field(default_factory=NaiveForecasts)
 
     @property
     def policy(self) -> Policy:

@@ -16,6 +16,7 @@ from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.group import evaluated
+from vtn.aggregator.virtual_nodes.members.naive import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
 from vtn.errors import InvalidInput, NotFound
@@ -75,6 +76,7 @@ async def preview(
         readings,
         terms,
         track,
+        NaiveForecasts(),
         need_id="",
         need_start_ms=start_ms,
         start_ms=start_ms,

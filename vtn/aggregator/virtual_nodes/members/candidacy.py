@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
@@ -11,12 +12,9 @@ from contracts.baseline import PRESETS, InsufficientHistory, LikeDay, commit, wi
 from contracts.core.commands import BaselineCommitment
 from contracts.core.units import MS_PER_S
 from forecasting.calendar import SiteCalendar
-from forecasting.errors import ForecastError
 from forecasting.likedays import like_day_slots
-from forecasting.naive import SeasonalNaive
-from forecasting.series import IntervalSeries
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
-from vtn.aggregator.ports import Member
+from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.calls import CallLimits, allowance, weariness
 from vtn.flexibility.envelope import Envelope, declared, envelope_of, profile_wh
@@ -25,6 +23,7 @@ from vtn.services.programs import ProgramTerms
 SILENT_AFTER_INTERVALS = 4
 #: what a home is taken to answer before it was ever called, and how many calls that is worth
 _ANSWERS_PRIOR, _ANSWERS_WEIGHT = 0.97, 20.0
+_DEVIATIONS_BETWEEN = 2.563
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,34 +46,35 @@ def evaluate(
     count: int,
     now_ms: int,
     engaged: bool,
+    forecast: HomeForecast | None,
     unavailable: str = "",
     mean_calls: float = 0.0,
 ) -> Evaluation:
     """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?
-    `mean_calls`: what its group has been called this season."""
+    `forecast`: of these intervals, None without any reading; `mean_calls`: what its group has been called this season.
+    """
     calendar = site_calendar(program)
     learnt = track.learnt(member.party)
     envelope = flexibility(member)
     limits = call_limits(program)
     made = track.calls(member.party, calendar.day_of(start_ms), member.events_per_week_max)
     left = allowance(made, limits, mean_calls)
-    excluded, baseline = "", None
+    excluded, baseline, spread = "", None, learnt.spread
     available: tuple[int, ...] = (0,) * count
-    forecast_wh = 0
     try:
         baseline = committed_baseline(
             readings_wh, program, track.event_days(member.party), need_start_ms, start_ms, count
         )
-        series = IntervalSeries(program.interval_s, dict(readings_wh))
-        model = SeasonalNaive().fit(series, calendar, track.event_days(member.party))
-        forecast = model.forecast(start_ms, count, now_ms)
-        forecast_wh = int(sum(forecast.values))
+    except InsufficientHistory as error:
+        excluded = f"no baseline: {error}"
+    if forecast is None:
+        excluded = excluded or "no baseline: no reading had ended when it was asked for"
+    elif baseline is not None:
         # What a home gives is known better after a few events; it is never asked for more than its owner allows.
         derate = int(program.derate_percent * min(1.0, learnt.part))
-        shed = profile_wh(envelope, forecast.values, member.flexible_percent, program.interval_s)
+        shed = profile_wh(envelope, forecast.values_wh, member.flexible_percent, program.interval_s)
         available = tuple(wh * derate // 100 for wh in shed)
-    except (InsufficientHistory, ForecastError) as error:
-        excluded = f"no baseline: {error}"
+        spread = math.hypot(spread, load_spread(forecast, envelope, member.flexible_percent, program.interval_s))
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
     if engaged:
         excluded = "under contract in this time already"
@@ -91,16 +91,30 @@ def evaluate(
     candidate = Candidate(
         candidate=member.ven_id,
         available_wh=available,
-        forecast_wh=forecast_wh,
+        forecast_wh=0 if forecast is None else int(sum(forecast.values_wh)),
         price_minor_per_mwh=program.device_price_minor_per_mwh,
         reliability_bp=track.reliability_bp(member.party, program),
         excluded=excluded,
         answers_bp=int(learnt.answers(_ANSWERS_PRIOR, _ANSWERS_WEIGHT) * BASIS_POINTS),
-        spread_bp=int(min(1.0, learnt.spread) * BASIS_POINTS),
+        spread_bp=int(min(1.0, spread) * BASIS_POINTS),
         comfort_minor=envelope.comfort_minor * count * program.interval_s // 3600,
         weariness_bp=int(weariness(made, limits) * BASIS_POINTS),
+        forecast_basis="" if forecast is None else forecast.basis,
     )
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
+
+
+def load_spread(forecast: HomeForecast, envelope: Envelope, flexible_percent: int, interval_s: int) -> float:
+    """Coefficient of variation of what can be shed because the load is not known: from the quantiles 0.1 and 0.9, which
+    are as far apart as 2.56 standard deviations of a normal error. 0 where its devices are the limit, or without any.
+    """
+    if not forecast.low_wh or not forecast.high_wh:
+        return 0.0
+    low, middle, high = (
+        sum(profile_wh(envelope, load, flexible_percent, interval_s))
+        for load in (forecast.low_wh, forecast.values_wh, forecast.high_wh)
+    )
+    return (high - low) / (_DEVIATIONS_BETWEEN * middle) if middle else 0.0
 
 
 def call_limits(program: ProgramTerms) -> CallLimits:

@@ -17,7 +17,7 @@ from contracts.core.commands import RequestReduction
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import EngagementRecord, terms_end_ms
 from ledger.client import LedgerClient
-from vtn.aggregator.ports import Member
+from vtn.aggregator.ports import HomeForecasts, Member
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate, site_calendar
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.services.programs import ProgramTerms
@@ -62,6 +62,7 @@ async def evaluate_group(
         readings,
         around.program.terms,
         around.track,
+        around.forecasts,
         need_id=request.need_id,
         need_start_ms=request.start_ms,
         start_ms=start_ms,
@@ -77,6 +78,7 @@ async def evaluated(
     readings: Mapping[str, Mapping[int, int]],
     program: ProgramTerms,
     track: TrackRecord,
+    forecasts: HomeForecasts,
     *,
     need_id: str,
     need_start_ms: int,
@@ -90,6 +92,14 @@ async def evaluated(
     time; unavailable: ven_id -> why it does not want to be called."""
     day = site_calendar(program).day_of(start_ms)
     mean_calls = track.mean_calls([member.party for member in members], day) if members else 0.0
+    made = await forecasts.of_homes(
+        readings,
+        {member.ven_id: track.event_days(member.party) for member in members},
+        program,
+        start_ms=start_ms,
+        count=count,
+        now_ms=now_ms,
+    )
     # Off the event loop: homes go on polling while a large group is evaluated.
     return await asyncio.to_thread(
         lambda: [
@@ -104,6 +114,7 @@ async def evaluated(
                 count=count,
                 now_ms=now_ms,
                 engaged=member.party in engaged,
+                forecast=made.get(member.ven_id),
                 unavailable=unavailable.get(member.ven_id, ""),
                 mean_calls=mean_calls,
             )
