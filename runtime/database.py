@@ -45,6 +45,7 @@ def create_engine(url: str, *, application_name: str = "gridpact", pool_size: in
         connect_args={
             "application_name": application_name,
             "options": "-c timezone=UTC",
+            "client_encoding": "utf8",  # of a database in SQL_ASCII texts would come back as bytes
             "connect_timeout": 10,
             "async_creator_fn": connect,
         },
@@ -124,7 +125,7 @@ def version_table(package: str) -> str:
 
 def _upgrade(url: sqlalchemy.URL, package: str, version: str) -> None:
     scripts = _scripts(package)
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args={"client_encoding": "utf8"})
     try:
         with _migrating, engine.begin() as connection:
             lock = zlib.crc32(version_table(package).encode())

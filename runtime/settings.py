@@ -139,7 +139,9 @@ def _explain(prefix: str, error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         name = ".".join(map(str, item["loc"]))
-        if item["type"] == "extra_forbidden":
+        if not name:  # of several settings together: the text names them
+            parts.append(item["msg"].removeprefix("Value error, "))
+        elif item["type"] == "extra_forbidden":
             parts.append(f"unknown setting {name}")
         elif item["type"] == "missing":
             parts.append(f"setting {name} is missing: give --{name.replace('_', '-')} or {prefix}{name.upper()}")

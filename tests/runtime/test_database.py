@@ -1,9 +1,10 @@
 """Each package has its own schema version in a database, and a program refuses one that is not its own."""
 
 import asyncio
+import secrets
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from runtime import database
 from runtime.database import check_schema, create_engine, migrations_folder, upgrade
@@ -105,6 +106,25 @@ async def test_connections_carry_the_name_and_utc(engine):
     async with engine.connect() as connection:
         row = await connection.execute(text("SELECT current_setting('application_name'), current_setting('timezone')"))
         assert tuple(row.one()) == ("a test", "UTC")
+
+
+async def test_texts_are_texts_in_a_database_without_an_encoding(folder, engine, database_url):
+    name = f"ascii_{secrets.token_hex(4)}"
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name} ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C' "
+                                      "TEMPLATE template0"))  # fmt: skip
+    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
+    add_migration(folder, "0001", None, 'op.create_table("names", sa.Column("name", sa.Text))')
+    await upgrade(url, "sample")
+    there = create_engine(url)
+    try:
+        async with there.begin() as connection:
+            await connection.execute(text("INSERT INTO names VALUES (:name)"), {"name": "Müller"})
+            assert (await connection.execute(text("SELECT name FROM names"))).scalar_one() == "Müller"
+    finally:
+        await there.dispose()
+        async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            await connection.execute(text(f"DROP DATABASE {name}"))
 
 
 @pytest.mark.parametrize("package", ["ledger", "vtn"])

@@ -1,9 +1,10 @@
 """Settings come from five places in a fixed order, and a misspelt one is never ignored."""
 
 from pathlib import Path
+from typing import Self
 
 import pytest
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from runtime.errors import SettingsError
@@ -81,6 +82,22 @@ def test_every_wrong_setting_is_named_at_once_without_its_value(tmp_path):
     message = str(caught.value)
     assert all(part in message for part in ("setting port:", "setting limits_w:", "unknown setting prot"))
     assert "hunter2" not in message
+
+
+def test_settings_that_do_not_fit_together_are_told_in_words_alone():
+    class Paired(ProcessSettings):
+        model_config = SettingsConfigDict(env_prefix="DR_PAIRED_")
+        low: int = 2
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _in_order(self) -> Self:
+            if self.low > self.high:
+                raise ValueError("low is above high: exchange them")
+            return self
+
+    with pytest.raises(SettingsError, match=r"^low is above high: exchange them$"):
+        Paired.load()
 
 
 def test_a_missing_setting_names_flag_and_variable():
