@@ -21,7 +21,7 @@ from runtime.logs import get_logger
 from vtn.errors import VtnError
 from vtn.faces.openadr2.answers import failure
 from vtn.records.database import Database
-from vtn.services.deliveries import hand_out, record_opt
+from vtn.services.deliveries import EventDelivery, hand_out, record_opt
 from vtn.services.vens import Ven
 
 _log = get_logger("vtn.openadr2.events")
@@ -71,10 +71,14 @@ class Events:
         """
         now_ms = self._clock.now_ms()
         request_id = message.response.request_id
-        failures = []
-        for answer in message.event_responses:
-            try:
-                async with self._database.transaction() as connection:
+        # One transaction, its rows locked in one order: an answer to thousands of events is one commit, and two that
+        # overlap do not wait for each other for ever. What is refused has changed nothing.
+        answers = sorted(enumerate(message.event_responses), key=lambda each: each[1].event_id)
+        failures: dict[int, EiResponse] = {}
+        taken: list[EventDelivery] = []
+        async with self._database.transaction() as connection:
+            for place, answer in answers:
+                try:
                     delivery = await record_opt(
                         connection,
                         ven.ven_id,
@@ -83,14 +87,17 @@ class Events:
                         _meant(answer),
                         now_ms,
                     )
-            except VtnError as error:
-                failures.append(failure(error, request_id))
-                continue
-            _log.info("event answered", dr_event_id=answer.event_id, ven_id=ven.ven_id, state=delivery.state)
+                except VtnError as error:
+                    failures[place] = failure(error, request_id)
+                    continue
+                taken.append(delivery)
+        for delivery in taken:
+            _log.info("event answered", dr_event_id=delivery.event_id, ven_id=ven.ven_id, state=delivery.state)
         if not failures:
             return OadrResponse(EiResponse(request_id=request_id), ven.ven_id)
-        description = "; ".join(each.response_description for each in failures)
-        return OadrResponse(EiResponse(failures[0].response_code, description[:500], request_id), ven.ven_id)
+        refused = [failures[place] for place in sorted(failures)]
+        description = "; ".join(each.response_description for each in refused)
+        return OadrResponse(EiResponse(refused[0].response_code, description[:500], request_id), ven.ven_id)
 
 
 def _meant(answer: EventResponse) -> str:
