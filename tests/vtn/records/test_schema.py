@@ -7,6 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from vtn.aggregator import records
+from vtn.aggregator.virtual_nodes.groups import records as groups
 from vtn.analytics import runs
 from vtn.auth import audit, certificates, consent, gate, replay
 from vtn.records.tables import metadata
@@ -14,7 +15,7 @@ from vtn.upstream import records as upstream
 
 
 def test_migrations_and_tables_agree(vtn_url):
-    for module in (records, audit, certificates, consent, gate, replay, runs, upstream):
+    for module in (records, groups, audit, certificates, consent, gate, replay, runs, upstream):
         assert module.metadata is metadata, "all tables belong to one schema"
     engine = sa.create_engine(vtn_url)
     with engine.connect() as connection:
