@@ -14,6 +14,7 @@ from vtn.aggregator.virtual_nodes.agent import Surroundings
 from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
+from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
 from vtn.services.programs import Program
@@ -54,6 +55,7 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         clock=vtn.clock,
         track=TrackRecord(site_calendar(program.terms)),
         method=settings.dispatch,
+        forecasts=home_forecasts(vtn.database, settings, program),
     )
 
     def client_of(party: str, key: PrivateKey) -> LedgerClient:

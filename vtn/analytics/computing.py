@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -190,15 +191,41 @@ def _alone(function: Callable[[T], R], part: T) -> R:
         return function(part)
 
 
-def _one_thread_each() -> contextlib.AbstractContextManager[Any]:
+def _one_thread_each() -> contextlib.AbstractContextManager[None]:
     try:
         import numpy as np
-        from threadpoolctl import threadpool_limits
+        import threadpoolctl
     except ImportError as error:
         raise MissingLibrary("analytics need the extra intelligence: pip install '.[intelligence]'") from error
     assert np  # loaded before its threads are limited
-    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1)
-    return limits
+    return _SINGLE.held(threadpoolctl.threadpool_limits)
+
+
+class _Single:
+    """The limit is one of the whole process, and several may compute in it at once: the first sets it, the last ends
+    it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._limit: Any = None
+
+    @contextlib.contextmanager
+    def held(self, limited: Callable[[int], Any]) -> Iterator[None]:
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._limit = limited(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._limit.restore_original_limits()
+
+
+_SINGLE = _Single()
 
 
 def _library() -> Any:

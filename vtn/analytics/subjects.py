@@ -19,7 +19,7 @@ from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES
 from vtn.analytics.sources import Loaded, from_file, from_telemetry, sites_of
-from vtn.analytics.weather import provider
+from vtn.analytics.weather import place_of, provider
 from vtn.config import VtnSettings
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class Subjects:
 
     def place(self, settings: VtnSettings) -> Place | None:
         """Where the homes are, if the settings say so."""
-        if settings.site_latitude is None or settings.site_longitude is None:
-            return None
-        return Place(settings.site_latitude, settings.site_longitude)
+        return place_of(settings)
 
     def with_weather(self, settings: VtnSettings, source: str | None) -> Subjects:
         """With the weather of the settings or of `source`, for all of the history and two weeks on. Raises

@@ -8,6 +8,7 @@ HTTP      a URL with {latitude} {longitude} {first} {end} (ISO dates) in it; the
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,12 +23,19 @@ import numpy as np
 from forecasting.errors import ForecastError, WeatherUnavailable
 from forecasting.panels.panel import Floats
 from forecasting.panels.weather import QUANTITIES, Weather, WeatherProvider
-from runtime.errors import SettingsError
+from forecasting.solar.clearsky import Place
+from runtime.errors import GridpactError, SettingsError
+from runtime.logs import get_logger
 from vtn.analytics.sources import epoch_ms, table
+from vtn.config import VtnSettings
+
+_log = get_logger("vtn.weather")
 
 Provided = Literal["forecast", "observed"]
 _BYTES_MAX = 20 * 1024 * 1024
 _TIMEOUT_S = 20
+_FRESH_MS = 3_600_000
+_BEHIND_MS, _AHEAD_MS = 300 * 86_400_000, 14 * 86_400_000
 _STAMPS = ("time", "ts", "timestamp", "datetime", "validTime", "start")
 
 
@@ -99,6 +107,41 @@ class HttpWeather:
         except (OSError, urllib.error.URLError, ValueError, TypeError, ForecastError) as error:
             raise WeatherUnavailable(f"no weather from {self.source}: {error}") from error
         return _weather(self.source, self.kind, stamps, found, issued_at_ms if self.kind == "forecast" else None)
+
+
+def place_of(settings: VtnSettings) -> Place | None:
+    """Where the homes are, if the settings say so."""
+    if settings.site_latitude is None or settings.site_longitude is None:
+        return None
+    return Place(settings.site_latitude, settings.site_longitude)
+
+
+class WeatherShelf:
+    """The weather of the settings, fetched again after an hour; None where there is none or it cannot be had, which is
+    said once."""
+
+    def __init__(self, settings: VtnSettings) -> None:
+        self._settings = settings
+        self._kept: tuple[int, Weather | None] | None = None
+        self._lock = threading.Lock()
+
+    def around(self, now_ms: int) -> Weather | None:
+        """From 300 days before `now_ms` to two weeks after it; waits for the source, so call it in a thread."""
+        source, place = self._settings.weather_source, place_of(self._settings)
+        if source is None or ("://" in source and place is None):
+            return None
+        with self._lock:
+            if self._kept is not None and 0 <= now_ms - self._kept[0] < _FRESH_MS:
+                return self._kept[1]
+            found: Weather | None = None
+            try:
+                where = provider(source, self._settings.weather_columns, self._settings.weather_kind)
+                latitude, longitude = (0.0, 0.0) if place is None else (place.latitude, place.longitude)
+                found = where.weather(latitude, longitude, now_ms - _BEHIND_MS, now_ms + _AHEAD_MS)
+            except (GridpactError, ForecastError) as error:
+                _log.warning("forecasts are made without weather", reason=str(error))
+            self._kept = (now_ms, found)
+            return found
 
 
 def _names(columns: Mapping[str, str]) -> dict[str, str]:

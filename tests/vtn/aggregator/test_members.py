@@ -11,7 +11,7 @@ from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
 from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate, site_calendar
-from vtn.aggregator.virtual_nodes.members.naive import naive_forecast
+from vtn.aggregator.virtual_nodes.members.forecasts import naive_forecast
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.programs import ProgramTerms

@@ -35,8 +35,8 @@ from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
 from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
+from vtn.aggregator.virtual_nodes.members.forecasts import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.group import evaluate_group
-from vtn.aggregator.virtual_nodes.members.naive import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.aggregator.virtual_nodes.planning import device_plans
 from vtn.aggregator.virtual_nodes.view import View, accepted_of, watched_of

@@ -15,8 +15,8 @@ from vtn.aggregator.ports import Member
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
+from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.group import evaluated
-from vtn.aggregator.virtual_nodes.members.naive import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
 from vtn.errors import InvalidInput, NotFound
@@ -76,7 +76,7 @@ async def preview(
         readings,
         terms,
         track,
-        NaiveForecasts(),
+        home_forecasts(vtn.database, vtn.settings, program),
         need_id="",
         need_start_ms=start_ms,
         start_ms=start_ms,

@@ -1,4 +1,4 @@
-"""Forecasts that need nothing but the standard library: each home by the mean of its last like days."""
+"""Who forecasts the homes: the analytics where they are installed, otherwise the mean of each home's last like days."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ from forecasting.calendar import SiteCalendar
 from forecasting.errors import NoHistory
 from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
-from vtn.aggregator.ports import HomeForecast
+from runtime.logs import get_logger
+from vtn.aggregator.ports import HomeForecast, HomeForecasts
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
-from vtn.services.programs import ProgramTerms
+from vtn.config import VtnSettings
+from vtn.records.database import Database
+from vtn.services.programs import Program, ProgramTerms
+
+_log = get_logger("vtn.forecasts")
+
+
+def home_forecasts(database: Database, settings: VtnSettings, program: Program) -> HomeForecasts:
+    """The forecasts of a program's homes: by the chosen model with the extra `intelligence`, by the seasonal naive one
+    without it, which is said in the log and with each candidate."""
+    try:
+        from vtn.analytics.service.homes import ChosenForecasts
+    except ImportError as error:
+        reason = f"the extra intelligence is not installed ({error})"
+        _log.warning("homes are forecast by the seasonal naive model", reason=reason, program=program.name)
+        return NaiveForecasts(reason)
+    return ChosenForecasts(database, settings, program.name)
 
 
 class NaiveForecasts:

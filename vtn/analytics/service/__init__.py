@@ -1,0 +1,1 @@
+"""Analytics that run in `serve`: forecasts for the aggregator, runs by the clock, the watch over them."""
