@@ -4,6 +4,7 @@
                   nearer to another by `margin`, `patience` reviews in a row ──▶ moves, the clearest cases first
     never:        across feeders; below the least size; more than a share of the homes in one review
     at once:      new homes, homes whose feeder or programme changed, clusters that fell below the least size
+    later:        homes that are held (under contract): what is due for them is said, and done when they are free
 
 Hysteresis keeps homes that sit between two clusters from going to and fro: a virtual node's measurement needs members
 that stay.
@@ -11,7 +12,7 @@ that stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -73,20 +74,54 @@ class Hysteresis:
     homes_min: int = HOMES_MIN
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """After a review: who is where, the moves, forced ones first, and those that are due and wait for homes held."""
+
+    standing: Standing
+    moves: list[Move]
+    later: list[Move]
+
+
 def review(
     standing: Standing, homes: Homes, day: date, settings: Hysteresis | None = None, metric: Metric | None = None
 ) -> tuple[Standing, list[Move]]:
     """The standing after a review on `day`, and the moves of it, forced ones first."""
-    work = _Review(standing, homes, day, settings or Hysteresis(), (metric or Weighted()).points(homes))
+    found = review_around((), standing, homes, day, settings, metric)
+    return found.standing, found.moves
+
+
+def review_around(
+    held: Collection[str],
+    standing: Standing,
+    homes: Homes,
+    day: date,
+    settings: Hysteresis | None = None,
+    metric: Metric | None = None,
+) -> Reviewed:
+    """A review in which the homes `held` stay where they are, whatever is due for them."""
+    work = _Review(standing, homes, day, settings or Hysteresis(), (metric or Weighted()).points(homes), held)
     work.forced()
     work.dissolve()
     work.chosen()
-    return Standing(work.assignment, work.leaning), work.moves
+    return Reviewed(Standing(work.assignment, work.leaning), work.moves, work.later)
+
+
+def joined(standing: Standing, homes: Homes, day: date, settings: Hysteresis | None = None) -> list[Move]:
+    """Where homes belong that are in no cluster yet; nobody else moves. One of which nothing is known goes to the
+    smallest cluster of its place."""
+    work = _Review(standing, homes, day, settings or Hysteresis(), Weighted().points(homes), standing.assignment)
+    work.forced()
+    return [move for move in work.moves if not move.left]
 
 
 class _Review:
-    def __init__(self, standing: Standing, homes: Homes, day: date, settings: Hysteresis, points: Floats) -> None:
+    def __init__(
+        self, standing: Standing, homes: Homes, day: date, settings: Hysteresis, points: Floats, held: Collection[str]
+    ) -> None:
         self.moves: list[Move] = []
+        self.later: list[Move] = []
+        self._held = frozenset(held)
         self.leaning: dict[str, tuple[str, int]] = {}
         self._before = standing
         self._homes = homes
@@ -114,21 +149,20 @@ class _Review:
             site = self._homes.sites[row]
             place = (site.feeder, site.programme)
             current = self.assignment.get(home)
-            if current is None or self._place[current] != place:
+            if current is None or (self._place[current] != place and home not in self._held):
                 names = [name for name, other in self._place.items() if other == place]
-                joined = self._nearest(row, names) if names else self._new(place)
+                joined, which = self._place_for(row, names) if names else (self._new(place), "the first there")
                 why = (
                     "new"
                     if current is None
                     else f"its feeder or programme is now {' '.join(part for part in place if part)}"
                 )
-                self._move(
-                    home, current or "", joined, why + (": the nearest cluster there" if names else ": the first there")
-                )
+                self._move(home, current or "", joined, f"{why}: {which}")
 
     def dissolve(self) -> None:
         """Clusters below the least size go to the nearest others of their place, if there are any."""
-        while small := self._small():
+        staying = {self.assignment[home] for home in self._held if home in self.assignment}
+        while small := [each for each in self._small() if each not in staying]:
             name = small[0]
             others = [each for each, place in self._place.items() if place == self._place[name] and each != name]
             leaving = sorted(home for home, cluster in self.assignment.items() if cluster == name)
@@ -156,6 +190,8 @@ class _Review:
         centres = self._centres()
         wishes = []
         for row, home in enumerate(self._homes.ids):
+            if home in self._homes.short:  # its traits are those of the median home: they say nothing of it
+                continue
             current = self.assignment[home]
             rivals = [name for name, place in self._place.items() if place == self._place[current]]
             distances = {name: float(np.linalg.norm(self._points[row] - centres[name])) for name in rivals}
@@ -173,16 +209,27 @@ class _Review:
         ]:
             left = self.assignment[home]
             if sizes[left] > self._settings.homes_min:
+                near, far = distances[joined], distances[left]
+                why = f"{times} reviews nearer to {joined} ({near:.2f}) than to {left} ({far:.2f})"
+                if home in self._held:
+                    self.later.append(Move(self._day, home, left, joined, why))
+                    continue
                 sizes[left] -= 1
                 sizes[joined] += 1
                 del self.leaning[home]
-                near, far = distances[joined], distances[left]
-                why = f"{times} reviews nearer to {joined} ({near:.2f}) than to {left} ({far:.2f})"
                 self._move(home, left, joined, why)
 
     def _move(self, home: str, left: str, joined: str, reason: str) -> None:
         self.assignment[home] = joined
         self.moves.append(Move(self._day, home, left, joined, reason))
+
+    def _place_for(self, row: int, names: list[str]) -> tuple[str, str]:
+        """A cluster for a home that comes, and which one that is."""
+        if self._homes.ids[row] in self._homes.short:
+            sizes = self._sizes()
+            smallest = min(sorted(names), key=lambda name: sizes.get(name, 0))
+            return smallest, "the smallest cluster there, too little is known of it"
+        return self._nearest(row, names), "the nearest cluster there"
 
     def _nearest(self, row: int, names: list[str]) -> str:
         centres = self._centres()

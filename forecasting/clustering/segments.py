@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.clustering.traits import TRAITS, Homes
+from forecasting.calendar import SiteCalendar
+from forecasting.clustering.traits import TRAITS, Homes, day_profiles
+from forecasting.panels.panel import Floats, Panel
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,30 @@ class Segment:
     why: str
     mean_w: float
     peak_hour: int
+
+
+@dataclass(frozen=True)
+class LoadProfile:
+    """A home's typical days: mean Wh of each of the 24 local hours, on working days and on others (weekends, holidays);
+    None for an hour without a reading. days: how many of each kind there were."""
+
+    home: str
+    working_wh: tuple[int | None, ...]
+    other_wh: tuple[int | None, ...]
+    days: tuple[int, int]
+
+
+def load_profiles(panel: Panel, calendar: SiteCalendar) -> list[LoadProfile]:
+    """Typical days of the homes of a panel, in its order."""
+    working, other, days = day_profiles(panel, calendar)
+    return [
+        LoadProfile(home, _whole(working[row]), _whole(other[row]), (int(days[row, 0]), int(days[row, 1])))
+        for row, home in enumerate(panel.ids)
+    ]
+
+
+def _whole(values: Floats) -> tuple[int | None, ...]:
+    return tuple(None if value != value else round(float(value)) for value in values)
 
 
 def segments(homes: Homes) -> list[Segment]:

@@ -89,6 +89,17 @@ def homes(panel: Panel, calendar: SiteCalendar, sites: Mapping[str, Site], weath
     )
 
 
+def day_profiles(panel: Panel, calendar: SiteCalendar) -> tuple[Floats, Floats, Floats]:
+    """Typical days of each series: (series, 24) of Wh on working days, the same on others, and how many days of each
+    kind there are (series, 2); NaN without a reading."""
+    grid = LocalDays(calendar, panel.start_ms, panel.interval_s, panel.values.shape[1])
+    by_hour = _hours(grid.cube(panel.values.astype(np.float64)))
+    working = grid.working(grid.days)
+    known = (~np.isnan(by_hour)).mean(axis=2) > 0.5
+    days = np.stack([known[:, working].sum(axis=1), known[:, ~working].sum(axis=1)], axis=1)
+    return _mean(by_hour[:, working], 1), _mean(by_hour[:, ~working], 1), days
+
+
 def _hours(cube: Floats) -> Floats:
     """(homes, days, slots) to (homes, days, 24) of Wh an hour."""
     per_hour = max(cube.shape[2] // 24, 1)
