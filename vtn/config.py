@@ -133,6 +133,15 @@ class VtnSettings(ProcessSettings):
     virtual_node_float_minor: int = Field(
         2_000, ge=0, description="Minor units the aggregator keeps free on each virtual node's account for deposits"
     )
+    virtual_node_seed: int = Field(
+        1, ge=0, description="The same homes, readings and seed are grouped alike (extra `intelligence`)"
+    )
+    virtual_node_review_days: float = Field(
+        7.0, ge=0, description="Days of domain time between reviews of who belongs to which virtual node; 0: never"
+    )
+    virtual_node_metric: Literal["traits", "learned"] = Field(
+        "traits", description="What counts as alike in a review: fixed weights, or those learned from the readings"
+    )
 
     # ---- upstream: the aggregator is a VEN of a utility's VTN; a table [upstream] may hold these without the prefix
     upstream_url: str | None = Field(None, description="2.0b address of a utility's VTN; without it there is none")
