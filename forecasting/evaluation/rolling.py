@@ -26,6 +26,7 @@ from forecasting.panels.weather import Weather
 HOUR_MS = 3_600_000
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BAND = (0.1, 0.9)
+_SURE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Skill:
 
     mae = mean |F - A|; nrmse = mean over series of sqrt(mean (F - A)^2) / mean |A|; bias = sum(F - A) / sum |A|;
     crps = 2 x mean pinball loss over the levels asked for, an approximation of the continuous ranked probability score;
-    coverage = share of readings between the levels 0.1 and 0.9, which is 0.8 for honest bands.
+    coverage = share of readings between the levels 0.1 and 0.9, which is 0.8 for honest bands. Readings that were sure,
+    inside a band without width like those of a roof at night, say nothing of a band and are not counted.
     """
 
     intervals: int
@@ -116,7 +118,8 @@ class Rolling:
             return crps, float("nan")
         low, high = (self.quantiles[..., self.levels.index(level)] for level in BAND)
         inside = (low <= self.actual) & (self.actual <= high)
-        return crps, float(inside[there].mean())
+        asked = there & ~(inside & (high - low <= _SURE * np.nanmean(np.abs(self.actual))))
+        return crps, float(inside[asked].mean()) if asked.any() else float("nan")
 
 
 def day_ahead(calendar: SiteCalendar, days: Sequence[date], interval_s: int, lead_h: float = 0.0) -> tuple[Issue, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from forecasting.errors import MissingLibrary
 from forecasting.models.days import Days
-from forecasting.models.features import features, like
+from forecasting.models.features import OTHER_DAY, features, like, of_weather
 from forecasting.panels.panel import Floats
 
 _WARM_UP_DAYS = 14
@@ -84,7 +84,7 @@ def _inputs(days: Days, first: int, end: int, lead: int) -> tuple[Floats, Floats
     """Features (series, days, slots, features), and the level each series is divided by."""
     names, values = features(days, lead)
     levels = np.maximum(np.abs(like(days, lead)[:, : max(days.known, 1)]).mean(axis=(1, 2)), 1e-3)
-    own = np.array([not name.startswith(("cooling", "heating")) and name != "other_day" for name in names])
+    own = np.array([not of_weather(name) and name != OTHER_DAY for name in names])
     scaled = values[:, first:end] / np.where(own, levels[:, None, None, None], 1.0).astype(np.float32)
     shape = scaled.shape[:3]
     slot = np.broadcast_to(np.arange(days.slots, dtype=np.float32)[None, None, :], shape)

@@ -14,6 +14,7 @@ from forecasting.panels.panel import Floats
 
 HEATING_BELOW_C = 16.0
 COOLING_ABOVE_C = 20.0
+OTHER_DAY = "other_day"
 
 
 def features(days: Days, lead: int) -> tuple[tuple[str, ...], Floats]:
@@ -27,6 +28,19 @@ def features(days: Days, lead: int) -> tuple[tuple[str, ...], Floats]:
         days.derived[key] = (tuple(named), values)
     found: tuple[tuple[str, ...], Floats] = days.derived[key]
     return found
+
+
+def of_weather(name: str) -> bool:
+    """Whether a feature is in degrees."""
+    return name.startswith(("cooling", "heating"))
+
+
+def stillness(names: tuple[str, ...], days: Days, lead: int) -> Floats:
+    """Spread (series, features) below which a feature says nothing: half a degree, 2 % of what the series uses."""
+    level = np.abs(like(days, lead)[:, : max(days.known, 1)]).mean(axis=(1, 2))
+    own = np.array([not of_weather(name) and name != OTHER_DAY for name in names])
+    floor = np.array([0.5 if of_weather(name) else 0.05 for name in names], dtype=level.dtype)
+    return np.where(own, np.maximum(0.02 * level, 1e-6)[:, None], floor)
 
 
 def like(days: Days, lead: int) -> Floats:
@@ -57,7 +71,7 @@ def _of_load(days: Days, lead: int) -> dict[str, Floats]:
         "yesterday_mean": _daily(yesterday),
         "like_mean": _daily(expected),
         "evening_mean": np.broadcast_to(evening.mean(axis=2, keepdims=True), expected.shape),
-        "other_day": other_day.astype(expected.dtype),
+        OTHER_DAY: other_day.astype(expected.dtype),
     }
 
 

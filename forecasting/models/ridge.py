@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecasting.models.days import Days
-from forecasting.models.features import features
+from forecasting.models.features import features, stillness
 from forecasting.panels.panel import Floats
 
 _POOLED_PENALTY = 10.0
 _WARM_UP_DAYS = 14
+_FAR = 8.0
+"""Standard deviations beyond which the effect of a feature is not believed to go on."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class Ridge:
         first = max(min(_WARM_UP_DAYS, until - 14), until - self.days_back, 0)
         if until - first < 7:
             return None
-        _, values = features(days, lead)
+        names, values = features(days, lead)
         target, inputs = days.cube[:, first:until], values[:, first:until]
         known = None if days.complete else ~np.isnan(target)
-        return _solved(np.moveaxis(target, 1, 2), np.moveaxis(inputs, 1, 2), known, self.penalty)
+        still = stillness(names, days, lead)[:, None]
+        return _solved(np.moveaxis(target, 1, 2), np.moveaxis(inputs, 1, 2), known, self.penalty, still)
 
     def profiles(self, days: Days, state: RidgeState | None, first: int, end: int, lead: int) -> Floats:
         shape = (len(days.ids), end - first, days.slots)
@@ -53,6 +56,7 @@ class Ridge:
             return np.full(shape, np.nan, dtype=np.float32)
         _, values = features(days, lead)
         centred = (values[:, first:end] - state.feature_means[:, None]) / state.scales[:, None]
+        np.clip(centred, -_FAR, _FAR, out=centred)
         departures = np.einsum("ndsp,nsp->nds", centred, state.coefficients, optimize=True)
         return np.asarray(state.target_means[:, None] + departures)
 
@@ -68,7 +72,7 @@ class RidgeState:
     target_means: Floats
 
 
-def _solved(target: Floats, inputs: Floats, known: Floats | None, penalty: float) -> RidgeState:
+def _solved(target: Floats, inputs: Floats, known: Floats | None, penalty: float, still: Floats) -> RidgeState:
     """target (series, slots, days), inputs (series, slots, days, features); unknown days have no weight."""
     if known is None:
         target_means, feature_means = target.mean(axis=2), inputs.mean(axis=2)
@@ -85,9 +89,8 @@ def _solved(target: Floats, inputs: Floats, known: Floats | None, penalty: float
     gram = np.matmul(transposed, centred).astype(np.float64)
     moment = np.matmul(transposed, rest[..., None]).astype(np.float64)
     spread = np.sqrt(np.diagonal(gram, axis1=2, axis2=3).mean(axis=1, keepdims=True) / centred.shape[2])
-    # a feature that hardly moves says nothing; dividing by its noise would make it loud
-    size = np.abs(feature_means).mean(axis=1, keepdims=True)
-    scales = np.maximum(spread, np.maximum(1e-4 * size, 1e-6))
+    # a feature that hardly moves says nothing; dividing by its noise would make it loud the day it moves
+    scales = np.maximum(spread, still)
     gram /= scales[..., :, None] * scales[..., None, :]
     moment /= scales[..., None]
     eye, slots = np.eye(gram.shape[-1]), gram.shape[1]

@@ -1,9 +1,18 @@
-"""Bands of a whole panel: forecasting.conformal on arrays, an hour of neighbours on either side of each slot."""
+"""Bands of a whole panel: conformal quantiles of past errors, each divided by how far off such forecasts are.
+
+    error of a day at a slot  =  usual size of the slot ^ 0.8  x  size of errors of late  x  what conformal pools
+
+The size of errors of late is a running mean over the days before (half of it is younger than five days), as in locally
+weighted conformal prediction (Lei et al., JASA 113, 2018, section 5.2): a band is narrow in a calm spell and wide in a
+rough one, and what it covers in a month strays half as far from its level as with errors as they are. The size of the
+slot keeps the errors of noon out of the band of dawn, which is what bands of generation suffered from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +21,11 @@ from forecasting.conformal import errors_wanted
 from forecasting.panels.panel import Floats
 
 _NEIGHBOUR_S = 3600
-_POOLED_BYTES_MAX = 64 * 1024 * 1024
+_MEMORY = 0.85
+"""Share of the running size of errors that a day keeps."""
+SLOT_POWER = 0.8
+"""Below 1: forty days say the size of a slot but roughly."""
+TINY = 1e-4
 
 
 @dataclass
@@ -21,16 +34,51 @@ class Errors:
 
     values: Floats
     interval_s: int
-    sorted_: tuple[Floats, NDArray[np.int64]] | None = field(default=None, repr=False)
 
+    @cached_property
+    def slot_size(self) -> Floats:
+        """Usual size of the errors of each slot (series, slots), Wh, drawn together; never 0 unless all are."""
+        mean = _mean(np.abs(self.values), 1)
+        overall = mean.mean(axis=1, keepdims=True)
+        share = np.maximum(mean / np.where(overall > 0, overall, 1), TINY) ** SLOT_POWER
+        return np.asarray(overall * share, dtype=self.values.dtype)
+
+    @cached_property
+    def day_size(self) -> Floats:
+        """Size of the errors of the days before each day, 1 as usual, and before the day after them all (series,
+        days + 1)."""
+        there = ~np.isnan(self.values)
+        usual = np.where(there, self.slot_size[:, None, :], 0).sum(axis=2)
+        made = np.where(there, np.abs(self.values), 0).sum(axis=2)
+        known = usual > 0
+        ratio = np.where(known, made / np.where(known, usual, 1), np.nan)
+        found = np.empty((len(ratio), ratio.shape[1] + 1), dtype=self.values.dtype)
+        running = _mean(ratio, 1)
+        running[running <= 0] = 1
+        for day in range(ratio.shape[1]):
+            found[:, day] = running
+            running = np.where(known[:, day], _MEMORY * running + (1 - _MEMORY) * ratio[:, day], running)
+        found[:, -1] = running
+        return np.asarray(np.maximum(found, TINY))
+
+    @cached_property
+    def scaled(self) -> Floats:
+        """The errors over their size (series, days, slots)."""
+        size = self.slot_size[:, None, :] * self.day_size[:, :-1, None]
+        return np.asarray(self.values / np.where(size > 0, size, 1))
+
+    def size(self, slots: NDArray[np.int64]) -> Floats:
+        """Size errors have on the next day (series, slots asked for), Wh."""
+        return np.asarray(self.slot_size[:, slots] * self.day_size[:, -1:])
+
+    @cached_property
     def ordered(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Errors around each slot in ascending order (series, slots, errors), NaN last, and how many there are."""
-        if self.sorted_ is None:
-            reach = min(_NEIGHBOUR_S // self.interval_s, (self.values.shape[2] - 1) // 2)
-            around = [np.roll(self.values, -step, axis=2) for step in range(-reach, reach + 1)]
-            pooled = np.sort(np.moveaxis(np.concatenate(around, axis=1), 1, 2), axis=2)
-            self.sorted_ = pooled, (~np.isnan(pooled)).sum(axis=2)
-        return self.sorted_
+        """Scaled errors around each slot in ascending order (series, slots, errors), NaN last, and how many there
+        are."""
+        reach = min(_NEIGHBOUR_S // self.interval_s, (self.values.shape[2] - 1) // 2)
+        around = [np.roll(self.scaled, -step, axis=2) for step in range(-reach, reach + 1)]
+        pooled = np.sort(np.moveaxis(np.concatenate(around, axis=1), 1, 2), axis=2)
+        return pooled, (~np.isnan(pooled)).sum(axis=2)
 
 
 def banded(profile: Floats, errors: Errors, levels: Sequence[float]) -> tuple[dict[float, Floats], NDArray[np.bool_]]:
@@ -39,11 +87,12 @@ def banded(profile: Floats, errors: Errors, levels: Sequence[float]) -> tuple[di
     Raises ValueError for a level outside (0, 1).
     """
     wanted = max(errors_wanted(level) for level in levels)
-    ordered, counts = errors.ordered()
-    short = counts.min(axis=1) < wanted
-    if not ordered.shape[2]:
+    if not errors.values.shape[1]:
         return {level: profile.copy() for level in levels}, np.ones(len(profile), dtype=np.bool_)
-    return {level: profile + order_statistics(ordered, counts, level) for level in levels}, short
+    ordered, counts = errors.ordered
+    size = errors.size(np.arange(profile.shape[1]))
+    short = counts.min(axis=1) < wanted
+    return {level: profile + size * order_statistics(ordered, counts, level) for level in levels}, short
 
 
 def order_statistics(ordered: Floats, counts: NDArray[np.int64], level: float) -> Floats:
@@ -52,3 +101,9 @@ def order_statistics(ordered: Floats, counts: NDArray[np.int64], level: float) -
     ranks = np.clip(np.ceil(exact) if level > 0.5 else np.floor(exact), 1, np.maximum(counts, 1)).astype(np.int64)
     found = np.take_along_axis(ordered, ranks[..., None] - 1, axis=-1)[..., 0]
     return np.where(counts > 0, found, 0.0)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    """Mean of what is known; 0 where nothing is."""
+    there = ~np.isnan(values)
+    return np.asarray(np.where(there, values, 0).sum(axis=axis) / np.maximum(there.sum(axis=axis), 1))

@@ -112,6 +112,7 @@ class FittedDaily:
                     reasons.setdefault(known.ids[row], []).append("too few past errors: the bands are too narrow")
         if self.settings.intraday:
             issue.correct(values, quantiles, first)
+        issue.bound(values, quantiles)
         return issue.packed(values, quantiles, start_ms, issued_at_ms)
 
 
@@ -197,7 +198,11 @@ class _Issue:
         errors = self.errors(0)
         if errors.values.shape[1] >= 7:
             intraday.carry(values, quantiles, first - at, errors, errors_today, int(self._grid.slot_of[at - 1]) + 1)
-            np.maximum(values, self._floor[:, None], out=values)
+
+    def bound(self, values: Floats, quantiles: dict[float, Floats]) -> None:
+        """What only ever consumed does not feed in, nor does the lower end of its band."""
+        for rows in (values, *quantiles.values()):
+            np.maximum(rows, self._floor[:, None], out=rows)
 
     def packed(self, values: Floats, quantiles: dict[float, Floats], start_ms: int, issued_at_ms: int) -> PanelForecast:
         known, model = self._known, self._fitted.settings.model

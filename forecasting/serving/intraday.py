@@ -2,8 +2,9 @@
 
     correction(j) = a(j) * mean error of the last hour + b(j) * mean error of the last six hours,   j steps ahead
 
-a and b of each series come from the errors of the last 42 days, at all times of day together, by least squares held
-back towards none. Bands of the corrected hours come from what was left of the same days' errors at this time of day.
+All errors are over their usual size (bands.Errors), so that those of a dark morning say something of noon. a and b of
+each series come from the errors of the last 42 days, at all times of day together, by least squares held back towards
+none. Bands of the corrected hours come from what was left of the same days' errors at this time of day.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecasting.panels.panel import Floats
-from forecasting.serving.bands import Errors, order_statistics
+from forecasting.serving.bands import SLOT_POWER, TINY, Errors, order_statistics
 
 _REACH_S = 12 * 3600
 _SHORT_S, _LONG_S = 3600, 6 * 3600
@@ -37,21 +38,24 @@ def carry(
     skipped: intervals between the last reading and the first value. errors_today (series, intervals so far).
     issue_slot: slot of the first interval without a reading.
     """
-    interval_s = errors.interval_s
+    interval_s, slots = errors.interval_s, errors.values.shape[2]
     short, long = max(_SHORT_S // interval_s, 1), max(_LONG_S // interval_s, 2)
-    past = np.nan_to_num(errors.values.reshape(len(values), -1))
-    now = np.concatenate([past[:, -long:], np.nan_to_num(errors_today)], axis=1)
+    past = np.nan_to_num(errors.scaled.reshape(len(values), -1))
+    so_far = errors.size(np.arange(issue_slot - errors_today.shape[1], issue_slot) % slots)
+    today = np.nan_to_num(errors_today / np.where(so_far > 0, so_far, 1))
+    now = np.concatenate([past[:, -long:], today], axis=1)
     inputs_now = np.stack([now[:, -short:].mean(axis=1), now[:, -long:].mean(axis=1)], axis=1)
     inputs = np.stack([_trailing(past, short), _trailing(past, long)], axis=2)
     for column in range(min(values.shape[1], max(reach(interval_s) - skipped, 0))):
         ahead = skipped + column + 1
+        size = errors.size(np.array([(issue_slot + ahead - 1) % slots]))[:, 0]
         weights = _weights(inputs[:, :-ahead], past[:, ahead:])
-        values[:, column] += np.einsum("np,np->n", weights, inputs_now)
+        values[:, column] += size * np.einsum("np,np->n", weights, inputs_now)
         if quantiles:
             left = past[:, ahead:] - np.einsum("ntp,np->nt", inputs[:, :-ahead], weights)
             ordered, counts = _at_this_time(left, issue_slot - 1, errors)
             for level, rows in quantiles.items():
-                rows[:, column] = values[:, column] + order_statistics(ordered, counts, level)
+                rows[:, column] = values[:, column] + size * order_statistics(ordered, counts, level)
 
 
 def _trailing(values: Floats, length: int) -> Floats:
@@ -71,9 +75,14 @@ def _weights(inputs: Floats, target: Floats) -> Floats:
 
 
 def _at_this_time(left: Floats, origin_slot: int, errors: Errors) -> tuple[Floats, NDArray[np.int64]]:
-    """What was left on each past day of the forecast issued at this time of day or up to an hour off, ascending."""
+    """What was left on each past day of the forecast issued at this time of day or up to an hour off, ascending; that
+    of the times beside it drawn to the size it has at this one."""
     slots, near = errors.values.shape[2], max(3600 // errors.interval_s, 1)
-    origins = np.arange(left.shape[1])
-    distance = np.abs((origins - origin_slot + slots // 2) % slots - slots // 2)
-    chosen = np.sort(left[:, distance <= near], axis=1)
-    return chosen, np.full(len(left), chosen.shape[1], dtype=np.int64)
+    padded = np.pad(left, ((0, 0), (0, -left.shape[1] % slots)), constant_values=np.nan)
+    by_slot = padded.reshape(len(left), -1, slots)[:, :, np.arange(origin_slot - near, origin_slot + near + 1) % slots]
+    known = ~np.isnan(by_slot)
+    size = np.where(known, np.abs(by_slot), 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    size = np.maximum(size, TINY * size.max(axis=1, keepdims=True) + TINY) ** SLOT_POWER
+    chosen = (by_slot * (size[:, near, None, None] / size[:, None, :])).reshape(len(left), -1)
+    chosen = np.sort(chosen, axis=1)
+    return chosen, (~np.isnan(chosen)).sum(axis=1)
