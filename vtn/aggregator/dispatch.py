@@ -24,7 +24,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     forecast_wh: expected consumption in the window; excluded: a reason not to call it, or "". answers_bp: probability
     that it accepts and does not opt out; spread_bp: coefficient of variation of what it delivers then; weariness_bp:
     how much of its calls of the season it has had; comfort_minor: what a call costs its people; forecast_basis: the
-    model its forecast is of, and why not the usual one."""
+    model its forecast is of, and why not the usual one.
+
+    Of one that cannot hold out to the end: at_wh per interval, what it sheds if it is on at that time, and energy_wh,
+    what it can go without in one call (available_wh is then a call that begins with the first interval). Of what is
+    shed rebound_percent come back within rebound_intervals after the call."""
 
     candidate: str
     available_wh: tuple[int, ...]
@@ -37,6 +41,20 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     weariness_bp: int = 0
     comfort_minor: int = 0
     forecast_basis: str = ""
+    at_wh: tuple[int, ...] = ()
+    energy_wh: int = 0
+    rebound_percent: int = 0
+    rebound_intervals: int = 0
+
+    def call_wh(self, start: int) -> tuple[int, ...]:
+        """What a call sheds that begins with interval `start`, in all intervals."""
+        if not self.at_wh:
+            return (0,) * start + self.available_wh[start:]
+        left, shed = self.energy_wh, [0] * start
+        for wh in self.at_wh[start:]:
+            shed.append(min(wh, left))
+            left -= shed[-1]
+        return tuple(shed)
 
     @property
     def cost_minor_per_mwh(self) -> int:
@@ -50,29 +68,55 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """A candidate with its place: rank from 1 in merit order, 0 if excluded; obligation_wh empty if not chosen."""
+    """A candidate with its place: rank from 1 in merit order, 0 if excluded; obligation_wh empty if not chosen,
+    otherwise for every interval. A call of its own lasts for `count` intervals from the `start`-th on; 0: all."""
 
     candidate: Candidate
     rank: int
     chosen: bool
     obligation_wh: tuple[int, ...]
     reason: str
+    start: int = 0
+    count: int = 0
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in the way of a target: without it `frees_wh` less would be lacking, `lacking_wh` would be left, both
+    of what must be planned for the probability asked for."""
+
+    limit: str
+    frees_wh: int
+    lacking_wh: int
+
+    def __str__(self) -> str:
+        return f"without {self.limit} {self.frees_wh} Wh less would be lacking, {self.lacking_wh} Wh left"
+
+
+class Solved(msgspec.Struct, frozen=True, kw_only=True):
+    """How a choice was found. method: "optimal", "best known when the time ran out", or "merit", of which the rest is
+    not known: asked_bp and probability_bp, asked for and found, of meeting the target in each interval ("each") or in
+    all of them ("joint", mode); cost_minor expected; gap_percent: the best choice costs at most so much less; limits
+    that stand in the way of what is lacking; snapback_wh: the most that comes back in one interval after the end;
+    spread_wh: standard deviation of the delivery per interval."""
+
+    method: str = "merit"
+    mode: str = ""
+    asked_bp: int = 0
+    probability_bp: int = 0
+    cost_minor: int = 0
+    gap_percent: float = 0.0
+    limits: tuple[Limit, ...] = ()
+    snapback_wh: int = 0
+    spread_wh: tuple[int, ...] = ()
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Choices in merit order, excluded ones last; `lacking_wh` is what the target still misses per interval.
-
-    Of an optimised choice also: the probability of meeting the whole target, what it is expected to cost, how much less
-    the best one could cost at most, and which limits stand in the way of what is lacking."""
+    """Choices in merit order, excluded ones last; `lacking_wh` is what the target still misses per interval."""
 
     target_wh: tuple[int, ...]
     choices: tuple[Choice, ...]
     lacking_wh: tuple[int, ...]
-    method: str = "merit"
-    probability_bp: int = 0
-    cost_minor: int = 0
-    gap_percent: float = 0.0
-    limits: tuple[str, ...] = ()
+    solved: Solved = Solved()
 
     @property
     def chosen(self) -> tuple[Choice, ...]:

@@ -122,7 +122,8 @@ class Homes:
 
     available_wh [N, T] what a home sheds if it is on at that time; price [N] minor units per Wh delivered; comfort [N]
     minor units a call costs its people; duration [N] intervals it can hold out; rebound [N] share of the shed energy it
-    takes back in the `rebound_over` [N] intervals after."""
+    takes back in the `rebound_over` [N] intervals after. energy_wh [N]: what it can go without in one call, so that a
+    home that sheds half its power holds out twice as long; None: no matter."""
 
     names: Sequence[str]
     available_wh: Floats
@@ -136,34 +137,37 @@ class Homes:
     calls_left: Ints
     blocked: Ints
     reasons: tuple[str, ...] = ("",)
+    energy_wh: Floats | None = None
 
 
-def fleet_of(homes: Homes, *, tail: int = 0, levels: Sequence[float] = (1.0,), occasion: int = 0) -> Fleet:
-    """Every start (and level) of every home. `tail`: intervals after the event in which rebound is looked at.
+def fleet_of(
+    homes: Homes, *, tail: int = 0, levels: Sequence[float] = (1.0,), occasion: int = 0, least_wh: float = 0.0
+) -> Fleet:
+    """Every start (and level) of every home. `tail`: intervals after the event in which rebound is looked at; a call
+    that sheds less than `least_wh` is no option.
 
     A home that holds out the whole event has one start; others begin at any interval up to the last."""
     count, intervals = homes.available_wh.shape
     total = intervals + tail
     answers = np.clip(homes.answers, ANSWERS_MIN, ANSWERS_MAX)
-    duration = np.clip(homes.duration, 1, intervals)
-    starts = np.where(duration >= intervals, 1, intervals)
+    limited = (np.clip(homes.duration, 1, intervals) < intervals) | _tires(homes)
+    starts = np.where(limited, intervals, 1)
     pairs = [(start, level) for start in range(intervals) for level in levels]
+    # The shortest starts of a fleet that holds out are not there: no room is taken for them.
+    pairs = pairs if limited.any() else pairs[: len(levels)]
     mean = np.zeros((count, len(pairs), total))
     held = np.zeros((count, len(pairs)))
+    over = np.maximum(1, homes.rebound_over)
     for n, (start, level) in enumerate(pairs):
-        column = np.arange(intervals)
-        on = (column >= start) & (column < start + duration[:, None])
-        shed = homes.available_wh * on * level
+        shed, ends = held_out(homes, start, level)
         mean[:, n, :intervals] = shed
         held[:, n] = shed.sum(axis=1)
-        ends = np.minimum(start + duration, intervals)
-        over = np.maximum(1, homes.rebound_over)
         each = held[:, n] * homes.rebound / over
         column = np.arange(total)
         after = (column >= ends[:, None]) & (column < (ends + over)[:, None])
         mean[:, n] -= each[:, None] * after
     exists = np.array([start for start, _ in pairs])[None, :] < starts[:, None]
-    exists &= held > 0
+    exists &= (held > 0) & (held >= least_wh)
     mean *= answers[:, None, None]
     level_of = np.array([level for _, level in pairs])
     cost = held * homes.price[:, None] * answers[:, None] + homes.comfort[:, None] * level_of
@@ -181,6 +185,30 @@ def fleet_of(homes: Homes, *, tail: int = 0, levels: Sequence[float] = (1.0,), o
         blocked=homes.blocked,
         reasons=homes.reasons,
     )
+
+
+def held_out(homes: Homes, start: int, level: float = 1.0) -> tuple[Floats, Ints]:
+    """[N, T] Wh shed by a call that begins at `start`, and [N] the interval in which each home is free again."""
+    intervals = homes.available_wh.shape[1]
+    duration = np.clip(homes.duration, 1, intervals)
+    column = np.arange(intervals)
+    on = (column >= start) & (column < start + duration[:, None])
+    shed = homes.available_wh * on * level
+    ends = np.minimum(start + duration, intervals)
+    if homes.energy_wh is None:
+        return shed, ends
+    before = np.cumsum(shed, axis=1) - shed
+    left = np.maximum(0.0, homes.energy_wh[:, None] - before)
+    tired = (before >= homes.energy_wh[:, None]) & (column >= start)
+    ends = np.where(tired.any(axis=1), np.minimum(ends, np.argmax(tired, axis=1)), ends)
+    return np.minimum(shed, left), ends
+
+
+def _tires(homes: Homes) -> Flags:
+    """[N] whose energy ends before the event does."""
+    if homes.energy_wh is None:
+        return np.zeros(len(homes.names), bool)
+    return np.asarray(homes.available_wh.sum(axis=1) > homes.energy_wh)
 
 
 def occasions(fleets: Sequence[Fleet]) -> Fleet:

@@ -35,8 +35,10 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `baseline_noise_percent` of the group's baseline is error (the default is twice the error of 20 homes).
 
     A home is called at most `calls_per_day`, `.._week` (or what its owner set, if less) and `.._season` (183 days), and
-    never `calls_above_mean` more than the mean of its group. Members are chosen so that all intervals of an obligation
-    are met with `meeting_probability_percent`, where what moves all homes at once varies by `common_variation_percent`.
+    never `calls_above_mean` more than the mean of its group. Members are chosen so that an obligation is met with
+    `meeting_probability_percent`, in all its intervals at once (`meeting_probability_mode` is "joint") or in each by
+    itself ("each"), where what moves all homes at once varies by `common_variation_percent`. What homes take back after
+    the end may be at most `snapback_percent` of the mean obligation in an interval.
     """
 
     zone: str = "UTC"
@@ -79,7 +81,9 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     calls_per_season: int = 100
     calls_above_mean: int = 20
     meeting_probability_percent: int = 60
+    meeting_probability_mode: str = "joint"
     common_variation_percent: int = 3
+    snapback_percent: int = 100
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -94,6 +98,8 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("0 < partial_percent <= success_percent <= cap_percent does not hold")
         if not 50 <= self.meeting_probability_percent <= 99 or self.common_variation_percent > 20:
             raise ValueError("meeting_probability_percent is 50 to 99, common_variation_percent 20 at most")
+        if self.meeting_probability_mode not in ("joint", "each"):
+            raise ValueError("meeting_probability_mode is joint or each")
         SiteCalendar(self.zone, frozenset(date.fromisoformat(day) for day in self.holidays))
         if self.signal_level not in (1, 2, 3):
             raise ValueError("signal_level is 1, 2 or 3 (rule 9)")

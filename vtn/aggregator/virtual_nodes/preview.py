@@ -69,7 +69,7 @@ async def preview(
     members = await _members(vtn, program, area)
     readings = await vtn.telemetry.histories([m.ven_id for m in members], start_ms - _HISTORY_MS, start_ms)
     end_ms = start_ms + len(target_wh) * terms.interval_s * MS_PER_S
-    homes = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, program)
+    homes = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, vtn.contacts, program)
     unavailable = await homes.unavailable([m.ven_id for m in members], start_ms, end_ms)
     evaluations = await evaluated(
         members,
@@ -101,15 +101,15 @@ async def preview(
         target_wh=tuple(target_wh),
         expected_wh=expected,
         lacking_wh=found.lacking_wh,
-        method=found.method,
+        method=found.solved.method,
         asked_probability=policy.probability,
-        probability=found.probability_bp / BASIS_POINTS,
-        gap_percent=found.gap_percent,
+        probability=found.solved.probability_bp / BASIS_POINTS,
+        gap_percent=found.solved.gap_percent,
         calls=len(found.chosen),
         homes=len(members),
         pay_minor=sum(expected) * terms.device_price_minor_per_mwh // WH_PER_MWH,
         gini=round(gini([track.calls(m.party, day).season + (m.ven_id in chosen) for m in members]), 3),
-        limits=found.limits,
+        limits=tuple(str(each) for each in found.solved.limits),
         choices=found.choices,
         names={member.ven_id: member.ven_name for member in members},
     )
