@@ -11,6 +11,7 @@ PACKAGES := runtime contracts openadr forecasting ledger vtn ven demo tests
 JOBS ?= 3
 ARGS ?=
 MEMBERS ?= 3
+DISPATCH ?= merit
 
 # Members, leases and elections run on real time: what failed beside another worker is judged once more, alone, and is
 # named in the output. It has to pass there.
@@ -20,8 +21,8 @@ AGAIN = { echo "some tests failed beside others; once more, alone:"; $(RUN)pytho
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: $(BASE) ## one evening of 52 homes on a ledger of three members (MEMBERS=1 without etcd, ARGS="--seed 7")
-	$(RUN)python -m demo --members $(MEMBERS) $(ARGS)
+demo: $(if $(filter optimal,$(DISPATCH)),$(DEV),$(BASE)) ## one evening of 52 homes on a ledger of three members (MEMBERS=1 without etcd, DISPATCH=optimal, ARGS="--seed 7")
+	$(RUN)python -m demo --members $(MEMBERS) --dispatch $(DISPATCH) $(ARGS)
 
 demo-delta: $(BASE) ## the small testbed: a house and an office, two virtual nodes, two replicas, one authority
 	$(RUN)python -m demo.delta $(ARGS)

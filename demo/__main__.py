@@ -24,6 +24,12 @@ def main() -> int:
     parser.add_argument(
         "--members", type=int, default=3, choices=(1, 2, 3), help="replicas of the ledger (default 3; 1 needs no etcd)"
     )
+    parser.add_argument(
+        "--dispatch",
+        default="merit",
+        choices=("merit", "optimal"),
+        help="how homes are chosen: in merit order, or as the best plan (needs the extra intelligence)",
+    )
     parser.add_argument("--folder", type=Path, default=Path("var/demo"), help="where everything is kept")
     parser.add_argument("--end", action="store_true", help="end by itself also on a terminal")
     chosen = parser.parse_args()
@@ -42,7 +48,15 @@ def main() -> int:
 
 
 async def _play(chosen: argparse.Namespace, console: Console) -> None:
-    async with evening(chosen.folder, chosen.seed, chosen.speed, console, members=chosen.members, fallback=True):
+    async with evening(
+        chosen.folder,
+        chosen.seed,
+        chosen.speed,
+        console,
+        members=chosen.members,
+        dispatch=chosen.dispatch,
+        fallback=True,
+    ):
         if sys.stdout.isatty() and sys.stdin.isatty() and not chosen.end:
             console.print("Everything stays up; Ctrl-C ends it.")
             await asyncio.Event().wait()

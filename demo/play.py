@@ -12,7 +12,7 @@ from rich.console import Console
 from demo import outcome
 from demo.consortium import etcd_missing
 from demo.data.series import INTERVAL_S
-from demo.stage import Stage
+from demo.stage import Dispatch, Stage
 from demo.story import Story
 from demo.until import within
 from ledger.client import LedgerClient
@@ -31,20 +31,23 @@ async def evening(
     console: Console,
     *,
     members: int = 1,
+    dispatch: Dispatch = "merit",
     fallback: bool = False,
     disturb: Disturbance | None = None,
     deadline_s: float = DEADLINE_S,
 ) -> AsyncIterator[Stage]:
     """Yields when the event is over and summary.json is written; everything still runs inside the block.
 
-    folder: absolute. members: of the ledger; with `fallback` one of them where etcd cannot be had. disturb: further
-    trouble, run beside the story (tests kill whole services with it). Raises CommandFailed: a process ended, or the
-    evening was not over after `deadline_s`; the message says what was waited for, and how each log ends."""
+    folder: absolute. members: of the ledger; with `fallback` one of them where etcd cannot be had. dispatch: how homes
+    are chosen. disturb: further trouble, run beside the story (tests kill whole services with it). Raises
+    CommandFailed: a process ended, or the evening was not over after `deadline_s`; the message says what was waited
+    for, and how each log ends."""
     started = time.monotonic()
     why_one = await etcd_missing({}) if members > 1 and fallback else None
     if why_one is not None:
         console.print(f"[yellow]One member instead of {members}, because there is no etcd:[/yellow] {why_one}")
-    stage = Stage(folder=folder, seed=seed, speed=speed, members=1 if why_one is not None else members)
+    members = 1 if why_one is not None else members
+    stage = Stage(folder=folder, seed=seed, speed=speed, members=members, dispatch=dispatch)
     stage.prepare()
     told = f"{stage.members} members" if stage.members > 1 else "one member"
     console.print(

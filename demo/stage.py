@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from demo.consortium import AGGREGATOR, AUDITOR, UTILITY, Consortium
 from demo.data.series import EVENT_START_MS, HOLIDAYS, INTERVAL_S, ZONE, load_homes
@@ -24,6 +24,8 @@ from demo.faults import Faults, ForgingProxy, choose
 from demo.processes import CommandFailed, Process, call, call_json, last_words
 from runtime.clock import Clock, clock_from_file, write_clock
 from runtime.ports import free_ports
+
+Dispatch = Literal["merit", "optimal"]
 
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
@@ -58,6 +60,8 @@ class Stage:
     seed: int
     speed: float
     members: int = 1
+    #: how members are chosen; in merit order the same homes are called with and without the extra `intelligence`
+    dispatch: Dispatch = "merit"
     vtn_url: str = ""
     faults: Faults = field(init=False)
     consortium: Consortium = field(init=False)
@@ -81,8 +85,7 @@ class Stage:
             "GRIDPACT_VTN_PORT": self.vtn_url.rsplit(":", 1)[1],
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
-            # the same homes with and without the extra `intelligence`, and the one that is killed among them
-            "GRIDPACT_VTN_DISPATCH": "merit",
+            "GRIDPACT_VTN_DISPATCH": self.dispatch,
             # a poll a home and wall second: the default of a domain minute would be several hundred a second in all
             "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
         }

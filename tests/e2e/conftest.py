@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -56,6 +56,7 @@ async def play(
     speed: float,
     *,
     members: int,
+    dispatch: Literal["merit", "optimal"] = "merit",
     disturb: Disturbance | None = None,
     ask: Any = None,
     deadline_s: float = DEADLINE_S,
@@ -68,7 +69,14 @@ async def play(
         console = Console(file=told, width=160, force_terminal=False)
         try:
             async with evening(
-                folder, seed, speed, console, members=members, disturb=disturb, deadline_s=deadline_s
+                folder,
+                seed,
+                speed,
+                console,
+                members=members,
+                dispatch=dispatch,
+                disturb=disturb,
+                deadline_s=deadline_s,
             ) as stage:
                 return await _left(folder, stage, ask)
         except CommandFailed as error:

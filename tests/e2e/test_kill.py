@@ -1,4 +1,4 @@
-"""Services killed in the middle of the event: nothing accepted is lost, and the event ends settled."""
+"""Services killed while the best plan's homes shed load: nothing accepted is lost, and the event ends settled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEED = 240.0
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
     folder = tmp_path_factory.mktemp("killed") / "demo"
-    return play_once(folder, 3, SPEED, members=3, disturb=_kill_members_and_vtn)
+    return play_once(folder, 3, SPEED, members=3, dispatch="optimal", disturb=_kill_members_and_vtn)
 
 
 def test_the_event_ends_settled_and_paid(evening: Evening) -> None:
