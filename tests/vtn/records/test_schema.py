@@ -9,13 +9,19 @@ from alembic.migration import MigrationContext
 from vtn.aggregator import records
 from vtn.aggregator.virtual_nodes.groups import records as groups
 from vtn.analytics import runs
+from vtn.analytics.proposing import records as proposals
+from vtn.analytics.service import marks
 from vtn.auth import audit, certificates, consent, gate, replay
 from vtn.records.tables import metadata
 from vtn.upstream import records as upstream
 
 
 def test_migrations_and_tables_agree(vtn_url):
-    for module in (records, groups, audit, certificates, consent, gate, replay, runs, upstream):
+    modules = (
+        records, groups, audit, certificates, consent, gate, marks,
+        proposals, replay, runs, upstream,
+    )  # fmt: skip
+    for module in modules:
         assert module.metadata is metadata, "all tables belong to one schema"
     engine = sa.create_engine(vtn_url)
     with engine.connect() as connection:
