@@ -53,14 +53,13 @@ def evaluate(
     """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?
     `forecast`: of these intervals, None without any reading; `mean_calls`: what its group has been called this season.
     """
-    calendar = site_calendar(program)
     learnt = track.learnt(member.party)
     envelope = flexibility(member)
-    limits = call_limits(program)
-    made = track.calls(member.party, calendar.day_of(start_ms), member.events_per_week_max)
-    left = allowance(made, limits, mean_calls)
+    made = track.calls(member.party, site_calendar(program).day_of(start_ms), member.events_per_week_max)
+    left = allowance(made, call_limits(program), mean_calls)
     excluded, baseline, spread = "", None, learnt.spread
     available: tuple[int, ...] = (0,) * count
+    rested: tuple[int, ...] = ()
     try:
         baseline = committed_baseline(
             readings_wh, program, track.event_days(member.party), need_start_ms, start_ms, count
@@ -72,8 +71,7 @@ def evaluate(
     elif baseline is not None:
         # What a home gives is known better after a few events; it is never asked for more than its owner allows.
         derate = int(program.derate_percent * min(1.0, learnt.part))
-        shed = profile_wh(envelope, forecast.values_wh, member.flexible_percent, program.interval_s)
-        available = tuple(wh * derate // 100 for wh in shed)
+        available, rested = shed(forecast.values_wh, envelope, member.flexible_percent, program.interval_s, derate)
         spread = math.hypot(spread, load_spread(forecast, envelope, member.flexible_percent, program.interval_s))
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
     if engaged:
@@ -98,10 +96,27 @@ def evaluate(
         answers_bp=int(learnt.answers(_ANSWERS_PRIOR, _ANSWERS_WEIGHT) * BASIS_POINTS),
         spread_bp=int(min(1.0, spread) * BASIS_POINTS),
         comfort_minor=envelope.comfort_minor * count * program.interval_s // 3600,
-        weariness_bp=int(weariness(made, limits) * BASIS_POINTS),
+        weariness_bp=int(weariness(made, call_limits(program)) * BASIS_POINTS),
         forecast_basis="" if forecast is None else forecast.basis,
+        at_wh=rested,
+        energy_wh=sum(available) if rested else 0,
+        rebound_percent=envelope.rebound_percent,
+        rebound_intervals=-(-envelope.rebound_s // program.interval_s),
     )
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
+
+
+def shed(
+    load_wh: Sequence[float], envelope: Envelope, flexible_percent: int, interval_s: int, derate_percent: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What a call from the first interval on is asked for; and, where its energy ends before the event, what a home
+    that was not called before would be asked for in each interval."""
+    tireless = msgspec.structs.replace(envelope, energy_wh=2**53)
+    called, rested = (
+        tuple(wh * derate_percent // 100 for wh in profile_wh(each, load_wh, flexible_percent, interval_s))
+        for each in (envelope, tireless)
+    )
+    return called, rested if rested != called else ()
 
 
 def load_spread(forecast: HomeForecast, envelope: Envelope, flexible_percent: int, interval_s: int) -> float:
