@@ -13,6 +13,8 @@ from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings
 from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
+from vtn.aggregator.virtual_nodes.groups.grouping import Grouping
+from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
@@ -48,7 +50,7 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
     settings = vtn.settings
     records = AggregatorRecords(vtn.database)
     around = Surroundings(
-        members=EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, program),
+        members=EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, vtn.contacts, program),
         events=ProgramEvents(vtn.dr_events, program.name),
         records=records,
         program=program,
@@ -69,7 +71,8 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         client_of=client_of,
         vens=vtn.vens,
         around=around,
-        homes_min=settings.virtual_node_homes_min,
+        nodes=NodeRecords(vtn.database, vtn.clock),
+        grouping=Grouping(around.members, program, settings, vtn.clock, settings.virtual_node_homes_min),
         float_minor=settings.virtual_node_float_minor,
     )
     return Cycle(vtn.ledger, records, formation, around, turn_s=settings.aggregator_turn_s)

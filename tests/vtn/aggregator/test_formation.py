@@ -44,8 +44,8 @@ class FewFunds:
 def a_formation(ledger: FewFunds) -> Formation:
     nothing = cast("Any", None)
     formation = Formation(
-        keys=Path(), ledger=cast("Any", ledger), client_of=nothing, vens=nothing, around=nothing, homes_min=20,
-        float_minor=FLOAT,
+        keys=Path(), ledger=cast("Any", ledger), client_of=nothing, vens=nothing, around=nothing, nodes=nothing,
+        grouping=nothing, float_minor=FLOAT,
     )  # fmt: skip
     formation.nodes[NODE] = cast("Any", SimpleNamespace(party=NODE, name="vn-F1"))
     return formation

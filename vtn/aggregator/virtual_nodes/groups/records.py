@@ -166,22 +166,24 @@ class NodeRecords:
         async with self._database.reading() as connection:
             return set(await connection.scalars(select(virtual_nodes.c.name)))
 
-    async def add(self, node: NodeRow, moves: Sequence[HomeMove], kind: Kind) -> list[str]:
-        """A new virtual node with its first homes, in one transaction; returns the homes it got. Raises Conflict for a
-        name that is taken: another process was faster."""
+    async def add(self, made: Sequence[tuple[NodeRow, Sequence[HomeMove]]], kind: Kind) -> dict[str, list[str]]:
+        """New virtual nodes with their first homes, in one transaction: half of the groups of a feeder would be others.
+        Returns the homes each got. Raises Conflict for a name that is taken: another process was faster."""
+        done: dict[str, list[str]] = {}
         async with self._database.transaction() as connection:
-            row = msgspec.structs.asdict(node) | {"quality": msgspec.json.encode(node.quality)}
-            made = await connection.execute(
-                insert(virtual_nodes).values(row).on_conflict_do_nothing().returning(virtual_nodes.c.name)
-            )
-            if made.first() is None:
-                raise Conflict("virtual_node_exists", f"there is a virtual node {node.name} already")
-            done = await self._move(connection, moves, kind)
-            await audit.record(
-                connection, "virtual_node_created", node.name, area=node.area, label=node.label, homes=len(done),
-                reason=node.quality.reason,
-            )  # fmt: skip
-            return done
+            for node, moves in made:
+                row = msgspec.structs.asdict(node) | {"quality": msgspec.json.encode(node.quality)}
+                stored = await connection.execute(
+                    insert(virtual_nodes).values(row).on_conflict_do_nothing().returning(virtual_nodes.c.name)
+                )
+                if stored.first() is None:
+                    raise Conflict("virtual_node_exists", f"there is a virtual node {node.name} already")
+                done[node.name] = await self._move(connection, moves, kind)
+                await audit.record(
+                    connection, "virtual_node_created", node.name, area=node.area, label=node.label,
+                    homes=len(done[node.name]), reason=node.quality.reason,
+                )  # fmt: skip
+        return done
 
     async def move(
         self, moves: Sequence[HomeMove], kind: Kind, changes: Mapping[str, Mapping[str, Any]] | None = None
@@ -192,13 +194,16 @@ class NodeRecords:
             done = await self._move(connection, moves, kind)
             for name, values in (changes or {}).items():
                 await self._change(connection, name, **values)
-            if done or changes:
-                touched = {each.came_from for each in moves} | {each.went_to for each in moves} | set(changes or ())
-                act = "virtual_nodes_changed"
-                await audit.record(
-                    connection, act, ",".join(sorted(touched - {""})), homes=len(done),
-                    why=moves[0].reason if moves else "", changes=sorted(changes or ()),
-                )  # fmt: skip
+            for name in sorted(
+                {each.came_from for each in moves} | {each.went_to for each in moves} | set(changes or ())
+            ):
+                if name and (done or changes):
+                    await audit.record(
+                        connection, "virtual_node_changed", name, kind=kind,
+                        joined=sum(each.went_to == name and each.ven_id in done for each in moves),
+                        left=sum(each.came_from == name and each.ven_id in done for each in moves),
+                        **{key: value for key, value in (changes or {}).get(name, {}).items() if key != "quality"},
+                    )  # fmt: skip
             return done
 
     async def change(self, name: str, **values: Any) -> None:
