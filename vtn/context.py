@@ -20,6 +20,7 @@ from vtn.auth.gate import Signing
 from vtn.auth.series import Series
 from vtn.config import VtnSettings
 from vtn.errors import NotFound
+from vtn.records.contacts import Contacts
 from vtn.records.database import Database
 from vtn.services.dr_events import DrEvents
 from vtn.services.enrolment import Enrolments, Invitation
@@ -59,6 +60,7 @@ class Vtn:
     registrations: Registrations
     dr_events: DrEvents
     opts: Opts
+    contacts: Contacts
     reports: Reports
     telemetry: Telemetry
     collected: Collected
@@ -161,6 +163,7 @@ def build(
         ),
         dr_events=DrEvents(database, clock),
         opts=Opts(database, clock),
+        contacts=Contacts(database, clock),
         reports=Reports(database, clock),
         telemetry=telemetry,
         collected=Collected(database, clock),

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from openadr.model import DrEvent
 from vtn.aggregator.ports import Member
 from vtn.errors import NotFound
+from vtn.records.contacts import Contacts
 from vtn.services.deliveries import OPTED_IN, OPTED_OUT
 from vtn.services.dr_events import DrEvents
 from vtn.services.opts import Opts
@@ -36,10 +37,11 @@ def member_of(ven: Ven) -> Member:
 class EnrolledMembers:
     """`Members` of one program on its VENs, their telemetry and their opt schedules."""
 
-    def __init__(self, vens: Vens, telemetry: Telemetry, opts: Opts, program: Program) -> None:
+    def __init__(self, vens: Vens, telemetry: Telemetry, opts: Opts, contacts: Contacts, program: Program) -> None:
         self._vens = vens
         self._telemetry = telemetry
         self._opts = opts
+        self._contacts = contacts
         self._program = program
 
     async def of_group(self, group: str) -> list[Member]:
@@ -57,6 +59,14 @@ class EnrolledMembers:
     async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
         """See ports.Members."""
         return await self._opts.unavailable(list(ven_ids), from_ms, to_ms, market_context=self._program.market_context)
+
+    async def unheard(self, ven_ids: Collection[str]) -> Mapping[str, bool]:
+        """See ports.Members."""
+        return await self._contacts.unheard(ven_ids)
+
+    async def delays_ms(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, int]:
+        """See ports.Members."""
+        return await self._telemetry.delays_ms(ven_ids, from_ms, to_ms)
 
 
 class ProgramEvents:

@@ -62,6 +62,12 @@ class Members(Protocol):
     async def unavailable(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, str]:
         """Why some of them do not want to be called between from_ms and to_ms: ven_id -> reason."""
 
+    async def unheard(self, ven_ids: Collection[str]) -> Mapping[str, bool]:
+        """Of those about whom it is known: has the VEN missed several of its polls by now?"""
+
+    async def delays_ms(self, ven_ids: Collection[str], from_ms: int, to_ms: int) -> Mapping[str, int]:
+        """How long after the end of an interval its reading comes at best; intervals of from_ms <= start < to_ms."""
+
 
 class HomeForecast(msgspec.Struct, frozen=True, kw_only=True):
     """What a home is expected to use, Wh per interval, with the quantiles 0.1 and 0.9 where there are any. model: what

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import func, select
@@ -106,6 +106,21 @@ class Telemetry:
             for ven_id, start_ms, energy_wh in await connection.execute(query):
                 found[ven_id][start_ms] = energy_wh
         return found
+
+    async def delays_ms(self, ven_ids: Collection[str], first_ms: int, end_ms: int) -> dict[str, int]:
+        """venID -> how long after the end of an interval its meter's reading came, at best, for intervals with first_ms
+        <= start < end_ms. What was corrected later does not say when it came."""
+        t = telemetry.c
+        delay = func.min(t.received_ms - t.start_ms - 1000 * t.interval_s).label("delay_ms")
+        query = (
+            select(t.ven_id, delay)
+            .join(vens, vens.c.ven_id == t.ven_id)
+            .where(t.ven_id.in_(ven_ids), t.start_ms >= first_ms, t.start_ms < end_ms)
+            .where(t.r_id == vens.c.meter_r_id, t.quality != "missing", t.corrected_ms.is_(None))
+            .group_by(t.ven_id)
+        )
+        async with self._database.reading() as connection:
+            return {row.ven_id: max(0, row.delay_ms) for row in await connection.execute(query)}
 
     async def last_readings(self) -> dict[str, int]:
         """venID -> end (ms) of the latest usable interval of its meter; a VEN that never reported is not there."""

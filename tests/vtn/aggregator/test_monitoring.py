@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import pytest
 
 from contracts.core.commands import BaselineCommitment, Terms
-from vtn.aggregator.virtual_nodes.monitoring import (
-    RELEASED,
-    Live,
-    Watched,
-    assess,
-    spare_wh,
-    still_short_wh,
-    uncovered_wh,
-)
+from vtn.aggregator.virtual_nodes.evidence.silence import together
+from vtn.aggregator.virtual_nodes.monitoring import RELEASED, Live, Watched, assess, is_spare, uncovered_wh
 
 STEP_MS = 900_000
 START_MS = 1_600 * STEP_MS
@@ -35,29 +31,76 @@ def some_terms(obligation: tuple[int, ...] = (100, 100, 100, 100), start_ms: int
     )  # fmt: skip
 
 
-def watched(name: str, event: dict[int, int], opted_out: bool = False, terms: Terms | None = None) -> Watched:
+def watched(name: str, event: dict[int, int], terms: Terms | None = None, **given: Any) -> Watched:
     """A device with a full window at its baseline and `event` readings by interval number."""
     terms = terms or some_terms()
     readings = {WINDOW_MS + n * STEP_MS: 400 for n in range(12)}
     readings |= {START_MS + n * STEP_MS: value for n, value in event.items()}
-    return Watched(contract_id=name, device=name, terms=terms, readings_wh=readings, opted_out=opted_out)
+    defaults: dict[str, Any] = {"opted_out": False}
+    return Watched(contract_id=name, device=name, terms=terms, readings_wh=readings, **{**defaults, **given})
+
+
+def assessed(watched: list[Watched], closed: int, terms: Terms | None = None, noise: int = 0) -> Any:
+    """After so many closed intervals, in the running one."""
+    until_ms = START_MS + closed * STEP_MS
+    return assess(terms or some_terms(), watched, until_ms, until_ms + STEP_MS // 3, noise)
 
 
 def test_a_device_is_lost_after_two_silent_intervals_not_one() -> None:
-    after_two = START_MS + 2 * STEP_MS
-    silent_once = watched("once", {0: 400})
-    silent_twice = watched("twice", {})
-    assert set(assess(some_terms(), [silent_once, silent_twice], after_two, 40).lost) == {"twice"}
+    silent_once, silent_twice = watched("once", {0: 400}), watched("twice", {})
+    assert assessed([silent_once, silent_twice], 2).lost == {"twice": "no reading for 2 intervals"}
+
+
+def test_a_device_that_missed_its_polls_too_is_lost_after_one_silent_interval() -> None:
+    found = assessed([watched("polls", {}, unheard=False), watched("gone", {}, unheard=True)], 1)
+    assert found.lost == {"gone": "no reading for an interval, and it missed its polls"}
+    assert assessed([watched("reports", {0: 400}, unheard=True)], 1).lost == {}, "it reports, whatever its polls do"
 
 
 def test_an_opt_out_is_lost_at_once() -> None:
-    found = assess(some_terms(), [watched("gone", {}, opted_out=True)], START_MS, 40)
-    assert found.lost == {"gone": "opted out"}
+    assert assessed([watched("gone", {}, opted_out=True)], 0).lost == {"gone": "opted out"}
+
+
+def test_many_that_miss_their_polls_at_once_are_lost_in_the_running_interval() -> None:
+    """Three of fifteen are no chance where two in a hundred are out of reach; two of them are."""
+    homes = [watched(f"{n:02d}", {}, unheard=n < 3) for n in range(15)]
+    assert assessed(homes, 0).lost == dict.fromkeys(("00", "01", "02"), "3 of 15 homes missed their polls at once")
+    assert assessed(homes[1:], 0).lost == {}
+
+
+def test_many_that_send_no_reading_are_lost_after_one_interval_where_nothing_is_known_of_polls() -> None:
+    homes = [watched(f"{n:02d}", {} if n < 3 else {0: 400}) for n in range(15)]
+    assert set(assessed(homes, 1).lost.values()) == {"3 of 15 homes sent no reading at once"}
+    assert assessed(homes[1:], 1).lost == {}
+
+
+def test_chance_explains_one_home_of_few_and_never_a_third_of_many() -> None:
+    assert not together(1, 5)
+    assert not together(2, 20)
+    assert together(3, 20)
+    assert not together(4, 61)
+    assert together(19, 61)
+
+
+def test_a_home_that_is_always_late_is_judged_when_its_reading_is_due() -> None:
+    """Its readings come an interval late at best: after two closed intervals one of them is due, after three two."""
+    late = watched("late", {}, delay_ms=STEP_MS)
+    assert assessed([late], 2).lost == {}
+    assert assessed([late], 3).lost == {"late": "no reading for 2 intervals"}
+
+
+def test_a_home_is_judged_in_its_own_window_only() -> None:
+    """It begins two intervals after the others and ends an interval before them."""
+    own = some_terms((100,), START_MS + 2 * STEP_MS)
+    homes = [watched(f"{n}", {}, own, unheard=True) for n in range(5)]
+    assert assessed(homes, 2).lost != {}, "in the interval in which they begin"
+    assert assessed(homes, 1).lost == {}
+    assert assessed([watched("a", {}, own)], 3).lost == {}, "one silent interval is all it had"
 
 
 def test_a_closed_interval_counts_those_who_reported() -> None:
     """Baseline 500 + adjustment 0; one device used 380, the other said nothing."""
-    found = assess(some_terms((200,) * 4), [watched("a", {0: 380}), watched("b", {})], START_MS + STEP_MS, 40)
+    found = assessed([watched("a", {0: 380}), watched("b", {})], 1, some_terms((200,) * 4))
     [interval] = found.intervals
     assert (interval.baseline_wh, interval.metered_wh, interval.delivered_wh) == (500, 380, 120)
     assert (interval.reporting, interval.contracted, interval.obligation_wh) == (1, 2, 200)
@@ -67,16 +110,28 @@ def test_the_same_day_adjustment_enters_what_is_watched() -> None:
     """The window ran 50 Wh above its baseline, so does the event's: 500 + 50 - 380 = 170."""
     device = watched("a", {0: 380})
     higher = {start: value + 50 if start < START_MS else value for start, value in device.readings_wh.items()}
-    found = assess(some_terms(), [msgspec.structs.replace(device, readings_wh=higher)], START_MS + STEP_MS, 40)
+    found = assessed([msgspec.structs.replace(device, readings_wh=higher)], 1)
     assert found.intervals[0].delivered_wh == 170
 
 
-def test_a_group_is_short_when_it_delivers_too_little_over_two_intervals() -> None:
-    """100 an interval obliged, 20 delivered: 80 short, beyond 40 % tolerance; with 70 delivered within it."""
-    after_two = START_MS + 2 * STEP_MS
-    assert assess(some_terms(), [watched("a", {0: 480, 1: 480})], after_two, 40).short_wh == 80
-    assert assess(some_terms(), [watched("a", {0: 430, 1: 430})], after_two, 40).short_wh == 0
-    assert assess(some_terms(), [watched("a", {0: 480})], START_MS + STEP_MS, 40).short_wh == 0
+def test_what_a_group_delivers_is_expected_of_it_where_its_baseline_is_sure() -> None:
+    """100 an interval obliged, 20 delivered in the first interval."""
+    found = assessed([watched("a", {0: 480})], 1).performance
+    assert (found.factor, found.weight, found.of) == (pytest.approx(0.2), 1.0, {"a"})
+
+
+def test_what_lies_within_the_noise_of_a_baseline_moves_the_expectation_little() -> None:
+    """The error of the baseline (500 Wh) is 100 Wh, all that was asked for: w = 0.01 / (0.01 + 1)."""
+    homes = [watched("a", {0: 480, 1: 480})]
+    found = assessed(homes, 2, noise=40).performance
+    assert found.weight == pytest.approx(0.01 / 1.01)
+    assert found.factor == pytest.approx(1 - 0.8 * found.weight)
+
+
+def test_the_lost_do_not_count_in_what_the_others_deliver() -> None:
+    found = assessed([watched("a", {0: 400, 1: 400}), watched("gone", {})], 2)
+    assert found.performance.factor == pytest.approx(1.0)
+    assert found.performance.of == {"a"}
 
 
 def test_uncovered_is_what_contracts_weighted_with_reliability_leave() -> None:
@@ -88,49 +143,40 @@ def test_uncovered_is_what_contracts_weighted_with_reliability_leave() -> None:
     assert uncovered_wh(some_terms(), [], START_MS + 3 * STEP_MS) == (0, 0, 0, 100)
 
 
-def test_a_shortage_that_was_answered_is_not_answered_again_before_it_can_show() -> None:
-    """Two intervals were measured 60 Wh short; a home called for 50 Wh (reliability 90 %: 45) starts behind them."""
-    late = Live(terms=some_terms((50,), START_MS + 3 * STEP_MS), reliability_bp=9_000)
-    from_ms, closed_ms = START_MS + 3 * STEP_MS, START_MS + 2 * STEP_MS
-    assert still_short_wh(some_terms(), 60, [late], from_ms, closed_ms - 2 * STEP_MS) == (0, 0, 0, 15)
-
-
-def test_a_contract_that_was_measured_itself_answers_no_shortage() -> None:
-    first = Live(terms=some_terms(), reliability_bp=10_000)
-    assert still_short_wh(some_terms(), 60, [first], START_MS + 3 * STEP_MS, START_MS) == (0, 0, 0, 60)
-
-
 def test_a_home_that_claims_too_much_does_not_hide_that_others_are_short() -> None:
     """Two homes obliged to 100 each: one does nothing, one tells of an export of 9 kWh. 300 of it are believed,
-    three times what it was asked for; of 1,000 obliged 700 are missing."""
-    after_two = START_MS + 2 * STEP_MS
-    idle = watched("idle", {0: 500, 1: 500})
-    liar = watched("liar", {0: -9_000, 1: -9_000})
-    found = assess(some_terms((1_000,) * 4), [idle, liar], after_two, 40)
+    three times what it was asked for."""
+    idle, liar = watched("idle", {0: 500, 1: 500}), watched("liar", {0: -9_000, 1: -9_000})
+    found = assessed([idle, liar], 2, some_terms((1_000,) * 4))
     assert found.intervals[0].delivered_wh == 9_500
     assert found.intervals[0].believed_wh == 300
-    assert found.short_wh == 700
+    assert found.performance.factor == pytest.approx(1.5)
 
 
 def test_readings_no_connection_could_carry_are_none_and_their_home_is_lost() -> None:
     """The limit of the contract is 10 kWh an interval."""
-    found = assess(some_terms(), [watched("liar", {0: -20_000, 1: -20_000})], START_MS + 2 * STEP_MS, 40)
+    found = assessed([watched("liar", {0: -20_000, 1: -20_000})], 2)
     assert found.lost == {"liar": "readings beyond what its connection carries"}
     assert found.intervals[0].reporting == 0
 
 
-def test_what_is_delivered_beyond_the_cap_is_spare_once_both_intervals_show_it() -> None:
-    """Obliged 100, cap 120 %: 170 delivered twice leave 50 to spare, less what was released already."""
-    obligation, after_two = some_terms(), START_MS + 2 * STEP_MS
-    intervals = assess(obligation, [watched("a", {0: 330, 1: 330})], after_two, 40).intervals
-    assert spare_wh(obligation, intervals, [], 60) == 50
-    assert spare_wh(obligation, intervals, [], 80) == 0, "170 % is within 80 % of the obligation"
-    assert spare_wh(obligation, intervals, [some_terms((20,) * 4)], 40) == 30
-    assert spare_wh(obligation, intervals[:1], [], 60) == 0
-    assert spare_wh(obligation, intervals, [], 20, noise_percent=5) == 25, "5 % of a baseline of 500 may be error"
-    assert spare_wh(obligation, intervals, [], 20, noise_percent=20) == 0
+def test_who_is_called_for_nothing_is_spare_as_far_as_the_group_is_measured() -> None:
+    """Obliged 100, 130 expected of three homes: without one that gives 20 there are still 110, without one of 30 not
+    105. Unmeasured, 130 is more than the cap of 120, but 110 is not enough."""
+    obligation = some_terms()
+    homes = [Live(terms=some_terms((wh,) * 4), reliability_bp=10_000) for wh in (80, 30, 20)]
+    assert is_spare(obligation, homes, homes[2], START_MS, 1.0)
+    assert not is_spare(obligation, homes, homes[1], START_MS, 1.0)
+    assert not is_spare(obligation, homes, homes[2], START_MS, 0.1)
+    assert is_spare(obligation, [*homes, homes[2]], homes[2], START_MS, 0.1)
+
+
+def test_nobody_is_spare_who_is_needed_in_a_later_interval_of_its_own() -> None:
+    obligation = some_terms((100, 100, 100, 130))
+    homes = [Live(terms=some_terms((wh,) * 4), reliability_bp=10_000) for wh in (110, 20)]
+    assert not is_spare(obligation, homes, homes[1], START_MS, 1.0)
+    assert is_spare(obligation, homes, Live(terms=some_terms((20,) * 2), reliability_bp=10_000), START_MS, 1.0)
 
 
 def test_a_home_that_was_let_go_is_counted_on_no_more() -> None:
-    gone = msgspec.structs.replace(watched("gone", {0: 500}), released=True)
-    assert assess(some_terms(), [gone], START_MS + STEP_MS, 40).lost == {"gone": RELEASED}
+    assert assessed([watched("gone", {0: 500}, released=True)], 1).lost == {"gone": RELEASED}

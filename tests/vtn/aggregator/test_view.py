@@ -6,6 +6,7 @@ from contracts.core.codec import digest
 from contracts.demand_response.contract import ContractRecord, Level, Status
 from tests.builders import START_MS, device_terms
 from vtn.aggregator.records import DevicePlan
+from vtn.aggregator.virtual_nodes.evidence.performance import Performance
 from vtn.aggregator.virtual_nodes.view import View
 
 TERMS = device_terms(accept_by_ms=START_MS - 60_000)
@@ -21,7 +22,7 @@ def a_view(now_ms: int, status: Status | None = None, refused: frozenset[str] = 
             contract_id=PLAN.contract_id, level=Level.SC2, parent=PLAN.sc1, payer="vn", payee="dev", terms=TERMS,
             terms_digest=digest(TERMS), status=status,
         )  # fmt: skip
-    return View([PLAN], contracts, {}, 0, now_ms, refused)
+    return View([PLAN], contracts, {}, now_ms, refused)
 
 
 def test_a_plan_counts_while_it_can_still_be_proposed() -> None:
@@ -41,3 +42,12 @@ def test_a_contract_counts_by_its_status_alone() -> None:
     late = START_MS + 1
     assert len(a_view(late, Status.ACCEPTED).live) == 1
     assert a_view(late, Status.EXPIRED).live == []
+
+
+def test_what_was_measured_of_a_home_is_expected_of_it_and_nothing_of_one_that_was_not() -> None:
+    """90 % were expected, the group gave half of that: 45 % of those who were measured."""
+    seen = View([PLAN], {}, {}, 0, frozenset(), Performance(factor=0.5, weight=1.0, of=frozenset({PLAN.contract_id})))
+    assert [each.reliability_bp for each in seen.live] == [4_500]
+    assert seen.reason == "the group delivers 50% of what was expected"
+    unseen = View([PLAN], {}, {}, 0, frozenset(), Performance(factor=0.5, weight=1.0))
+    assert [each.reliability_bp for each in unseen.live] == [9_000]

@@ -12,13 +12,14 @@ from vtn.analytics import runs
 from vtn.analytics.proposing import records as proposals
 from vtn.analytics.service import marks
 from vtn.auth import audit, certificates, consent, gate, replay
+from vtn.records import contacts
 from vtn.records.tables import metadata
 from vtn.upstream import records as upstream
 
 
 def test_migrations_and_tables_agree(vtn_url):
     modules = (
-        records, groups, audit, certificates, consent, gate, marks,
+        records, groups, audit, certificates, consent, contacts, gate, marks,
         proposals, replay, runs, upstream,
     )  # fmt: skip
     for module in modules:

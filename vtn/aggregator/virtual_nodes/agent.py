@@ -39,13 +39,11 @@ from vtn.aggregator.virtual_nodes.members.forecasts import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.group import evaluate_group
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.aggregator.virtual_nodes.planning import device_plans
-from vtn.aggregator.virtual_nodes.view import View, accepted_of, watched_of
+from vtn.aggregator.virtual_nodes.view import View, Watch
 from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
 from vtn.services.programs import Program
 
 FIRST_ROUND = "first dispatch"
-#: telemetry of a closed interval may take this part of an interval to arrive
-_REPORT_LAG_PARTS = 3
 
 _log = get_logger("vtn.virtual_node")
 
@@ -81,9 +79,9 @@ class VirtualNode:
         self._key = key
         self._ledger = ledger
         self._around = around
-        self._assessed: dict[str, tuple[int, dict[str, str], int]] = {}
         self._refused: set[str] = set()
         self._withdrawals = Withdrawals(around.events)
+        self._watch = Watch(around.members, around.events, around.records, around.program.terms, around.clock)
 
     # ---- what its aggregator asks
 
@@ -177,13 +175,9 @@ class VirtualNode:
         if not any(uncovered):
             await self._release_spare(contract, view)
             return
-        reasons = sorted({*view.lost.values()} - {monitoring.RELEASED}) + (
-            ["delivery below the obligation"] if view.short_wh else []
-        )
-        reason = "; ".join(reasons) or "not accepted by all who were asked"
         start_ms = max(contract.terms.start_ms, earliest_start_ms(self._around.program, now_ms))
         taken = tuple(plan.device for plan in view.plans)
-        await self._plan_round(contract, len(rounds), reason, uncovered, start_ms, taken)
+        await self._plan_round(contract, len(rounds), view.reason, uncovered, start_ms, taken)
 
     async def _plan_round(
         self,
@@ -227,7 +221,8 @@ class VirtualNode:
         )
         await around.records.add_round(planned, plans, dispatch.choices, terms.need_id)
         _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(plans), reason=reason,
-                  method=dispatch.method, probability_bp=dispatch.probability_bp, limits=dispatch.limits)  # fmt: skip
+                  method=dispatch.solved.method, probability_bp=dispatch.solved.probability_bp,
+                  limits=[str(each) for each in dispatch.solved.limits])  # fmt: skip
 
     async def _propose_missing(self, contract: ContractRecord) -> None:
         """Publishes the events of all rounds and sets up the contracts that are not on the ledger yet."""
@@ -273,66 +268,15 @@ class VirtualNode:
     async def _view(self, contract: ContractRecord) -> View:
         plans = await self._around.records.device_plans(contract.contract_id)
         contracts = await self._contracts_below(contract)
-        now_ms, refused = self._around.clock.now_ms(), frozenset(self._refused)
-        if contract.status is not Status.ACTIVE:
-            return View(plans, contracts, {}, 0, now_ms, refused)
-        lag_ms = contract.terms.interval_s * MS_PER_S // _REPORT_LAG_PARTS
-        step_ms = contract.terms.interval_s * MS_PER_S
-        closed_until_ms = (now_ms - lag_ms) // step_ms * step_ms
-        before = self._assessed.get(contract.contract_id)
-        if before is None or before[0] != closed_until_ms:
-            before = await self._assess(contract, plans, contracts, closed_until_ms)
-            self._assessed[contract.contract_id] = before
-        measured_from_ms = closed_until_ms - monitoring.SILENT_INTERVALS * step_ms
-        return View(plans, contracts, before[1], before[2], now_ms, refused, measured_from_ms)
-
-    async def _assess(
-        self,
-        contract: ContractRecord,
-        plans: Sequence[DevicePlan],
-        contracts: dict[str, ContractRecord],
-        closed_until_ms: int,
-    ) -> tuple[int, dict[str, str], int]:
-        accepted = accepted_of(plans, contracts)
-        opts = {
-            (event_id, ven_id): opt
-            for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in accepted)
-            for ven_id, opt in (await self._around.events.opts(event_id)).items()
-        }
-        from_ms = min((plan.terms.baseline.adjustment_start_ms for plan in accepted if plan.terms.baseline), default=0)
-        readings = await self._around.members.readings(
-            [plan.ven_id for plan in accepted], from_ms, terms_end_ms(contract.terms)
-        )
-        tolerance = self._around.program.terms.monitor_tolerance_percent
-        assessment = monitoring.assess(contract.terms, watched_of(accepted, readings, opts), closed_until_ms, tolerance)
-        await self._around.records.put_deliveries(contract.contract_id, assessment.intervals)
-        known = self._assessed.get(contract.contract_id, (0, {}, 0))[1]
-        if new := {
-            key: reason for key, reason in assessment.lost.items() if key not in known and reason != monitoring.RELEASED
-        }:
-            _log.warning("devices lost", contract=contract.contract_id, lost=new)
-        return closed_until_ms, assessment.lost, assessment.short_wh
+        return await self._watch.look(contract, plans, contracts, frozenset(self._refused))
 
     async def _release_spare(self, contract: ContractRecord, view: View) -> None:
-        around = self._around
-        free = await self._withdrawals.of_spare(
-            contract,
-            view,
-            await around.records.deliveries(contract.contract_id),
-            earliest_start_ms(around.program, around.clock.now_ms()),
-            around.program.terms,
-        )
-        if free:
-            around.track.release(free)
-            self._assessed.pop(contract.contract_id)
+        if free := await self._withdrawals.of_spare(contract, view):
+            self._around.track.release(free)
 
     def _uncovered(self, contract: ContractRecord, view: View) -> tuple[int, ...]:
         from_ms = earliest_start_ms(self._around.program, self._around.clock.now_ms())
         uncovered = monitoring.uncovered_wh(contract.terms, view.live, from_ms)
-        if view.short_wh and not any(uncovered):
-            uncovered = monitoring.still_short_wh(
-                contract.terms, view.short_wh, view.live, from_ms, view.measured_from_ms
-            )
         # Less than one call is worth is left to the tolerance of the contract.
         return uncovered if sum(uncovered) >= self._around.program.terms.call_wh_min else (0,) * len(uncovered)
 

@@ -15,9 +15,8 @@ from contracts.demand_response.contract import ContractRecord, Status
 from runtime.logs import get_logger
 from vtn.aggregator.ports import Events
 from vtn.aggregator.records import DevicePlan
-from vtn.aggregator.virtual_nodes.monitoring import RELEASED, IntervalDelivery, Live, spare_wh, uncovered_wh
+from vtn.aggregator.virtual_nodes.monitoring import is_spare
 from vtn.aggregator.virtual_nodes.view import View, accepted_of
-from vtn.services.programs import ProgramTerms
 
 #: with this tolerance a device that delivers nothing any more owes nothing
 _FREE_TO_GO_PERCENT = 100
@@ -44,30 +43,20 @@ class Withdrawals:
             _log.info("event withdrawn", dr_event_id=event_id, homes=len(ven_ids))
         self._done.update(plan.contract_id for plan in ended)
 
-    async def of_spare(
-        self,
-        contract: ContractRecord,
-        view: View,
-        intervals: Sequence[IntervalDelivery],
-        from_ms: int,
-        program: ProgramTerms,
-    ) -> list[str]:
-        """Release homes of what the group delivers beyond its cap, once that is no noise: those called last first, as
-        long as the others still cover the obligation. Returns their contracts."""
-        released = [plan.terms for plan in view.plans if view.lost.get(plan.contract_id) == RELEASED]
-        tolerance, noise = program.monitor_tolerance_percent, program.baseline_noise_percent
-        spare = spare_wh(contract.terms, intervals, released, tolerance, noise)
-        kept = [plan for plan in accepted_of(view.plans, view.contracts) if plan.contract_id not in view.lost]
+    async def of_spare(self, contract: ContractRecord, view: View) -> list[str]:
+        """Release homes that the group turned out not to need (`is_spare`): those called last first. Returns their
+        contracts."""
         free: list[DevicePlan] = []
-        for plan in sorted(kept, key=lambda each: (-each.round, each.reliability_bp, each.contract_id)):
-            worth = max(plan.terms.obligation_wh)
-            rest = [each for each in kept if each is not plan]
-            live = [Live(terms=each.terms, reliability_bp=each.reliability_bp) for each in rest]
-            if plan.terms.tolerance_percent < _FREE_TO_GO_PERCENT or worth > spare:
-                continue
-            if not any(uncovered_wh(contract.terms, live, from_ms)):
-                kept, spare = rest, spare - worth
-                free.append(plan)
+        if contract.status is Status.ACTIVE and view.now_ms >= contract.terms.start_ms:
+            plans = [plan for plan in accepted_of(view.plans, view.contracts) if plan.contract_id not in view.lost]
+            kept = {plan.contract_id: view.expected_of(plan) for plan in plans}
+            for plan in sorted(plans, key=lambda each: (-each.round, each.reliability_bp, each.contract_id)):
+                part, now_ms, weight = kept[plan.contract_id], view.now_ms, view.performance.weight
+                if plan.terms.tolerance_percent < _FREE_TO_GO_PERCENT:
+                    continue
+                if is_spare(contract.terms, list(kept.values()), part, now_ms, weight):
+                    free.append(plan)
+                    del kept[plan.contract_id]
         for event_id in dict.fromkeys(plan.terms.dr_event_id for plan in free):
             ven_ids = [plan.ven_id for plan in free if plan.terms.dr_event_id == event_id]
             await self._events.withdraw(event_id, ven_ids)

@@ -30,6 +30,7 @@ from vtn.faces.openadr2.pushing import PATH, Pushing
 from vtn.faces.openadr2.registration import RegisterParty
 from vtn.faces.openadr2.reports import Reporting, Sourcing
 from vtn.metrics import VtnMetrics
+from vtn.records.contacts import Contacts
 from vtn.records.database import Database
 from vtn.services.opts import Opts
 from vtn.services.registrations import Registrations
@@ -77,6 +78,7 @@ class Openadr2Face:
         source: ReportSource,
         metrics: VtnMetrics,
         gate: Gate,
+        contacts: Contacts | None = None,
         vtn_id: str = "GRIDPACT",
         poll_interval_s: int = 60,
         redeliver_s: int = 30,
@@ -86,6 +88,7 @@ class Openadr2Face:
     ) -> None:
         self.directory = Directory(database, database_url, vens, clock)
         self._vens = vens
+        self._contacts = contacts
         self._metrics = metrics
         # looking a metric up by its labels each time is dearer than counting
         self._seconds = {service: metrics.openadr2_seconds.labels(service) for service in SERVICES}
@@ -266,6 +269,8 @@ class Openadr2Face:
         await self._gate.check(caller, ven.ven_id)
         if ven.registration_id is None:
             raise NotAllowed("ven_not_registered", f"{ven.ven_id} is not registered: register first")
+        if self._contacts is not None:
+            self._contacts.note(ven.ven_id)
         return ven
 
     async def _certified(self, caller: Caller) -> Ven | None:
