@@ -1,6 +1,6 @@
 """POST /enrolment: a VEN with an invitation joins with its own key. Later the same key gets it a new certificate
-(/enrolment/certificate), says who may see its readings (/enrolment/consents) and brings its next key
-(/enrolment/pseudonym).
+(/enrolment/certificate), says who may see its readings (/enrolment/consents), what its devices can do
+(/enrolment/resource) and brings its next key (/enrolment/pseudonym).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vtn.errors import VtnError
 from vtn.metrics import VtnMetrics
 from vtn.services.enrolment import DomainTime, Enrolled, EnrolmentRequest, RenewalRequest
 from vtn.services.pseudonyms import TurnRequest
-from vtn.services.vens import WAITING, Ven
+from vtn.services.vens import WAITING, DescriptionRequest, Ven
 
 PATH = "/enrolment"
 REFUSALS_MAX = 60
@@ -61,6 +61,7 @@ class EnrolmentFace:
         app.router.add_post(PATH, self._counted(self.enrol))
         app.router.add_post(f"{PATH}/certificate", self._counted(self.renew))
         app.router.add_post(f"{PATH}/consents", self._counted(self.consent))
+        app.router.add_post(f"{PATH}/resource", self._counted(self.describe))
         app.router.add_post(f"{PATH}/pseudonym", self._counted(self.turn))
 
     def _counted(self, handler: Handler) -> Handler:
@@ -120,6 +121,13 @@ class EnrolmentFace:
         with acting(f"ven:{asked.ven_id}"):
             turned = await self._done(lambda: self._vtn.pseudonyms.turn(asked))
         return _json(msgspec.json.encode(turned))
+
+    async def describe(self, request: web.Request) -> web.Response:
+        """What the home's devices can do from now on; what is wrong with which of them, if they are not taken."""
+        asked = await _read(request, DescriptionRequest)
+        with acting(f"ven:{asked.ven_id}"):
+            described = await self._done(lambda: self._vtn.vens.describe(asked))
+        return _json(msgspec.json.encode(described))
 
     async def consent(self, request: web.Request) -> web.Response:
         """Keep a consent, or the end of one."""

@@ -24,6 +24,7 @@ import msgspec
 _HOUR_S = 3_600
 _DAY_MINUTES = 1_440
 _LOOK_MS = 900_000
+_ENDLESS = 2**53
 #: how fast what was known of a store's level is worth nothing: after so long a third of it is left
 _LEVEL_FADES_MS = 6 * 3_600_000
 
@@ -186,6 +187,12 @@ def declared(flexible_w: int, hours: float = 4.0) -> Envelope:
         rebound_s=3_600,
         comfort_minor=round(4 * flexible_w / 1000),
     )
+
+
+def tireless(envelope: Envelope) -> Envelope:
+    """The same power for as long as one likes: what a home sheds in an interval if it was not called before it."""
+    parts = tuple(msgspec.structs.replace(part, energy_wh=_ENDLESS) for part in envelope.parts)
+    return msgspec.structs.replace(envelope, energy_wh=_ENDLESS, parts=parts)
 
 
 def profile_wh(envelope: Envelope, load_wh: Sequence[float], flexible_percent: int, interval_s: int) -> tuple[int, ...]:

@@ -12,27 +12,39 @@ from sqlalchemy import ColumnElement, RowMapping, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.core.codec import decode
+from contracts.core.errors import CodecError
 from runtime.clock import Clock
+from runtime.keys import verify
 from vtn.auth import audit
 from vtn.auth.certificates import Certificates, ven_of_certificate
-from vtn.errors import Conflict, NotAllowed, NotFound
-from vtn.flexibility.envelope import Device
+from vtn.auth.consent import SignedText
+from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from vtn.flexibility.envelope import Device, Kind
 from vtn.records.database import Database, wake
 from vtn.records.tables import programs, vens
 
 WAITING, APPROVED, ENROLLING, ENROLLED = "waiting", "approved", "enrolling", "enrolled"
 DEVICES_MAX = 64
 REFUSED, REVOKED, REMOVED = "refused", "revoked", "removed"
+DESCRIPTION_FORMAT = "gridpact.resource.1"
+_SKEW_MS = 300_000
 
 
-class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner offers: at most `flexible_w` of import less, at most `flexible_percent` of the load, at most
-    `max_events_per_week` events; `devices`: what shifts, if the home says so: it bounds how long and tells the rest."""
+    `max_events_per_week` events; `devices`: what shifts, if the home says so: it bounds how long and tells the rest.
+
+    corrected_percent: the home learns from its events and says so much of what its devices are rated for; None: it
+    does not. `described_ms`, its wall clock, and `corrected_ms`, ours, are when it last said so, and something else."""
 
     flexible_w: int = 0
     flexible_percent: int = 100
     max_events_per_week: int = 7
     devices: tuple[Device, ...] = ()
+    corrected_percent: int | None = None
+    described_ms: int = 0
+    corrected_ms: int = 0
 
     def __post_init__(self) -> None:
         if not (0 <= self.flexible_w <= 10**9 and 0 <= self.flexible_percent <= 100):
@@ -41,6 +53,33 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("max_events_per_week is 0 to 1000")
         if len(self.devices) > DEVICES_MAX:
             raise ValueError(f"a home names {DEVICES_MAX} devices at most")
+        if not 0 < (self.corrected_percent or 100) <= 1000:
+            raise ValueError("corrected_percent is 1 to 1000")
+
+
+class DescriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A home says what it can do now: `signed` is a DescriptionText with the signature of its ledger key."""
+
+    ven_id: str
+    signed: SignedText
+
+
+class DescriptionText(msgspec.Struct, frozen=True):
+    """What the ledger key signs; `at_ms` is wall clock, the later one counts. What it says besides, to later releases,
+    is not looked at."""
+
+    format: str
+    ven_id: str
+    at_ms: int
+    resource: Resource
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken: that of `described_ms`; `unknown_kinds` are taken by the numbers alone that came with them."""
+
+    described_ms: int
+    devices: int
+    unknown_kinds: tuple[str, ...] = ()
 
 
 class Ven(msgspec.Struct, frozen=True):
@@ -150,6 +189,34 @@ class Vens:
         async with self._database.reading() as connection:
             return [to_ven(row) for row in (await connection.execute(query)).mappings()]
 
+    async def describe(self, request: DescriptionRequest) -> Described:
+        """Take what an enrolled home says of itself, on the word of its ledger key; the same again changes nothing.
+
+        Raises InvalidInput (what is wrong with which device), NotAllowed (signature, clock, an older text), NotFound.
+        """
+        async with self._database.transaction() as connection:
+            ven = await locked_ven(connection, request.ven_id)
+            if ven is None or ven.public_key is None:
+                raise NotFound("ven_unknown", "no enrolment with a ledger key has this venID")
+            said = _described(ven, request.signed)
+            known = ven.resource
+            corrected_ms = known.corrected_ms
+            if said.resource.corrected_percent != known.corrected_percent:
+                corrected_ms = 0 if said.resource.corrected_percent is None else self._clock.now_ms()
+            resource = msgspec.structs.replace(said.resource, described_ms=said.at_ms, corrected_ms=corrected_ms)
+            if resource != known:
+                if said.at_ms <= known.described_ms:
+                    raise NotAllowed("description_older", "this home has said something else at this time, or later")
+                if abs(said.at_ms - self._clock.wall_ms()) > _SKEW_MS:
+                    raise NotAllowed("timestamp_off", "the text is older or newer than five minutes: set the clock")
+                if ven.status != ENROLLED:
+                    raise NotAllowed("ven_not_enrolled", f"the enrolment of this VEN is {ven.status}")
+                await change_ven(connection, ven.ven_id, resource=msgspec.json.encode(resource))
+                detail = {"flexible_w": str(resource.flexible_w), "devices": str(len(resource.devices))}
+                await audit.record(connection, "ven_described", ven.ven_id, **detail)
+        unknown = {each.kind for each in resource.devices} - {*Kind}
+        return Described(described_ms=said.at_ms, devices=len(resource.devices), unknown_kinds=tuple(sorted(unknown)))
+
     async def assign_group(self, ven_id: str, virtual_node: str | None) -> Ven:
         """Put a VEN into the group of a virtual node, or take it out of every group. Raises NotFound."""
         return await self._change(ven_id, virtual_node=virtual_node)
@@ -234,6 +301,20 @@ async def locked_ven(connection: AsyncConnection, ven_id: str) -> Ven | None:
 def to_ven(row: RowMapping) -> Ven:
     """A row of the table as data."""
     return Ven(**{**row, "resource": msgspec.json.decode(row["resource"], type=Resource)})
+
+
+def _described(ven: Ven, signed: SignedText) -> DescriptionText:
+    """What a home says of itself, as its key signed it. Raises InvalidInput, NotAllowed."""
+    try:
+        body = signed.text.encode()
+        plain = decode(body, dict)  # canonical as a whole, with what a later release may say
+        proven = verify(ven.public_key or "", body, bytes.fromhex(signed.signature))
+        said = msgspec.convert(plain, DescriptionText)
+    except (CodecError, msgspec.ValidationError, ValueError) as error:
+        raise InvalidInput("description_invalid", f"this is no signed description: {error}") from None
+    if not proven or (said.format, said.ven_id) != (DESCRIPTION_FORMAT, ven.ven_id):
+        raise NotAllowed("proof_invalid", "the proof is not the ledger key's signature of this description")
+    return said
 
 
 def _found(ven: Ven | None, ven_id: str) -> Ven:
