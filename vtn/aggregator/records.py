@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from contracts.core.commands import Offer, RequestReduction, Terms
-from vtn.aggregator.dispatch import Choice
+from vtn.aggregator.dispatch import Choice, Solved
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.records.database import Database
 from vtn.records.tables import event_deliveries, metadata
@@ -66,6 +66,7 @@ dispatch_rounds = Table(
     Column("target_wh", LargeBinary, nullable=False),
     Column("lacking_wh", LargeBinary, nullable=False),
     Column("planned_ms", BigInteger, nullable=False),
+    Column("solved", LargeBinary, comment="Solved as JSON; null: of a choice before this was kept"),
     PrimaryKeyConstraint("sc1", "round"),
 )
 
@@ -79,6 +80,7 @@ sc2_plans = Table(
     Column("ven_id", Text, nullable=False),
     Column("terms", LargeBinary, nullable=False),
     Column("reliability_bp", Integer, nullable=False),
+    Column("dr_event_id", Text, comment="null: that of its round"),
 )
 
 dispatch_choices = Table(
@@ -121,7 +123,8 @@ class GroupPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One time a virtual node chose members: the first dispatch is round 0, later ones are re-dispatches."""
+    """One time a virtual node chose members: the first dispatch is round 0, later ones are re-dispatches. dr_event_id:
+    the event of who is called for all of it; who has a window of its own has an event of its own, see its terms."""
 
     sc1: str
     round: int
@@ -130,6 +133,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     target_wh: tuple[int, ...]
     lacking_wh: tuple[int, ...]
     planned_ms: int
+    solved: Solved = Solved()
 
 
 class DevicePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,8 +225,8 @@ class AggregatorRecords:
         """One choice of members: its contracts and why, in one transaction."""
         async with self._database.transaction() as connection:
             rows_of = (
-                (dispatch_rounds, [_row(planned, "target_wh", "lacking_wh")]),
-                (sc2_plans, [_row(plan, "terms") for plan in plans]),
+                (dispatch_rounds, [_row(planned, "target_wh", "lacking_wh", "solved")]),
+                (sc2_plans, [_row(plan, "terms") | {"dr_event_id": plan.terms.dr_event_id} for plan in plans]),
                 (
                     dispatch_choices,
                     _choice_rows(need_id, planned.sc1, planned.round, choices, planned.target_wh, planned.planned_ms),
@@ -244,6 +248,7 @@ class AggregatorRecords:
                     **row,
                     "target_wh": msgspec.json.decode(row["target_wh"], type=profile),
                     "lacking_wh": msgspec.json.decode(row["lacking_wh"], type=profile),
+                    "solved": Solved() if row["solved"] is None else _struct(row["solved"], Solved),
                 }
             )
             for row in rows
@@ -256,7 +261,7 @@ class AggregatorRecords:
     async def released(self) -> list[str]:
         """SC2s whose homes had their event taken back."""
         gone = and_(
-            event_deliveries.c.event_id == dispatch_rounds.c.dr_event_id,
+            event_deliveries.c.event_id == func.coalesce(sc2_plans.c.dr_event_id, dispatch_rounds.c.dr_event_id),
             event_deliveries.c.ven_id == sc2_plans.c.ven_id,
             event_deliveries.c.withdrawn,
         )
@@ -321,7 +326,8 @@ class AggregatorRecords:
             return [_struct(data, IntervalDelivery) for (data,) in await connection.execute(query)]
 
     async def _device_plans(self, condition: Any) -> list[DevicePlan]:
-        query = select(sc2_plans).where(condition).order_by(sc2_plans.c.contract_id)
+        columns = [sc2_plans.c[name] for name in DevicePlan.__struct_fields__]
+        query = select(*columns).where(condition).order_by(sc2_plans.c.contract_id)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [DevicePlan(**{**row, "terms": _struct(row["terms"], Terms)}) for row in rows]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from contracts.core.commands import (
@@ -30,15 +31,16 @@ from runtime.keys import PrivateKey
 from runtime.logs import get_logger
 from vtn.aggregator.dispatch import BASIS_POINTS
 from vtn.aggregator.ports import Events, HomeForecasts, Members, Rejection, SignedOffer
-from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
+from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
-from vtn.aggregator.virtual_nodes.choosing import Method, Policy, choose_members, policy_of
+from vtn.aggregator.virtual_nodes.calling.offering import offered_wh
+from vtn.aggregator.virtual_nodes.calling.rounds import plan_round
+from vtn.aggregator.virtual_nodes.choosing import LIMIT_S, Method, Policy, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
 from vtn.aggregator.virtual_nodes.members.forecasts import NaiveForecasts
 from vtn.aggregator.virtual_nodes.members.group import evaluate_group
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
-from vtn.aggregator.virtual_nodes.planning import device_plans
 from vtn.aggregator.virtual_nodes.view import View, Watch
 from vtn.aggregator.virtual_nodes.withdrawal import Withdrawals
 from vtn.services.programs import Program
@@ -61,10 +63,13 @@ class Surroundings:
     method: Method = "auto"
     forecasts: HomeForecasts = field(default_factory=NaiveForecasts)
 
+    limit_s: float = LIMIT_S
+    executor: Executor | None = None
+
     @property
     def policy(self) -> Policy:
         """How members are chosen."""
-        return policy_of(self.program, self.method)
+        return policy_of(self.program, self.method, self.limit_s)
 
 
 class VirtualNode:
@@ -101,10 +106,10 @@ class VirtualNode:
             (each.candidate for each in evaluations if not each.candidate.excluded), key=lambda each: each.merit
         )
         kept = usable[: len(usable) - len(usable) * program.reserve_percent // 100]
-        expected = [
-            sum(candidate.available_wh[n] * candidate.reliability_bp // BASIS_POINTS for candidate in kept)
-            for n in range(count)
-        ]
+        around = self._around
+        expected = await asyncio.to_thread(
+            offered_wh, request.target_wh[skipped:], kept, around.policy, around.executor
+        )  # fmt: skip
         if not any(expected):
             return Rejection(virtual_node=self.party, reason=f"none of {len(evaluations)} members can shed anything")
         reliability = sum(candidate.reliability_bp for candidate in kept) // len(kept)
@@ -114,7 +119,7 @@ class VirtualNode:
             virtual_node=self.party,
             start_ms=start_ms,
             interval_s=request.interval_s,
-            profile_wh=tuple(expected),
+            profile_wh=expected,
             energy_price_minor_per_mwh=self._price(reliability),
             valid_until_ms=start_ms,
         )
@@ -190,39 +195,21 @@ class VirtualNode:
     ) -> None:
         """Chooses members for what `target_wh` (contract's grid) asks from `start_ms` on, and stores the plan."""
         terms, around = contract.terms, self._around
-        step_ms = terms.interval_s * MS_PER_S
-        skipped = (start_ms - terms.start_ms) // step_ms
-        count = len(terms.obligation_wh) - skipped
+        count = len(terms.obligation_wh) - (start_ms - terms.start_ms) // (terms.interval_s * MS_PER_S)
         need = await self._ledger.record(NeedRecord, terms.need_id)
         if count <= 0 or need is None:
             return
         evaluations = await self._evaluate(need.request, start_ms, count, exclude=taken)
-        candidates = [each.candidate for each in evaluations]
-        # Off the event loop, as above: a large group takes seconds.
-        dispatch = await asyncio.to_thread(choose_members, target_wh[skipped:], candidates, around.policy)
-        now_ms = around.clock.now_ms()
-        event_id = f"evt-{contract.contract_id.removeprefix('sc1-')}-{number}" if dispatch.chosen else ""
-        plans: list[DevicePlan] = []
-        if event_id:
-            # It is stored after the plans: an event stored before them would keep its id from the next attempt.
-            event = dr_event(around.program, event_id, self.name, start_ms, terms_end_ms(terms))
-            accept_by_ms = min(now_ms + around.program.terms.accept_window_s * MS_PER_S, start_ms)
-            if contract.status is Status.ACCEPTED:
-                accept_by_ms = terms.activate_by_ms
-            plans = device_plans(around.program, contract, number, event, dispatch.chosen, evaluations, accept_by_ms)
-        planned = Round(
-            sc1=contract.contract_id,
-            round=number,
-            reason=reason,
-            dr_event_id=event_id,
-            target_wh=tuple(target_wh),
-            lacking_wh=(0,) * skipped + dispatch.lacking_wh,
-            planned_ms=now_ms,
-        )
-        await around.records.add_round(planned, plans, dispatch.choices, terms.need_id)
-        _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(plans), reason=reason,
-                  method=dispatch.solved.method, probability_bp=dispatch.solved.probability_bp,
-                  limits=[str(each) for each in dispatch.solved.limits])  # fmt: skip
+        planned = await plan_round(
+            around, self.name, contract, need.request, evaluations,
+            number=number, reason=reason, target_wh=target_wh, start_ms=start_ms,
+        )  # fmt: skip
+        # Events are stored after the plans: one stored before them would keep its id from the next attempt.
+        await around.records.add_round(planned.round, planned.plans, planned.dispatch.choices, terms.need_id)
+        solved = planned.dispatch.solved
+        _log.info("members chosen", contract=contract.contract_id, round=number, chosen=len(planned.plans),
+                  reason=reason, method=solved.method, probability_bp=solved.probability_bp,
+                  limits=[str(each) for each in solved.limits])  # fmt: skip
 
     async def _propose_missing(self, contract: ContractRecord) -> None:
         """Publishes the events of all rounds and sets up the contracts that are not on the ledger yet."""
@@ -237,9 +224,9 @@ class VirtualNode:
             and plan.contract_id not in self._refused
             and plan.terms.accept_by_ms > now_ms
         ]
-        end_ms = terms_end_ms(contract.terms)
-        for event_id, start_ms in {plan.terms.dr_event_id: plan.terms.start_ms for plan in missing}.items():
-            await self._around.events.plan(dr_event(self._around.program, event_id, self.name, start_ms, end_ms))
+        windows = {plan.terms.dr_event_id: (plan.terms.start_ms, terms_end_ms(plan.terms)) for plan in missing}
+        for event_id, window in windows.items():
+            await self._around.events.plan(dr_event(self._around.program, event_id, self.name, *window))
             await self._around.events.publish(
                 event_id, [plan.ven_id for plan in plans if plan.terms.dr_event_id == event_id]
             )

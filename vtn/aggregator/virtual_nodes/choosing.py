@@ -39,7 +39,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How members are chosen. probability of meeting the target, in all intervals at once (mode "joint") or in each by
     itself ("each"); common: what moves all homes at once, standard deviation as a part of the delivery; snapback: what
     may come back in an interval after the end, as a part of the mean target, negative: no matter how much; least_wh: no
-    call is for less; limit_s: seconds after which the best choice known is taken."""
+    call is for less; limit_s: seconds after which the best choice known is taken; names_limits: where something lacks,
+    which limits stand in the way."""
 
     method: Method = "auto"
     probability: float = 0.8
@@ -48,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     snapback: float = -1.0
     least_wh: int = 0
     limit_s: float = LIMIT_S
+    names_limits: bool = True
 
     @property
     def optimal(self) -> bool:
@@ -115,7 +117,7 @@ def _optimal(
         for each in left_out
     ]
     limits: tuple[Limit, ...] = ()
-    if plan.lacking_wh.any():
+    if plan.lacking_wh.any() and policy.names_limits:
         limits = tuple(
             Limit(limit=each.limit, frees_wh=round(each.frees_wh), lacking_wh=round(each.lacking_wh))
             for each in bindings(fleets, goal, seed=SEED, executor=executor)
