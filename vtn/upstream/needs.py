@@ -149,9 +149,9 @@ class NeedDesk:
         found: dict[str, None] = {}
         for plan in await self._aggregator.group_plans(need_id):
             found[plan.terms.dr_event_id] = None
-            for planned in await self._aggregator.rounds(plan.contract_id):
-                found[planned.dr_event_id] = None
-        return [event_id for event_id in found if event_id]
+            for planned in await self._aggregator.device_plans(plan.contract_id):
+                found[planned.terms.dr_event_id] = None
+        return list(found)
 
     async def _contracts(self, need_id: str) -> list[ContractRecord]:
         found = await self._vtn.ledger.records(ContractRecord, f"sc1-{need_id}-")
