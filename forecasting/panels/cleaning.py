@@ -2,12 +2,13 @@
 
     stamps   off the grid: a little is snapped, a few left out, many refused     twice: once if equal, else a gap
              in the future: left out      local time instead of UTC: refused when both clock changes show it
-    values   not finite, beyond the connection: a gap     a thousand times the rest for days: a gap (unit change)
-             negative where only load is measured: a gap; many: refused (net metering?)
+             of the end of an interval: moved to its start if that is said       hours among quarters: left out
+    values   not finite, beyond the connection, spikes: a gap     a register that only grows: its differences
+             days like the others but a thousand times off: a gap (unit change); all of them: refused
+             negative where only load is measured: a gap; many: refused (net metering?); a roof's draw at night: 0
              frozen for a day or more: a gap; the whole series: kept, and said
-             all of it a thousand times off, or a meter's register: refused
 
-Nothing is interpolated: what is left out is a gap, and models pass over gaps.
+Nothing is interpolated: what is left out is a gap, and models pass over gaps. A house nobody is in is no fault.
 """
 
 from __future__ import annotations
@@ -22,23 +23,17 @@ from numpy.typing import NDArray
 from forecasting.calendar import DAY_S
 from forecasting.errors import BadReadings
 from forecasting.panels.panel import Floats
-from forecasting.panels.stamps import local_stamps, snapped
+from forecasting.panels.registers import differences, is_register
+from forecasting.panels.stamps import coarse, local_stamps, snapped
+from forecasting.panels.units import UNITS, Kind, refuse_other_units, without_unit_changes
 from forecasting.series import IntervalSeries
 
-Kind = Literal["load", "net", "generation"]
-
-UNITS: dict[str, tuple[float, bool]] = {
-    "Wh": (1.0, False),
-    "kWh": (1e3, False),
-    "MWh": (1e6, False),
-    "W": (1.0, True),
-    "kW": (1e3, True),
-    "MW": (1e6, True),
-}
-"""Factor to Wh or W, and whether it is power."""
+Stamped = Literal["start", "end"]
 
 _NEGATIVE_SHARE_MAX = 0.05
-_FAR_OFF = (300.0, 3000.0)
+_NIGHT_DRAW = 0.03
+_SPIKE_RUN_MAX = 3
+_STANDBY = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,29 +63,36 @@ def cleaned(
     now_ms: int | None = None,
     mean_w: tuple[float, float] = (3.0, 50_000.0),
     power_w_max: float | None = None,
+    stamped: Stamped = "start",
 ) -> Cleaned:
     """(start in UTC epoch ms, value) in order of arrival, as a series of Wh.
 
     kind: "load" is never negative, "net" may be, "generation" is given as a positive number. mean_w: range in which the
     mean power of a site lies; widen it for a virtual node or a factory. power_w_max: what the connection can carry.
-    Raises BadReadings where the series as a whole is wrong, ValueError for an unknown unit.
+    stamped: "end" where the stamps are those of the ends of intervals. Raises BadReadings where the series as a whole
+    is wrong, ValueError for an unknown unit.
     """
     if unit not in UNITS:
         raise ValueError(f"unit is {unit}; known are {', '.join(UNITS)}")
     pairs = list(rows)
-    stamps = np.array([each[0] for each in pairs], dtype=np.int64)
+    stamps = np.array([each[0] for each in pairs], dtype=np.int64) - (interval_s * 1000 if stamped == "end" else 0)
     factor, power = UNITS[unit]
     values: Floats = np.array([each[1] for each in pairs], dtype=np.float64)
     values = values * factor * (interval_s / 3600 if power else 1.0)
     found: list[Finding] = []
-    stamps, values = snapped(stamps, values, interval_s, found_into(found))
-    stamps, values = _in_time(stamps, values, interval_s, now_ms, found)
-    stamps, values = _once(stamps, values, interval_s, zone, found)
+    note = found_into(found)
+    stamps, values = snapped(stamps, values, interval_s, note)
+    stamps, values = _in_time(stamps, values, interval_s, now_ms, note)
+    stamps, values = _once(stamps, values, interval_s, zone, note)
+    if not power and is_register(values):
+        stamps, values = differences(stamps, values, interval_s, note)
+        stamps = stamps + (interval_s * 1000 if stamped == "end" else 0)  # a register's stamp is the moment it is read
     if len(stamps):
-        values = _plausible(values, interval_s, kind, power_w_max, found)
-        values = _unit_changes(stamps, values, found)
-        _whole(stamps, values, interval_s, unit, kind, mean_w)
-        values = _frozen(stamps, values, interval_s, kind, found)
+        values = _plausible(values, interval_s, kind, power_w_max, note)
+        values = coarse(stamps, values, interval_s, note)
+        values = without_unit_changes(stamps, values, interval_s, mean_w, note)
+        refuse_other_units(values, interval_s, unit, mean_w)
+        values = _frozen(stamps, values, interval_s, note)
     kept = ~np.isnan(values)
     readings = {int(at): float(value) for at, value in zip(stamps[kept], values[kept], strict=True)}
     return Cleaned(IntervalSeries(interval_s, readings), tuple(found))
@@ -111,19 +113,19 @@ class _Note:
 
 
 def _in_time(
-    stamps: NDArray[np.int64], values: Floats, interval_s: int, now_ms: int | None, found: list[Finding]
+    stamps: NDArray[np.int64], values: Floats, interval_s: int, now_ms: int | None, note: _Note
 ) -> tuple[NDArray[np.int64], Floats]:
     if now_ms is None:
         return stamps, values
     early = stamps + interval_s * 1000 > now_ms
-    _Note(found)("in the future", early.sum(), "left out: the sender's clock is ahead, or the interval still runs")
+    note("in the future", early.sum(), "left out: the sender's clock is ahead, or the interval still runs")
     return stamps[~early], values[~early]
 
 
 def _once(
-    stamps: NDArray[np.int64], values: Floats, interval_s: int, zone: str, found: list[Finding]
+    stamps: NDArray[np.int64], values: Floats, interval_s: int, zone: str, note: _Note
 ) -> tuple[NDArray[np.int64], Floats]:
-    _Note(found)("out of order", int((np.diff(stamps) < 0).sum()), "sorted")
+    note("out of order", int((np.diff(stamps) < 0).sum()), "sorted")
     order = np.argsort(stamps, kind="stable")
     stamps, values = stamps[order], values[order]
     unique, first, counts = np.unique(stamps, return_index=True, return_counts=True)
@@ -140,17 +142,18 @@ def _once(
     evidence = local_stamps(unique, contradicted, interval_s, zone)
     if evidence:
         raise BadReadings(f"the stamps are local time of {zone} and not UTC: {evidence}")
-    _Note(found)("given twice", equal, "kept once")
-    _Note(found)("given twice with different values", contradicting, "left out: nobody knows which is right")
+    note("given twice", equal, "kept once")
+    note("given twice with different values", contradicting, "left out: nobody knows which is right")
     right = ~np.isin(unique, contradicted)
     return unique[right], kept[right]
 
 
-def _plausible(values: Floats, interval_s: int, kind: Kind, power_w_max: float | None, found: list[Finding]) -> Floats:
-    note = _Note(found)
+def _plausible(values: Floats, interval_s: int, kind: Kind, power_w_max: float | None, note: _Note) -> Floats:
     bad = ~np.isfinite(values)
     note("no number", bad.sum(), "left out")
     values = np.where(bad, np.nan, values)
+    if kind == "generation":
+        values = _without_night_draw(values, note)
     if kind != "net":
         negative = values < 0
         share = negative.sum() / max(len(values), 1)
@@ -165,61 +168,40 @@ def _plausible(values: Floats, interval_s: int, kind: Kind, power_w_max: float |
         beyond = np.abs(values) > power_w_max * interval_s / 3600
         note("beyond the connection", beyond.sum(), f"left out: more than {power_w_max:g} W")
         values = np.where(beyond, np.nan, values)
-    size = np.abs(values[~np.isnan(values)])
-    if len(size) >= 200:
-        spikes = np.abs(values) > 25 * max(float(np.quantile(size, 0.99)), 1.0)
-        note("spike", spikes.sum(), "left out: 25 times what 99 of 100 readings stay below")
-        values = np.where(spikes & (spikes.mean() < 0.005), np.nan, values)
-    return values
+    return _without_spikes(values, note)
 
 
-def _whole(
-    stamps: NDArray[np.int64], values: Floats, interval_s: int, unit: str, kind: Kind, mean_w: tuple[float, float]
-) -> None:
-    """Refuses what is not energy by interval in the unit that was named."""
+def _without_night_draw(values: Floats, note: _Note) -> Floats:
+    """An inverter that waits for the sun draws a little: no generation, and no fault."""
     known = values[~np.isnan(values)]
-    if len(known) >= 48 and kind != "net":
-        steps = np.diff(known)
-        if (steps >= 0).mean() > 0.995 and known[-1] - known[0] > 10 * max(float(np.abs(steps).max()), 1e-9):
-            raise BadReadings("the values only ever grow: a meter's register; give the differences between readings")
-    size = np.abs(known)
-    power = float(size.mean()) * 3600 / interval_s if len(size) else 0.0
-    for factor, wrong in ((1000.0, "smaller"), (0.001, "larger")):
-        outside = 0 < power < mean_w[0] if factor > 1 else power > mean_w[1]
-        if outside and mean_w[0] <= power * factor <= mean_w[1]:
-            raise BadReadings(
-                f"a mean of {power:.3g} W is a thousand times {wrong} than a site's: the values are not in {unit}; "
-                "name their unit, or the range of the mean if it is right"
-            )
+    draw = (values < 0) & (values >= -_NIGHT_DRAW * float(known.max(initial=0.0)))
+    note("a roof's draw at night", draw.sum(), "taken as no generation")
+    return np.where(draw, 0.0, values)
 
 
-def _unit_changes(stamps: NDArray[np.int64], values: Floats, found: list[Finding]) -> Floats:
-    """Days a thousand times above or below the others: somebody changed the unit for a while."""
-    days = stamps // (DAY_S * 1000)
-    names, place = np.unique(days, return_inverse=True)
-    there = ~np.isnan(values)
-    counts = np.bincount(place, there, len(names))
-    means = np.bincount(place, np.where(there, np.abs(values), 0), len(names)) / np.maximum(counts, 1)
-    usual = float(np.median(means[counts > 0])) if (counts > 0).any() else 0.0
-    if usual <= 0 or len(names) < 3:
+def _without_spikes(values: Floats, note: _Note) -> Floats:
+    """Single readings far beyond all others. A stretch of them is use: a house that is empty but for a week."""
+    size = np.abs(values[~np.isnan(values)])
+    if len(size) < 24:
         return values
-    ratio = means / usual
-    above = (ratio > _FAR_OFF[0]) & (ratio < _FAR_OFF[1])
-    below = (means > 0) & (ratio > 1 / _FAR_OFF[1]) & (ratio < 1 / _FAR_OFF[0])
-    wrong = (above | below)[place] & there
-    _Note(found)("unit changed", wrong.sum(), "left out: whole days a thousand times off the others")
-    return np.where(wrong, np.nan, values)
+    level = float(np.quantile(size, 0.99)) if len(size) >= 200 else 2 * float(np.quantile(size, 0.9))
+    spikes = np.abs(values) > 25 * max(level, 1.0)
+    runs = np.cumsum(np.concatenate([[False], spikes[1:] != spikes[:-1]]))
+    spikes &= (np.bincount(runs)[runs] <= _SPIKE_RUN_MAX) & (spikes.sum() < max(0.005 * len(size), 2))
+    note("spike", spikes.sum(), "left out: 25 times what 99 of 100 readings stay below")
+    return np.where(spikes, np.nan, values)
 
 
-def _frozen(stamps: NDArray[np.int64], values: Floats, interval_s: int, kind: Kind, found: list[Finding]) -> Floats:
-    """The same value for a day or longer, not zero: a meter that repeats itself."""
+def _frozen(stamps: NDArray[np.int64], values: Floats, interval_s: int, note: _Note) -> Floats:
+    """The same value for a day or longer, neither zero nor what an empty house draws: a meter that repeats itself."""
     known = values[~np.isnan(values)]
     if len(known) and np.all(known == known[0]):
-        _Note(found)("constant", len(known), "kept: every reading is the same, forecasts will be too")
+        note("constant", len(known), "kept: every reading is the same, forecasts will be too")
         return values
     same = np.concatenate([[False], (np.diff(values) == 0) & (np.diff(stamps) == interval_s * 1000)])
     runs = np.cumsum(~same)
     lengths = np.bincount(runs)[runs]
-    frozen = (lengths >= DAY_S // interval_s) & (values != 0)
-    _Note(found)("frozen", frozen.sum(), "left out: the same value for a day or longer")
+    standby = float(np.quantile(np.abs(known), _STANDBY)) if len(known) else 0.0
+    frozen = (lengths >= DAY_S // interval_s) & (np.abs(values) > standby)
+    note("frozen", frozen.sum(), "left out: the same value for a day or longer")
     return np.where(frozen, np.nan, values)

@@ -15,6 +15,7 @@ from forecasting.panels.panel import Floats
 _SNAP_SHARE = 0.1
 _ASTRAY_SHARE_MAX = 0.02
 _HOUR_MS = 3_600_000
+_COARSE_RUN_MIN = 12
 
 
 def snapped(
@@ -36,6 +37,26 @@ def snapped(
     note("off the grid", int(astray.sum()), "left out")
     note("near the grid", int(((off > 0) & ~astray).sum()), "moved to it")
     return nearest[~astray], values[~astray]
+
+
+def coarse(stamps: NDArray[np.int64], values: Floats, interval_s: int, note: Callable[[str, int, str], None]) -> Floats:
+    """Stretches whose stamps are all the same several intervals apart as gaps: their values are energy of longer
+    intervals, and when in them it was used nobody knows. Stamps in the order of time. Raises BadReadings where that is
+    most of the series."""
+    steps = np.diff(stamps) // (interval_s * 1000)
+    if not len(steps):
+        return values
+    runs = np.cumsum(np.concatenate([[False], steps[1:] != steps[:-1]]))
+    long = (steps > 1) & (np.bincount(runs)[runs] >= _COARSE_RUN_MIN)
+    wide = np.zeros(len(stamps), dtype=np.bool_)
+    wide[:-1], wide[-1] = long, long[-1]
+    if wide.mean() > 0.5:
+        longer = int(np.median(steps[long])) * interval_s
+        raise BadReadings(
+            f"the stamps are {longer} s apart and the others' {interval_s} s: forecast them by themselves"
+        )
+    note("of longer intervals", int(wide.sum()), "left out: their stamps are several intervals apart")
+    return np.where(wide, np.nan, values)
 
 
 def local_stamps(stamps: NDArray[np.int64], contradicted: Sequence[int], interval_s: int, zone: str) -> str:
