@@ -15,6 +15,7 @@ from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.groups.grouping import Grouping
 from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
+from vtn.aggregator.virtual_nodes.groups.reviewing import Reviews
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
@@ -39,7 +40,9 @@ async def run(vtn: Vtn) -> None:
     clients: list[LedgerClient] = []
     await asyncio.to_thread(prepare, vtn.settings.dispatch)
     try:
-        await cycle(vtn, program, clients).run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(cycle(vtn, program, clients).run())
+            tasks.create_task(reviews(vtn, program).run())
     finally:
         for client in clients:
             await client.close()
@@ -72,7 +75,31 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         vens=vtn.vens,
         around=around,
         nodes=NodeRecords(vtn.database, vtn.clock),
-        grouping=Grouping(around.members, program, settings, vtn.clock, settings.virtual_node_homes_min),
+        grouping=grouping(vtn, program),
         float_minor=settings.virtual_node_float_minor,
     )
     return Cycle(vtn.ledger, records, formation, around, turn_s=settings.aggregator_turn_s)
+
+
+def reviews(vtn: Vtn, program: Program) -> Reviews:
+    """The reviews of the groups of one program."""
+    settings = vtn.settings
+    return Reviews(
+        nodes=NodeRecords(vtn.database, vtn.clock),
+        grouping=grouping(vtn, program),
+        vens=vtn.vens,
+        ledger=vtn.ledger,
+        records=AggregatorRecords(vtn.database),
+        program=program,
+        clock=vtn.clock,
+        keys=settings.data_dir / "virtual_nodes",
+        days=settings.virtual_node_review_days,
+        seed=settings.virtual_node_seed,
+        metric=settings.virtual_node_metric,
+    )
+
+
+def grouping(vtn: Vtn, program: Program) -> Grouping:
+    """Who goes with whom, from what homes of one program reported."""
+    members = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, vtn.contacts, program)
+    return Grouping(members, program, vtn.settings, vtn.clock, vtn.settings.virtual_node_homes_min)

@@ -7,6 +7,7 @@ Every step looks first whether it was done: after kill -9 between any two of the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
@@ -47,9 +48,10 @@ def key_file(keys: Path, name: str) -> str:
     """The file of a virtual node's key within the folder: its name, or the name made safe where it is no file name. A
     key that is there under the plain name stays where it is."""
     plain = f"{name}.key"
-    path = keys / plain
-    if path.resolve().is_relative_to(keys.resolve()) and path.is_file():
-        return plain
+    with contextlib.suppress(OSError, ValueError):  # no name of a file at all: too long, or with a NUL in it
+        path = keys / plain
+        if path.resolve().is_relative_to(keys.resolve()) and path.is_file():
+            return plain
     safe = quote(name, safe="")
     if len(safe) > _FILE_NAME_MAX:
         safe = f"{safe[:_FILE_NAME_MAX]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
