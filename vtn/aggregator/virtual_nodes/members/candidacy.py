@@ -17,7 +17,7 @@ from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
 from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.calls import CallLimits, allowance, weariness
-from vtn.flexibility.envelope import Envelope, declared, envelope_of, profile_wh
+from vtn.flexibility.envelope import Envelope, declared, envelope_of, profile_wh, tireless
 from vtn.services.programs import ProgramTerms
 
 SILENT_AFTER_INTERVALS = 4
@@ -111,10 +111,9 @@ def shed(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What a call from the first interval on is asked for; and, where its energy ends before the event, what a home
     that was not called before would be asked for in each interval."""
-    tireless = msgspec.structs.replace(envelope, energy_wh=2**53)
     called, rested = (
         tuple(wh * derate_percent // 100 for wh in profile_wh(each, load_wh, flexible_percent, interval_s))
-        for each in (envelope, tireless)
+        for each in (envelope, tireless(envelope))
     )
     return called, rested if rested != called else ()
 
