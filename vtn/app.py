@@ -3,7 +3,8 @@
 settings ── PostgreSQL ── services ─┬─ 2.0b face, enrolment, health, metrics        HTTP
                                     ├─ listener, ledger outbox, open enrolments     background
                                     ├─ aggregator's cycle                           background, in one process
-                                    └─ link to a utility's VTN                      background, one worker leads
+                                    ├─ link to a utility's VTN                      background, one worker leads
+                                    └─ forecasts by the clock                       background, one worker leads
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import asyncio
 import contextlib
 import gc
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 
@@ -24,6 +27,7 @@ from runtime.logs import get_logger
 from runtime.service import READINESS, REGISTRY, new_app
 from runtime.tls import client_context
 from vtn.aggregator import start as aggregator
+from vtn.analytics.service.work import Analytics
 from vtn.auth.gate import Gate, Signer
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
@@ -48,7 +52,8 @@ async def serve(settings: VtnSettings) -> None:
     tls = settings.tls()
     service.refuse_plain_http(settings.host, tls)
     async with open_vtn(settings) as vtn:
-        app = build_app(vtn, tls=tls, background=aggregator.run if settings.aggregator else None)
+        background = aggregator.run if settings.aggregator else None
+        app = build_app(vtn, tls=tls, background=background, scheduled=settings.forecast_schedule)
         _spare_collector()
         async with _enrolment_port(vtn):
             await service.serve(app, settings.host, settings.port, tls, name="dr-vtn")
@@ -62,9 +67,13 @@ def _spare_collector() -> None:
 
 
 def build_app(
-    vtn: Vtn, *, tls: ssl_module.SSLContext | None = None, background: Background | None = None
+    vtn: Vtn,
+    *,
+    tls: ssl_module.SSLContext | None = None,
+    background: Background | None = None,
+    scheduled: bool = False,
 ) -> web.Application:
-    """The application over an open VTN; `background` runs while it does."""
+    """The application over an open VTN; `background` and, if `scheduled`, the forecasts run while it does."""
     settings = vtn.settings
     app = new_app(client_max_size=settings.request_bytes_max)
     metrics = VtnMetrics(app[REGISTRY])
@@ -107,29 +116,32 @@ def build_app(
     if upstream is not None:
         app[READINESS].register("upstream", upstream.check)
 
-    async def tasks(_: web.Application) -> AsyncIterator[None]:
-        running = [
-            asyncio.create_task(face.directory.wakeups.run()),
-            asyncio.create_task(gate.watch()),
-            asyncio.create_task(face.pushing.run()),
-            asyncio.create_task(vtn.contacts.run()),
-            asyncio.create_task(_reports_due(vtn)),
-            asyncio.create_task(_outbox(vtn, metrics)),
-            asyncio.create_task(_forgotten(vtn)),
-        ]
-        if background is not None:
-            running.append(asyncio.create_task(_kept_running(vtn, background)))
-        if upstream is not None:
-            running.append(asyncio.create_task(_kept_running(vtn, upstream.run)))
-        yield
-        for task in running:
-            task.cancel()
-        for task in running:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    analytics = Analytics(vtn, app[REGISTRY]) if scheduled else None
 
-    app.cleanup_ctx.append(tasks)
+    beside = [
+        face.directory.wakeups.run,
+        gate.watch,
+        face.pushing.run,
+        vtn.contacts.run,
+        lambda: _reports_due(vtn),
+        lambda: _outbox(vtn, metrics),
+        lambda: _forgotten(vtn),
+    ]
+    kept = [background, None if upstream is None else upstream.run, None if analytics is None else analytics.run]
+    beside += [partial(_kept_running, vtn, each) for each in kept if each is not None]
+    app.cleanup_ctx.append(partial(_beside, beside))
     return app
+
+
+async def _beside(work: Sequence[Callable[[], Coroutine[Any, Any, None]]], _: web.Application) -> AsyncIterator[None]:
+    """What runs while the application does."""
+    running = [asyncio.create_task(each()) for each in work]
+    yield
+    for task in running:
+        task.cancel()
+    for task in running:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @contextlib.asynccontextmanager

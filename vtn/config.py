@@ -195,6 +195,21 @@ class VtnSettings(ProcessSettings):
         "on this machine, or the address of a Dask scheduler (tcp://host:8786)"
     )  # fmt: skip
     analytics_workers: int = Field(0, ge=0, description="Threads or local workers of analytics; 0 takes one a core")
+    forecast_schedule: bool = Field(
+        True, description="Make forecasts by the clock: each local midnight and in between; of several workers one does"
+    )
+    forecast_intraday_h: int = Field(
+        6, ge=0, le=23, description="Hours between forecasts of virtual nodes within a day; 0 makes none"
+    )
+    forecast_history_days: int = Field(
+        120, ge=28, le=1100, description="How much telemetry scheduled forecasts and tests of models look at"
+    )
+    forecast_choice_days: int = Field(
+        7, ge=0, description="Days between tests that choose the models anew; 0 leaves it to `dr-vtn backtest --choose`"
+    )
+    forecast_choice_models: tuple[str, ...] = Field(
+        ("similar-days", "ridge", "blend"), description="Models that are tested then; the seasonal naive one always is"
+    )
     weather_source: str | None = Field(
         None, description="CSV or Parquet file, or a URL with {latitude} {longitude} {first} {end} that answers JSON"
     )

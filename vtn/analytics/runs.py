@@ -5,6 +5,7 @@ A run is kept as it was issued and never changed: when a dispatch is audited, it
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from vtn.errors import NotFound
 from vtn.records.database import Database
 from vtn.records.tables import metadata
 
-HOMES, VIRTUAL_NODES = "homes", "virtual_nodes"
+HOMES, VIRTUAL_NODES, FEEDERS = "homes", "virtual_nodes", "feeders"
 
 forecast_runs = Table(
     "forecast_runs",
@@ -162,7 +163,7 @@ class Runs:
         row = {
             "run_id": run.run_id, "scope": run.scope, "program": run.program, "issued_at_ms": run.issued_at_ms,
             "known_until_ms": run.known_until_ms, "start_ms": run.start_ms, "model": run.entry,
-            "run": zlib.compress(msgspec.json.encode(run), 6), "made_ms": made_ms,
+            "run": await asyncio.to_thread(_packed, run), "made_ms": made_ms,
         }  # fmt: skip
         async with self._database.transaction() as connection:
             await connection.execute(insert(forecast_runs).values(row).on_conflict_do_nothing())
@@ -227,6 +228,10 @@ class Runs:
         async with self._database.reading() as connection:
             found = (await connection.execute(query)).scalars().all()
         return [msgspec.json.decode(data, type=Review) for data in found]
+
+
+def _packed(run: Run) -> bytes:
+    return zlib.compress(msgspec.json.encode(run), 6)
 
 
 def _rows(values: Sequence[Sequence[float]]) -> tuple[tuple[float | None, ...], ...]:

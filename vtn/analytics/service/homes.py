@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from datetime import date, timedelta
+from datetime import date
 
-import numpy as np
-
-from forecasting.calendar import SiteCalendar
 from forecasting.errors import MissingLibrary, NoHistory
 from forecasting.panels.forecasts import PanelForecast
 from forecasting.panels.panel import Panel
@@ -27,6 +24,7 @@ from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import naive_forecast, naive_forecasts
 from vtn.analytics.computing import computing, forecasts
 from vtn.analytics.runs import HOMES, Runs
+from vtn.analytics.sources import masked
 from vtn.analytics.studies import default_of
 from vtn.analytics.weather import WeatherShelf, place_of
 from vtn.config import VtnSettings
@@ -129,17 +127,6 @@ def panel_of(readings: Mapping[str, Mapping[int, int]], interval_s: int) -> Pane
     if not series:
         raise NoHistory("no home has a reading")
     return Panel.of(series)
-
-
-def masked(panel: Panel, event_days: Mapping[str, Collection[date]], calendar: SiteCalendar) -> Panel:
-    """The panel without the event days of each home."""
-    values = panel.values.copy()
-    for row, home in enumerate(panel.ids):
-        for day in event_days.get(home, ()):
-            first = (calendar.start_ms(day) - panel.start_ms) // panel.step_ms
-            end = -(-(calendar.start_ms(day + timedelta(days=1)) - panel.start_ms) // panel.step_ms)
-            values[row, max(first, 0) : max(end, 0)] = np.nan
-    return Panel(panel.ids, panel.start_ms, panel.interval_s, values)
 
 
 def _of_panel(made: PanelForecast) -> dict[str, HomeForecast]:

@@ -52,6 +52,14 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     alarms: tuple[Raised, ...] = ()
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a step: a sentence, alarms that stand and skill over the naive model by scope."""
+
+    text: str
+    alarms: dict[str, tuple[Raised, ...]] = {}
+    skills: dict[str, float] = {}
+
+
 class DayMeasured(msgspec.Struct, frozen=True):
     """Errors of one local day: mean of F - A and of |F - A| in Wh an interval, share inside the 80 % band."""
 
