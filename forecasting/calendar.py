@@ -23,6 +23,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 DAY_S = 86_400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+WEEKEND = frozenset({5, 6})
+"""Saturday and Sunday, as date.weekday() counts."""
 
 
 class DayType(StrEnum):
@@ -33,16 +35,20 @@ class DayType(StrEnum):
 
 @dataclass(frozen=True)
 class SiteCalendar:
-    """The calendar of one site. `zone` is an IANA name; `holidays` are local dates, given as data.
+    """The calendar of one site. `zone` is an IANA name; `holidays` are local dates, given as data; `weekend` holds the
+    days of the week, Monday 0, on which people rest: {4, 5} where it is Friday and Saturday.
 
-    Raises ValueError for an unknown zone.
+    Raises ValueError for an unknown zone or a weekend that is none.
     """
 
     zone: str
     holidays: frozenset[date] = frozenset()
+    weekend: frozenset[int] = WEEKEND
 
     def __post_init__(self) -> None:
         _zone(self.zone)
+        if not self.weekend < frozenset(range(7)):
+            raise ValueError(f"the weekend is {sorted(self.weekend)}; it holds some of the days 0 (Monday) to 6")
 
     def day_of(self, at_ms: int) -> date:
         """Local date at an instant (UTC epoch ms)."""
@@ -55,7 +61,7 @@ class SiteCalendar:
     def day_type(self, day: date) -> DayType:
         if day in self.holidays:
             return DayType.HOLIDAY
-        return DayType.WORKING if day.weekday() < 5 else DayType.WEEKEND
+        return DayType.WEEKEND if day.weekday() in self.weekend else DayType.WORKING
 
     def alike(self, first: date, second: date) -> bool:
         """Whether one day can stand for the other: both working, or neither (a holiday counts as weekend)."""

@@ -1,9 +1,11 @@
-"""Public holidays of any country, as data for a calendar."""
+"""Public holidays and weekends of any country, as data for a calendar."""
 
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
+from forecasting.calendar import WEEKEND
 from forecasting.errors import MissingLibrary
 
 
@@ -12,15 +14,28 @@ def national_holidays(country: str, first_year: int, last_year: int, subdivision
 
     Raises ValueError for a country or part the library does not know, MissingLibrary.
     """
-    try:
-        import holidays
-    except ImportError as error:
-        raise MissingLibrary(
-            "holidays by country need the extra intelligence: pip install '.[intelligence]'"
-        ) from error
+    holidays = _library()
     parts = holidays.list_supported_countries().get(country)
     if parts is None or (subdivision is not None and subdivision not in parts):
         known = ", ".join(parts or []) or "codes of ISO 3166, like DE or AU"
         raise ValueError(f"no holidays are known for {country} {subdivision or ''}: there are {known}")
     found = holidays.country_holidays(country, subdiv=subdivision, years=range(first_year, last_year + 1))
     return frozenset(found)
+
+
+def national_weekend(country: str) -> frozenset[int]:
+    """Days of the week, Monday 0, on which a country rests: Friday and Saturday in Egypt. Raises MissingLibrary."""
+    holidays = _library()
+    if country not in holidays.list_supported_countries():
+        return WEEKEND
+    return frozenset(holidays.country_holidays(country).weekend) or WEEKEND
+
+
+def _library() -> Any:
+    try:
+        import holidays
+    except ImportError as error:
+        raise MissingLibrary(
+            "holidays by country need the extra intelligence: pip install '.[intelligence]'"
+        ) from error
+    return holidays

@@ -1,13 +1,13 @@
 """Where readings come from: files of any meter, or the telemetry of the VTN; cleaned, with what was found.
 
-A file is CSV or Parquet. Wide: a column of stamps and one for each home. Long: columns of stamp, home and value. Stamps
-are ISO 8601 with an offset, or epoch seconds or milliseconds; stamps without an offset need the zone they are in.
+A file is CSV or Parquet. Wide: a column of stamps and one for each home. Long: columns of stamp, home and value.
+`vtn.analytics.stamps` says how stamps are read; those of a column named end, and of `stamped`, are of interval ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,20 @@ import numpy as np
 
 from forecasting.clustering.traits import Site
 from forecasting.errors import BadReadings, ForecastError
-from forecasting.panels.cleaning import Cleaned, Finding, Kind, cleaned
+from forecasting.panels.cleaning import Cleaned, Finding, Stamped, cleaned
 from forecasting.panels.panel import Panel
+from forecasting.panels.units import Kind
+from vtn.analytics.stamps import UNREADABLE, epoch_ms
 
 if TYPE_CHECKING:
     from vtn.context import Vtn
 
 _STAMPS = ("ts", "time", "timestamp", "start", "datetime", "date")
+_END_STAMPS = ("end", "ts_end", "end_ts", "interval_end", "period_end", "time_end")
 _HOMES = ("home", "home_id", "id", "ven", "ven_id", "meter", "site")
 _VALUES = ("value", "energy", "energy_wh", "wh", "kwh", "load")
 _DAY_MS = 86_400_000
+_TEXT_SHARE_MAX = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,51 @@ def from_file(
     zone: str = "UTC",
     interval_s: int | None = None,
     naive_zone: str | None = None,
+    stamped: Stamped = "start",
 ) -> Loaded:
     """The homes of a file. interval_s: None takes the commonest step of the stamps.
 
     Raises BadReadings where the file has no stamps or no home in it is usable, with the reason of the first.
     """
     frame = table(path)
-    stamp = _column(frame, _STAMPS, path)
-    stamps = epoch_ms(frame[stamp], path, naive_zone)
+    ends = [name for name in frame.columns if str(name).lower() in _END_STAMPS]
+    starts = [name for name in frame.columns if str(name).lower() in _STAMPS]
+    if ends and not starts:
+        stamp, stamped = ends[0], "end"
+    else:
+        stamp, frame = _column(frame, _STAMPS, path), frame.drop(columns=ends)
     home = next((name for name in frame.columns if str(name).lower() in _HOMES), None)
+    stamps = epoch_ms(frame[stamp], path, naive_zone, None if home is None else frame[home])
     rows: dict[str, tuple[Any, Any]] = {}
+    lost: dict[str, tuple[Finding, ...]] = {}
+    refused: dict[str, str] = {}
+
+    def take(name: str, at: Any, column: Any) -> None:
+        values, text = _numbers(column)
+        if text.sum() > _TEXT_SHARE_MAX * len(text):
+            refused[name] = f"it holds {column[text].iloc[0]!r}, which is no number"
+            return
+        readable = at != UNREADABLE
+        found = (("no time", int((~readable).sum())), ("no number", int(text.sum())))
+        lost[name] = tuple(Finding(fault, count, "left out") for fault, count in found if count)
+        rows[name] = (at[readable], values[readable])
+
     if home is None:
         for name in frame.columns:
             if name != stamp:
-                rows[str(name)] = (stamps, _numbers(frame[name], path))
+                take(str(name), stamps, frame[name])
     else:
-        values = _numbers(frame[_column(frame, _VALUES, path)], path)
+        values = frame[_column(frame, _VALUES, path)]
         for name, positions in frame.groupby(home, sort=True).indices.items():
-            rows[str(name)] = (stamps[positions], values[positions])
+            take(str(name), stamps[positions], values.iloc[positions])
+    if refused and not rows:
+        raise BadReadings(f"no home has usable readings; {next(iter(refused))}: {next(iter(refused.values()))}")
     step_s = interval_s or _step_s([each for each, _ in rows.values()], path)
-    return _loaded(rows, step_s, unit, kind, zone)
+    loaded = _loaded(rows, step_s, unit, kind, zone, stamped=stamped)
+    findings = {name: (*lost[name], *loaded.findings.get(name, ())) for name in loaded.panel.ids}
+    return replace(
+        loaded, findings={name: each for name, each in findings.items() if each}, refused=refused | dict(loaded.refused)
+    )
 
 
 def table(path: Path) -> Any:
@@ -75,24 +104,6 @@ def table(path: Path) -> Any:
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise BadReadings(f"{path} is no table: {error}") from error
     return frame.reset_index() if frame.index.name is not None else frame
-
-
-def epoch_ms(column: Any, path: Path | str, naive_zone: str | None = None) -> Any:
-    """Stamps in UTC epoch ms. Raises BadReadings for stamps that cannot be read, or without offset and zone."""
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        numbers = column.to_numpy(dtype=np.float64)
-        return np.asarray(numbers * (1000 if np.nanmax(np.abs(numbers), initial=0) < 1e11 else 1), dtype=np.int64)
-    try:
-        stamps = pd.to_datetime(column, format="ISO8601") if column.dtype != "datetime64[ns]" else column
-        if stamps.dt.tz is None:
-            if naive_zone is None:
-                raise BadReadings(f"the stamps of {path} have no offset: name the zone they are in (--naive-zone)")
-            stamps = stamps.dt.tz_localize(naive_zone, ambiguous="infer", nonexistent="shift_forward")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadReadings(f"the stamps of {path} cannot be read: {error}") from error
-    return stamps.dt.tz_convert("UTC").dt.as_unit("ms").astype("int64").to_numpy()
 
 
 def sites_of(path: Path) -> dict[str, Site]:
@@ -136,7 +147,7 @@ async def from_telemetry(vtn: Vtn, program: str, days: int) -> tuple[Loaded, dic
 
 def _loaded(
     rows: Mapping[str, tuple[Any, Any]], interval_s: int, unit: str, kind: Kind, zone: str, *,
-    now_ms: int | None = None, w_max: float | None = None,
+    now_ms: int | None = None, w_max: float | None = None, stamped: Stamped = "start",
 ) -> Loaded:  # fmt: skip
     """Each home cleaned by itself: one bad meter spoils no other."""
     good: dict[str, Cleaned] = {}
@@ -145,7 +156,8 @@ def _loaded(
         there = ~np.isnan(values)
         pairs = zip(stamps[there].tolist(), values[there].tolist(), strict=True)
         try:
-            made = cleaned(pairs, interval_s, unit=unit, kind=kind, zone=zone, now_ms=now_ms, power_w_max=w_max)
+            made = cleaned(pairs, interval_s, unit=unit, kind=kind, zone=zone, now_ms=now_ms, power_w_max=w_max,
+                           stamped=stamped)  # fmt: skip
         except ForecastError as error:
             refused[name] = str(error)
             continue
@@ -168,15 +180,12 @@ def _column(frame: Any, names: Sequence[str], path: Path) -> Any:
     return found
 
 
-def _numbers(column: Any, path: Path) -> Any:
-    """Values as floats, NaN for empty ones. Raises BadReadings for text."""
+def _numbers(column: Any) -> tuple[Any, Any]:
+    """Values as floats, NaN for what is empty or text, and which are text."""
     import pandas as pd
 
     values = pd.to_numeric(column, errors="coerce")
-    text = column[values.isna() & column.notna()]
-    if len(text):
-        raise BadReadings(f"{path} holds {text.iloc[0]!r} in the column {column.name}, which is no number")
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values.to_numpy(dtype=np.float64, na_value=np.nan), (values.isna() & column.notna()).to_numpy(dtype=bool)
 
 
 def _step_s(stamps: Sequence[Any], path: Path) -> int:
@@ -184,7 +193,7 @@ def _step_s(stamps: Sequence[Any], path: Path) -> int:
     steps = np.concatenate([np.diff(np.unique(each)) for each in stamps[:20]] or [np.array([], dtype=np.int64)])
     steps = steps[steps > 0]
     if not len(steps):
-        raise BadReadings(f"{path} has one stamp alone: name the interval")
+        raise BadReadings(f"{path} has one stamp alone: two readings at least name the interval")
     values, counts = np.unique(steps, return_counts=True)
     step_ms = int(values[counts.argmax()])
     if step_ms % 1000 or _DAY_MS % step_ms:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from forecasting.calendar import SiteCalendar
 from forecasting.clustering.traits import Site
 from forecasting.errors import BadReadings
-from forecasting.panels.cleaning import Kind
-from forecasting.panels.holidays import national_holidays
+from forecasting.panels.cleaning import Stamped
+from forecasting.panels.holidays import national_holidays, national_weekend
 from forecasting.panels.panel import Panel
+from forecasting.panels.units import Kind
 from forecasting.panels.weather import Weather
 from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
@@ -74,10 +75,11 @@ class Subjects:
 
 
 def of_file(
-    path: Path, *, unit: str, kind: Kind, zone: str, country: str | None, sites: Path | None, naive_zone: str | None
-) -> Subjects:
+    path: Path, *, unit: str, kind: Kind, zone: str, country: str | None, sites: Path | None, naive_zone: str | None,
+    stamped: Stamped = "start",
+) -> Subjects:  # fmt: skip
     """Homes of a file. `country`: DE, or DE-BY for the holidays of a part. Raises BadReadings, ValueError."""
-    loaded = from_file(path, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone)
+    loaded = from_file(path, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, stamped=stamped)
     known = sites_of(sites) if sites is not None else {}
     lost = [home for home in loaded.panel.ids if home not in known]
     if known and lost:
@@ -106,12 +108,13 @@ async def of_vtn(vtn: Vtn, program: str, days: int) -> Subjects:
 
 
 def calendar_of(zone: str, country: str | None, panel: Panel) -> SiteCalendar:
-    """Calendar with the public holidays of a country over the years of a panel and the next. Raises ValueError."""
+    """Calendar with a country's weekend, and its holidays over the years of a panel and the next. Raises ValueError."""
     if country is None:
         return SiteCalendar(zone)
     name, _, part = country.partition("-")
     years = [datetime.fromtimestamp(at / 1000, UTC).year for at in (panel.start_ms, panel.end_ms)]
-    return SiteCalendar(zone, national_holidays(name, years[0], years[1] + 1, part or None))
+    found = national_holidays(name, years[0], years[1] + 1, part or None)
+    return SiteCalendar(zone, found, national_weekend(name))
 
 
 SCOPES = (HOMES, VIRTUAL_NODES)

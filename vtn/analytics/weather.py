@@ -26,7 +26,8 @@ from forecasting.panels.weather import QUANTITIES, Weather, WeatherProvider
 from forecasting.solar.clearsky import Place
 from runtime.errors import GridpactError, SettingsError
 from runtime.logs import get_logger
-from vtn.analytics.sources import epoch_ms, table
+from vtn.analytics.sources import table
+from vtn.analytics.stamps import UNREADABLE, epoch_ms
 from vtn.config import VtnSettings
 
 _log = get_logger("vtn.weather")
@@ -181,7 +182,7 @@ def _weather(
     """On a regular grid, gaps as NaN. Raises WeatherUnavailable for no quantity or stamps without a step."""
     if not found:
         raise WeatherUnavailable(f"{source} has none of {', '.join(QUANTITIES)}: name its columns")
-    order = np.argsort(stamps, kind="stable")
+    order = np.argsort(stamps, kind="stable")[int((stamps == UNREADABLE).sum()) :]
     stamps = stamps[order]
     steps = np.diff(stamps)
     steps = steps[steps > 0]

@@ -45,6 +45,7 @@ def backtest(
     kind: shared.Kind = "load",
     zone: shared.Zone = "UTC",
     naive_zone: shared.NaiveZone = None,
+    stamped: shared.Stamped = "start",
     country: shared.Country = None,
     sites: shared.Sites = None,
     program: shared.Program = None,
@@ -58,8 +59,9 @@ def backtest(
 ) -> None:
     """Test models on history with a rolling origin: errors by horizon and against the seasonal naive model."""
     request = shared.Request(
-        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, country=country, sites=sites,
-        program=program, history_days=history_days, weather=weather, scope=scope, config=config, data_dir=data_dir,
+        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, stamped=stamped, country=country,
+        sites=sites, program=program, history_days=history_days, weather=weather, scope=scope, config=config,
+        data_dir=data_dir,
     )  # fmt: skip
     with shared.explained():
         from vtn.analytics import figures

@@ -40,6 +40,7 @@ def cluster(
     kind: shared.Kind = "load",
     zone: shared.Zone = "UTC",
     naive_zone: shared.NaiveZone = None,
+    stamped: shared.Stamped = "start",
     country: shared.Country = None,
     sites: shared.Sites = None,
     program: shared.Program = None,
@@ -53,8 +54,9 @@ def cluster(
 ) -> None:
     """Group homes of one feeder by what they are like, review who should move and why, and test what it brings."""
     request = shared.Request(
-        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, country=country, sites=sites,
-        program=program, history_days=history_days, weather=weather, scope="homes", config=config, data_dir=data_dir,
+        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, stamped=stamped, country=country,
+        sites=sites, program=program, history_days=history_days, weather=weather, scope="homes", config=config,
+        data_dir=data_dir,
     )  # fmt: skip
     with shared.explained():
         from forecasting.clustering import segments as customers

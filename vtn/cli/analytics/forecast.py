@@ -39,6 +39,7 @@ def forecast(
     kind: shared.Kind = "load",
     zone: shared.Zone = "UTC",
     naive_zone: shared.NaiveZone = None,
+    stamped: shared.Stamped = "start",
     country: shared.Country = None,
     sites: shared.Sites = None,
     program: shared.Program = None,
@@ -52,8 +53,9 @@ def forecast(
 ) -> None:
     """Forecast homes or virtual nodes, with bands, from a file or from what homes reported."""
     request = shared.Request(
-        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, country=country, sites=sites,
-        program=program, history_days=history_days, weather=weather, scope=scope, config=config, data_dir=data_dir,
+        input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, stamped=stamped, country=country,
+        sites=sites, program=program, history_days=history_days, weather=weather, scope=scope, config=config,
+        data_dir=data_dir,
     )  # fmt: skip
     with shared.explained():
         from vtn.analytics import figures

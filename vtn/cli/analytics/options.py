@@ -20,7 +20,8 @@ from vtn.config import VtnSettings
 from vtn.context import Vtn, only_program
 
 if TYPE_CHECKING:
-    from forecasting.panels.cleaning import Kind as CleaningKind
+    from forecasting.panels.cleaning import Stamped as CleaningStamped
+    from forecasting.panels.units import Kind as CleaningKind
     from vtn.analytics.subjects import Subjects
 
 T = TypeVar("T")
@@ -34,7 +35,10 @@ Zone = Annotated[str, typer.Option("--zone", help="Time zone of the homes of the
 NaiveZone = Annotated[
     str | None, typer.Option("--naive-zone", help="Zone of the file's stamps if they have no offset.")
 ]
-Country = Annotated[str | None, typer.Option("--country", help="Public holidays of the file's homes: DE, or DE-BY.")]
+Stamped = Annotated[
+    str, typer.Option("--stamped", help="What the stamps of the file are: the start or the end of their interval.")
+]
+Country = Annotated[str | None, typer.Option("--country", help="Holidays and weekend of the homes: DE, or DE-BY.")]
 Sites = Annotated[
     Path | None, typer.Option("--sites", help="CSV with home_id, feeder and, if known, programme, pv_kwp.")
 ]
@@ -101,6 +105,7 @@ class Request:
     kind: str
     zone: str
     naive_zone: str | None
+    stamped: str
     country: str | None
     sites: Path | None
     program: str | None
@@ -131,9 +136,11 @@ class Request:
 
         if self.input_ is None or self.kind not in ("load", "net", "generation"):
             raise SettingsError(f"--kind is {self.kind}; it is load, net or generation")
+        if self.stamped not in ("start", "end"):
+            raise SettingsError(f"--stamped is {self.stamped}; it is start or end")
         return of_file(
             self.input_, unit=self.unit, kind=cast("CleaningKind", self.kind), zone=self.zone, country=self.country,
-            sites=self.sites, naive_zone=self.naive_zone,
+            sites=self.sites, naive_zone=self.naive_zone, stamped=cast("CleaningStamped", self.stamped),
         )  # fmt: skip
 
     def _of_vtn(self) -> Subjects:

@@ -94,7 +94,8 @@ def _scenario(run: Run, name: str, signals: Path, flexible: float, rebound: floa
 
     from forecasting.errors import BadReadings
     from vtn.analytics.proposals import Scenario
-    from vtn.analytics.sources import epoch_ms, table
+    from vtn.analytics.sources import table
+    from vtn.analytics.stamps import epoch_ms
 
     frame = table(signals)
     if "ts" not in frame.columns:
