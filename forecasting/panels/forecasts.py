@@ -30,7 +30,8 @@ class PanelForecast:
 
     values and each of `quantiles` have the shape (series, intervals). `basis` names, for each series, the model that
     served; `reasons` hold sentences for those that were not forecast the normal way. A series of which nothing was
-    known is in `refused` with the reason, and its values are NaN. `weather` is the source used, "" for none.
+    known is in `refused` with the reason, and its values are NaN. `weather` is the source used, "" for none,
+    with a word where it knew what came after the issue.
     """
 
     ids: tuple[str, ...]

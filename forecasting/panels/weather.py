@@ -43,6 +43,13 @@ class Weather:
         if len({len(values) for values in self.quantities.values()}) > 1:
             raise SeriesError(f"the quantities of {self.source} have different lengths")
 
+    @property
+    def end_ms(self) -> int:
+        """End of the last interval that has a value of any quantity."""
+        known = [np.flatnonzero(~np.isnan(values)) for values in self.quantities.values()]
+        last = max((int(each[-1]) for each in known if len(each)), default=-1)
+        return self.start_ms + (last + 1) * self.interval_s * 1000
+
     def on_grid(self, quantity: str, start_ms: int, interval_s: int, count: int) -> Floats | None:
         """A quantity for `count` intervals from `start_ms`: means of what lies inside, held where it is coarser.
 

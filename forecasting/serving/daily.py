@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.calendar import SiteCalendar
+from forecasting.calendar import DAY_S, SiteCalendar
 from forecasting.errors import NoHistory
 from forecasting.models.days import DayModel, Days
 from forecasting.models.weighted import RecentDays, SimilarDays
@@ -33,6 +33,8 @@ _CALIBRATION_DAYS_MIN = 14
 _FIRST_ERROR_DAY = 3
 _BLOCK_DAYS = 21
 HISTORY_DAYS = 220
+ENDED_DAYS = 28
+"""Silence after which a series is refused rather than forecast."""
 _KNOWN_SHARE = 5 / 6
 
 
@@ -200,9 +202,19 @@ class _Issue:
             intraday.carry(values, quantiles, first - at, errors, errors_today, int(self._grid.slot_of[at - 1]) + 1)
 
     def bound(self, values: Floats, quantiles: dict[float, Floats]) -> None:
-        """What only ever consumed does not feed in, nor does the lower end of its band."""
+        """Holds values and bands, in place: what only ever consumed does not feed in, and nothing goes further beyond
+        what was read than that is wide. A value that would have is said."""
+        known = self._known.values
+        there = ~np.isnan(known)
+        some = there.any(axis=1)
+        least = np.where(some, np.where(there, known, np.inf).min(axis=1), 0)
+        most = np.where(some, np.where(there, known, -np.inf).max(axis=1), 0)
+        width = np.maximum(most - least, np.maximum(np.abs(most), np.abs(least)))
+        low, high = np.maximum(least - width, self._floor), most + width
+        for row in np.flatnonzero(((values < low[:, None]) | (values > high[:, None])).any(axis=1)):
+            self.reasons.setdefault(self._known.ids[row], []).append("held near what was ever read: the model left it")
         for rows in (values, *quantiles.values()):
-            np.maximum(rows, self._floor[:, None], out=rows)
+            np.clip(rows, low[:, None], high[:, None], out=rows)
 
     def packed(self, values: Floats, quantiles: dict[float, Floats], start_ms: int, issued_at_ms: int) -> PanelForecast:
         known, model = self._known, self._fitted.settings.model
@@ -216,10 +228,17 @@ class _Issue:
             self.reasons.setdefault(known.ids[row], []).insert(0, text)
         last = known.values.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
         newest = int(last[~silent].max(initial=0))
-        stale: NDArray[np.bool_] = np.greater(newest - last, 2 * self._grid.slots)
-        for row in np.flatnonzero(~silent & stale):
-            days = round((newest - int(last[row])) / self._grid.slots)
-            self.reasons.setdefault(known.ids[row], []).append(f"no reading for {days} days: the level may be old")
+        ages = (issued_at_ms - known.start_ms - (last + 1) * known.step_ms) / (1000 * DAY_S)
+        refused = {known.ids[row]: "no reading had ended at the issue" for row in np.flatnonzero(silent)}
+        for row in np.flatnonzero(~silent & (ages > 1)):
+            days, home = round(float(ages[row])), known.ids[row]
+            if ages[row] <= ENDED_DAYS:
+                self.reasons.setdefault(home, []).append(f"no reading for {days} days: the level may be old")
+                continue
+            refused[home] = f"no reading for {days} days before the issue: nobody knows whether it is still there"
+            self.reasons.pop(home, None)
+            for rows in (values, *quantiles.values()):
+                rows[row] = np.nan
         names = [*(each.name for each in self._ladder), "overall-mean"]
         return PanelForecast(
             ids=known.ids,
@@ -230,12 +249,22 @@ class _Issue:
             start_ms=start_ms,
             interval_s=known.interval_s,
             values=values,
-            basis=tuple("" if silent[row] else names[basis[row]] for row in range(len(known.ids))),
+            basis=tuple("" if home in refused else names[basis[row]] for row, home in enumerate(known.ids)),
             reasons={key: tuple(texts) for key, texts in self.reasons.items()},
-            refused={known.ids[row]: "no reading had ended at the issue" for row in np.flatnonzero(silent)},
+            refused=refused,
             quantiles=_ordered(quantiles),
-            weather=self._fitted.weather.source if self._fitted.weather is not None else "",
+            weather=_told(self._fitted.weather, issued_at_ms),
         )
+
+
+def _told(weather: Weather | None, issued_at_ms: int) -> str:
+    """The source of the weather, with what it knew that nobody could have known at the issue."""
+    if weather is None:
+        return ""
+    if weather.kind == "observed":
+        return f"{weather.source}, observed" if weather.end_ms > issued_at_ms else weather.source
+    later = weather.issued_at_ms is not None and weather.issued_at_ms > issued_at_ms
+    return f"{weather.source}, issued later than the forecast" if later else weather.source
 
 
 def _recent(known: Panel, calendar: SiteCalendar, history_days: int) -> Panel | None:
