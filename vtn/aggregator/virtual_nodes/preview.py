@@ -58,15 +58,17 @@ async def preview(
     start_ms: int,
     target_wh: Sequence[int],
     probability: float | None = None,
+    virtual_node: str | None = None,
 ) -> Preview:
-    """The dispatch of a need for the homes of an area, or of all. Raises InvalidInput, NotFound, LedgerError."""
+    """The dispatch of a need for the homes of an area, of one virtual node, or of all. Raises InvalidInput, NotFound,
+    LedgerError."""
     terms = program.terms
     if not target_wh or any(wh < 0 for wh in target_wh) or not any(target_wh):
         raise InvalidInput("target_invalid", "a target is energy in one interval at least, and nowhere negative")
     if start_ms % (terms.interval_s * MS_PER_S):
         raise InvalidInput("start_invalid", f"the start is not on the programme's grid of {terms.interval_s} s")
     track = await _track(vtn, program)
-    members = await _members(vtn, program, area)
+    members = await _members(vtn, program, area, virtual_node)
     readings = await vtn.telemetry.histories([m.ven_id for m in members], start_ms - _HISTORY_MS, start_ms)
     end_ms = start_ms + len(target_wh) * terms.interval_s * MS_PER_S
     homes = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, vtn.contacts, program)
@@ -127,11 +129,14 @@ async def _track(vtn: Vtn, program: Program) -> TrackRecord:
     return track
 
 
-async def _members(vtn: Vtn, program: Program, area: str) -> list[Member]:
+async def _members(vtn: Vtn, program: Program, area: str, virtual_node: str | None) -> list[Member]:
     found = [
         member_of(ven)
         for ven in await vtn.vens.list(status=ENROLLED)
-        if ven.party is not None and ven.program == program.name and area in (PORTFOLIO, ven.area)
+        if ven.party is not None
+        and ven.program == program.name
+        and area in (PORTFOLIO, ven.area)
+        and virtual_node in (None, ven.virtual_node)
     ]
     if not found:
         raise NotFound(
