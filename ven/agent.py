@@ -5,6 +5,7 @@ meter ─▶ telemetry ─▶ store ◀─ events ◀─ faces/openadr2 ⇄ VTN
 ledger ─▶ follower ─▶ desk ─▶ outbox ─▶ courier ─▶ ledger
                        │ ▼
                  controller ─▶ actuator ─▶ device
+store ─▶ record (what came of events) ─▶ telling ─▶ VTN
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from ven.account.wallet import Wallet
 from ven.config import VenSettings
 from ven.errors import StoreFull
 from ven.faces.openadr2.face import Face, make_face
+from ven.flexibility.recording import Record
+from ven.flexibility.telling import Telling
 from ven.home.actuator import Actuator, HomeDevice
 from ven.home.controller import Controller, Rules
 from ven.home.owner import read_owner
@@ -82,6 +85,7 @@ class HomeAgent:
         self._woken = asyncio.Event()
         self._backoff_max_s = settings.backoff_max_s
         self._foreign_version = store.database.foreign_version()
+        self._looked = False
         calendar = identity.calendar(settings.holidays)
         actuator = Actuator(device, store.notes, self.home)
         self._telemetry = Telemetry(
@@ -94,6 +98,7 @@ class HomeAgent:
             closed=closed,
         )
         self._retention = Retention(store, home=self.home, keep_days=settings.keep_days)
+        self._record = Record(store, settings, device, calendar, self.home)
         self.timekeeper = Timekeeper(
             around.clock, store.notes, around.metrics, home=self.home, tolerance_s=settings.clock_tolerance_s
         )
@@ -110,6 +115,7 @@ class HomeAgent:
         self._registrar, self.engine = self._face.registrar, self._face.engine
         self.desk: Desk | None = None
         self._courier: Courier | None = None
+        self._telling: Telling | None = None
         self._turning: Turning | None = None
         if wallet is not None and ledger is not None:
             self._open_account(settings, folder, identity, calendar, device, around, wallet, ledger)
@@ -147,6 +153,8 @@ class HomeAgent:
                     tasks.create_task(self._courier.run())
                 if self._turning is not None:
                     tasks.create_task(self._turn(self._turning))
+                if self._telling is not None:
+                    tasks.create_task(self._telling.run())
         finally:
             self._controller.release(self._clock.now_ms())
             _log.info("home stopped", home=self.home)
@@ -157,6 +165,9 @@ class HomeAgent:
         now_ms = self._clock.now_ms()
         closed = [] if self.timekeeper.withholding else self._telemetry.close(now_ms)
         self._metrics.readings.inc(len(closed))
+        if (closed or not self._looked) and self._record.look(now_ms) and self._telling is not None:
+            self._telling.call()
+        self._looked = True
         moments = [self._telemetry.next_ms(now_ms)]
         if self.desk is not None:
             owner, wrong = read_owner(self.store.notes), self.timekeeper.verdict.text if self.timekeeper.wrong else None
@@ -230,7 +241,12 @@ class HomeAgent:
             interval_s=settings.interval_s,
             max_shed_w=device.max_shed_w,
             timekeeper=self.timekeeper,
+            incapable=self._record.incapable,
         )
+        if identity.vtn_url:
+            self._telling = Telling(
+                identity, wallet, self._credentials, store, self._record, around.session, around.clock
+            )
         if settings.pseudonyms == "month" and identity.vtn_url:
             self._turning = Turning(identity, wallet, folder, store, ledger, around.session, around.clock)
         self._courier = Courier(
@@ -283,5 +299,7 @@ class HomeAgent:
         """Look if events came, or if another process (the owner's command) wrote to the store."""
         version = self.store.database.foreign_version()
         if events or version != self._foreign_version:
+            if version != self._foreign_version and self._telling is not None:
+                self._telling.call()  # the owner may have set other limits
             self._foreign_version = version
             self.wake()

@@ -43,9 +43,14 @@ class NotEnrolled(VenError):
 
 
 class EnrolmentRefused(VenError):
-    """The VTN refused the enrolment for good: another attempt with the same invitation will not help."""
+    """The VTN refused the enrolment for good: another attempt with the same invitation will not help. `status`: of its
+    answer, 0 where it gave none."""
 
     exit_code = 4
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class StoreError(VenError):

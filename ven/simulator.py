@@ -16,7 +16,7 @@ from ledger.client import LedgerClient
 from runtime.errors import SettingsError
 from runtime.logs import get_logger
 from ven.account.consents import ConsentChoice
-from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
+from ven.account.enrolment import Invitation, enrol, read_invitation
 from ven.account.follower import Follower
 from ven.account.identity import Identity, is_enrolled
 from ven.account.pseudonyms import Turned, finish_turn
@@ -37,6 +37,10 @@ from ven.config import VenSettings
 from ven.devices.errors import DeviceError
 from ven.devices.household import Household
 from ven.devices.profile import read_profile
+from ven.flexibility.describing import Offer, said
+from ven.flexibility.learning import Experience
+from ven.flexibility.recording import rated_home
+from ven.home.actuator import HomeDevice
 from ven.home.store import Store
 from ven.home.store.store import FILE_NAME
 from ven.home.truth import truth_writer
@@ -130,7 +134,7 @@ class _Simulation:
         if invitation is None:
             raise SettingsError(f"{home.home_id} is not enrolled and has no invitation")
         device = self._device(home, store)
-        offer = make_offer(self._settings, device.max_shed_w)
+        offer = make_offer(self._settings, store, device, self._around.clock.now_ms())
         attempt = partial(
             enrol, invitation, home.folder, store, offer, self._around.session, consent_choices(self._settings)
         )
@@ -191,13 +195,9 @@ class _Simulation:
             await with_follower(self._settings, own, self._agent(home, store, identity, own))
 
 
-def make_offer(settings: VenSettings, max_shed_w: int) -> Offer:
-    """What the owner offers at enrolment."""
-    return Offer(
-        flexible_w=max_shed_w if settings.flexible_w is None else settings.flexible_w,
-        flexible_percent=settings.flexible_percent,
-        max_events_per_week=settings.max_events_per_week,
-    )
+def make_offer(settings: VenSettings, store: Store, device: HomeDevice | None, now_ms: int) -> Offer:
+    """What the owner offers at enrolment; `device`: None where there is none yet."""
+    return said(rated_home(settings, store, device, now_ms), Experience())
 
 
 def consent_choices(settings: VenSettings) -> list[ConsentChoice]:

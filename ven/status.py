@@ -11,12 +11,17 @@ from openadr.client.registration import Registration
 from ven.account.desk import CURSOR_NOTE
 from ven.account.identity import is_enrolled, read_identity
 from ven.errors import NotEnrolled
+from ven.flexibility.learning import learnt
+from ven.flexibility.outcomes import Outcome, Outcomes
+from ven.flexibility.told import read_told
 from ven.home.controller import DECISIONS_NOTE
 from ven.home.owner import read_owner
 from ven.home.store import Contract, Store
 from ven.home.store.store import FILE_NAME
 from ven.home.timekeeping import NOTE as CLOCK_NOTE
 from ven.home.timekeeping import Verdict
+
+_OUTCOMES = 100  # what the home learns from
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -65,9 +70,32 @@ def _status(store: Store) -> dict[str, Any]:
             for stored in store.events.all()
         ],
         "contracts": [_contract(contract) for contract in contracts],
+        "flexibility": read_flexibility(store),
         "proofs": [{"contract_id": contract_id, "kind": kind} for contract_id, kind in store.proofs.kept()],
         "paid_minor": sum(payment.amount_minor for payment in payments),
     }
+
+
+def read_flexibility(store: Store) -> dict[str, Any]:
+    """What the home told the VTN it can do, what past events say of that, and the events one by one. `part`: of what
+    its devices are rated for; `bias_percent`: how much more was owed than delivered, of what was owed."""
+    outcomes = Outcomes(store.database).all(_OUTCOMES)
+    known, told = learnt(outcomes), read_told(store.notes)
+    return {
+        "told": None if told is None else msgspec.to_builtins(told.offer),
+        "refused": "" if told is None else told.refused,
+        "unknown_kinds": [] if told is None else list(told.unknown_kinds),
+        "part": round(known.part(), 3),
+        "trials": known.whole.trials,
+        "parts": {kind: round(known.part(kind), 3) for kind in known.by_kind},
+        "events": [_outcome(each) for each in outcomes],
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    owed, delivered = outcome.obligation_wh, outcome.delivered_wh
+    bias = None if delivered is None or not owed else round(100 * (owed - delivered) / owed)
+    return {**msgspec.to_builtins(outcome), "bias_percent": bias}
 
 
 def _clock(store: Store) -> dict[str, Any]:

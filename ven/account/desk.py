@@ -42,7 +42,8 @@ _log = get_logger("ven.account.desk")
 
 
 class Desk:
-    """Contracts of one home. `max_shed_w` is what the device can shed at most."""
+    """Contracts of one home. `max_shed_w` is what the device can shed at most, `incapable` says why past events speak
+    against a contract."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Desk:
         interval_s: int,
         max_shed_w: int,
         timekeeper: Timekeeper | None = None,
+        incapable: Callable[[Contract], str | None] = lambda _: None,
     ) -> None:
         self.party = wallet.party
         self._store = store
@@ -63,6 +65,7 @@ class Desk:
         self._interval_s = interval_s
         self._max_shed_w = max_shed_w
         self._timekeeper = timekeeper
+        self._incapable = incapable
         self._sent_ms: dict[str, int] = {}
 
     @property
@@ -229,6 +232,7 @@ class Desk:
             schedules=self._store.schedules.live(),
             resource=self._home,
             clock_wrong=clock_wrong,
+            incapable=self._incapable(contract),
         )
 
     def _accept(self, contract: Contract) -> None:

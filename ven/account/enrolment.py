@@ -24,9 +24,12 @@ from ven.account.identity import Identity, is_enrolled, read_identity, write_ide
 from ven.account.wallet import MAIN, Wallet
 from ven.config import CLOCK_FILE
 from ven.errors import ApprovalPending, EnrolmentRefused, VtnUnreachable
+from ven.flexibility.describing import Offer
+from ven.flexibility.told import Told, write_told
 from ven.home.store import Store
 
 POLICY_FILE = "policy.txt"
+_NOT_READ = (400, 422)
 
 T = TypeVar("T")
 
@@ -49,14 +52,6 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     program: str = ""
     holidays: tuple[str, ...] = ()
     authorities: str | None = None
-
-
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the owner offers: W, percent of the load, events a week."""
-
-    flexible_w: int
-    flexible_percent: int
-    max_events_per_week: int
 
 
 class _ClockAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +105,7 @@ async def enrol(
     if invitation.authorities is not None:
         credentials.trust(invitation.authorities)
         body["certificate_request"] = credentials.request(invitation.ven_name)
-    answer = await post(session, invitation.vtn_url, "/enrolment", body, _Answer, credentials)
+    answer, told = await _asked(session, invitation, body, credentials, offer)
     if answer.party != wallet.party:
         raise EnrolmentRefused(f"the VTN enrolled {answer.party}, the key of this home is {wallet.party}")
     identity = Identity(
@@ -140,8 +135,34 @@ async def enrol(
         )
     with store.transaction():
         write_identity(store.notes, identity, answer.policy.encode())
+        write_told(store.notes, told)
     _log.info("enrolled", home=identity.ven_name, ven_id=identity.ven_id, party=identity.party)
     return identity
+
+
+async def _asked(
+    session: aiohttp.ClientSession,
+    invitation: Invitation,
+    body: dict[str, Any],
+    credentials: Credentials,
+    offer: Offer,
+) -> tuple[_Answer, Told]:
+    """The answer, and what the VTN knows of the home after it: one that reads no devices is told the watts alone."""
+    try:
+        answer = await post(session, invitation.vtn_url, "/enrolment", body, _Answer, credentials)
+        return answer, Told(offer=offer)
+    except EnrolmentRefused as error:
+        if error.status not in _NOT_READ or not (offer.devices or offer.corrected_percent):
+            raise
+        plain = Offer(
+            flexible_w=offer.flexible_w,
+            flexible_percent=offer.flexible_percent,
+            max_events_per_week=offer.max_events_per_week,
+        )
+        body = body | {"resource": msgspec.to_builtins(plain)}
+        answer = await post(session, invitation.vtn_url, "/enrolment", body, _Answer, credentials)
+        _log.warning("enrolled without devices", home=invitation.ven_name, why=str(error))
+        return answer, Told(offer=offer, refused=str(error))
 
 
 async def renew(
@@ -183,7 +204,7 @@ async def post(
     if status >= 500 or status == 429:
         raise VtnUnreachable(f"{url} answered {status}: {_detail(data)}")
     if status >= 300:
-        raise EnrolmentRefused(f"the VTN refused the request ({status}): {_detail(data)}")
+        raise EnrolmentRefused(f"the VTN refused the request ({status}): {_detail(data)}", status)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:

@@ -37,7 +37,8 @@ class Wait:
 
 @dataclass(frozen=True)
 class Reject:
-    """`code`: clock, deadline, owner, device, event_unknown, event_cancelled, event_mismatch, time_frame, baseline."""
+    """`code`: clock, deadline, owner, device, capability, event_unknown, event_cancelled, event_mismatch, time_frame,
+    baseline."""
 
     code: str
     reason: str
@@ -55,7 +56,8 @@ Verdict = Accept | Wait | Reject
 class View:
     """What the home knows at `now_ms`. `readings_wh`: its own meter. `reported_from_ms`: the oldest reading it gave the
     VTN (None: none). `event_days`: local days on which it was under contract. `agreed`: its binding contracts.
-    `schedules`: the owner's, for `resource`. `clock_wrong`: why the home cannot keep to a time."""
+    `schedules`: the owner's, for `resource`. `clock_wrong`: why the home cannot keep to a time. `incapable`: why past
+    events say that it cannot give what the contract asks."""
 
     now_ms: int
     owner: Owner
@@ -70,6 +72,7 @@ class View:
     schedules: Sequence[OptSchedule] = ()
     resource: str = ""
     clock_wrong: str | None = None
+    incapable: str | None = None
 
 
 def judge(contract: Contract, view: View) -> Verdict:
@@ -128,7 +131,7 @@ def _against_device(contract: Contract, view: View) -> Reject | None:
         )
     if any(terms.start_ms < other.end_ms and other.terms.start_ms < contract.end_ms for other in view.agreed):
         return Reject("device", "under contract in this time already")
-    return None
+    return None if view.incapable is None else Reject("capability", view.incapable)
 
 
 def _against_event(terms: Terms, received_ms: int, view: View) -> Reject | Wait | None:

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from runtime.errors import GridpactError
-from ven.cli import choosing, joining, running, schedules, verifying, vtn
+from ven.cli import choosing, experience, joining, running, schedules, verifying, vtn
 
 app = typer.Typer(
     name="dr-ven",
@@ -33,6 +33,7 @@ for command in (
     running.run,
     running.simulate,
     running.status,
+    experience.flexibility,
     choosing.opt_out,
     choosing.opt_in,
     choosing.limits,

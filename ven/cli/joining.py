@@ -43,12 +43,11 @@ def enrol(
     async def work() -> Identity:
         folder = settings.data_dir
         with locked(folder), closing(Store(folder / FILE_NAME)) as store:
-            most_w = settings.flexible_w
-            if most_w is None:
-                known = settings.device != "profile" or settings.profile is not None
-                most_w = make_device(settings, store, None).max_shed_w if known else 0
+            known = settings.device != "profile" or settings.profile is not None
+            device = make_device(settings, store, None) if known else None
             async with surroundings(settings, settings.clock(), 1) as around:
-                offer, consents = make_offer(settings, most_w), consent_choices(settings)
+                offer = make_offer(settings, store, device, around.clock.now_ms())
+                consents = consent_choices(settings)
                 attempt = partial(enrol, invited, folder, store, offer, around.session, consents)
                 return await patiently(attempt, attempts=1 + wait_s, pause_s=1.0)
 

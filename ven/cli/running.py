@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ven.cli.experience import flexible_line
 from ven.cli.options import Config, DataDir, Device, Json, Profile, load_settings, print_json
 
 
@@ -70,6 +71,7 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: Json = Fals
         reason = f" ({contract['reason']})" if contract["reason"] else ""
         line = f"{contract['contract_id']} {contract['state']}{reason}: {contract['obligation_wh']} Wh{paid}"
         typer.echo(line)
+    typer.echo(flexible_line(found["flexibility"]))
     typer.echo(f"proofs verified: {len(found['proofs'])}; paid in all: {found['paid_minor']} minor units")
 
 

@@ -6,6 +6,7 @@
     Limitable    limit(...)                               stay below so many watts
     Storing      charge_to(...), storage_wh               hold so much energy
     Reporting    status(at_ms)                            what it is doing
+    Describing   describe(at_ms)                          what it is able to do, device by device
     Persistent   state()                                  bytes to write before anything is acted on
 
 Times are domain UTC epoch ms, passed in: no device looks at a clock. Every command carries its own end, which the
@@ -19,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 
 class Mode(StrEnum):
@@ -41,6 +44,32 @@ class Status:
     snapback_w: int
     until_ms: int | None
     released_by: str | None = None
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one device is rated for, as its driver knows it. None: not known, whoever asks takes it by the kind.
+
+    power_w: import it can take away; up_w: import it can add. energy_wh: what it can go without in one call, of a store
+    what it holds when full. level_percent: how full that was at `level_ms`, usual_percent: to where it tends,
+    reserve_percent: what its owner keeps in it. Of the energy `rebound_percent` comes back within `rebound_s`;
+    comfort_minor: what an hour at full power costs the people at home. exports: it can feed into the grid. hours: local
+    minutes of the day [from, to) in which it is there; months: 1 to 12, in which it is used (empty: all)."""
+
+    kind: str
+    power_w: int
+    name: str = ""
+    up_w: int | None = None
+    energy_wh: int | None = None
+    level_percent: int = 50
+    level_ms: int = 0
+    usual_percent: int = 50
+    reserve_percent: int = 0
+    rebound_percent: int | None = None
+    rebound_s: int | None = None
+    comfort_minor: int | None = None
+    exports: bool = False
+    hours: tuple[int, int] | None = None
+    months: tuple[int, ...] = ()
 
 
 class Meter(Protocol):
@@ -86,6 +115,13 @@ class Storing(Protocol):
 
     def charge_to(self, at_ms: int, stored_wh: int, until_ms: int) -> None:
         """Hold `stored_wh` by `until_ms`, charging or discharging as it must."""
+        ...
+
+
+@runtime_checkable
+class Describing(Protocol):
+    def describe(self, at_ms: int) -> tuple[Description, ...]:
+        """Each device behind this driver, in the order in which a reduction takes them."""
         ...
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ven.devices.base import Description
 from ven.devices.constant_load import ConstantLoad
 from ven.devices.control import LEVEL_MAX, Command, Kind
 from ven.devices.errors import ControlError
 
 
 class Dimmer(ConstantLoad):
-    """Capabilities: Meter, Sheddable, Levelled, Limitable, Reporting, Persistent.
+    """Capabilities: Meter, Sheddable, Levelled, Limitable, Reporting, Describing,
+    Persistent.
 
     Never goes below `floor_w` (stairs stay lit). SIMPLE level n takes n thirds of what may be shed, rounded down.
     """
@@ -24,6 +26,12 @@ class Dimmer(ConstantLoad):
     @property
     def max_shed_w(self) -> int:
         return self.rated_w - self.floor_w
+
+    def describe(self, at_ms: int) -> tuple[Description, ...]:
+        """Dimmed light comes back at once, and nothing of what was saved with it."""
+        return (
+            Description(kind="dimmer", name=self.device_id, power_w=self.max_shed_w, rebound_percent=0, rebound_s=0),
+        )
 
     def limit(self, at_ms: int, power_w: int, until_ms: int) -> None:
         self._log.add(Command(at_ms, until_ms, Kind.LIMIT, power_w))

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import msgspec
 
-from ven.devices.base import Mode, Status
+from ven.devices.base import Description, Mode, Status
 from ven.devices.control import Command, ControlLog, Kind, level_command, restore_command
 from ven.devices.errors import ControlError, OutsideProfile
 from ven.devices.home_spec import HomeSpec
 from ven.devices.profile import WMS_PER_WH, Profile
 from ven.devices.sessions import Session, sessions
+
+_FELT_MINOR_PER_KWH = 2.5
+"""What its people would ask for an hour without a kW of an appliance, for each level: an assumption as the others."""
 
 
 class HouseholdState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +32,8 @@ class HouseholdState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Household:
-    """Capabilities: Meter, Sheddable, Levelled, Reporting, Persistent; and the truth a real home cannot tell.
+    """Capabilities: Meter, Sheddable, Levelled, Reporting, Describing, Persistent; and the truth a real home cannot
+    tell.
 
     `state` is what `state()` gave before a restart. Raises ControlError if it cannot be read or is of another home.
     Readings raise OutsideProfile for times the profile does not cover or that `forget` has dropped.
@@ -45,6 +49,27 @@ class Household:
     @property
     def max_shed_w(self) -> int:
         return self.spec.limits.max_shed_w
+
+    def describe(self, at_ms: int) -> tuple[Description, ...]:
+        """Each appliance at its share of the largest load there is; the energy that may be withheld from all is shared
+        out alike."""
+        limits, peak_w = self.spec.limits, max(self.profile.load_wh) * 3600 // self.profile.interval_s
+        shares = sum(appliance.share_permille for appliance in self.spec.appliances)
+        found = []
+        for appliance in self.spec.appliances:
+            power_w = peak_w * appliance.share_permille // 1000
+            comfort_wh = limits.comfort_wh * appliance.share_permille // max(1, shares)
+            found.append(
+                Description(
+                    kind=appliance.name,
+                    power_w=power_w,
+                    energy_wh=min(comfort_wh, power_w * limits.max_duration_s // 3600),
+                    rebound_percent=appliance.snapback_permille // 10,
+                    rebound_s=appliance.snapback_s,
+                    comfort_minor=round(_FELT_MINOR_PER_KWH * appliance.level * power_w / 1000),
+                )
+            )
+        return tuple(found)
 
     def shed(self, at_ms: int, reduction_w: int, until_ms: int) -> None:
         """Use `reduction_w` less, as far as the load of the moment and the owner's limits allow."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ven.devices.base import Description
 from ven.devices.constant_load import ConstantLoad
 from ven.devices.control import Command, Kind
 from ven.devices.errors import ControlError
 
 
 class Relay(ConstantLoad):
-    """Capabilities: Meter, Sheddable, Levelled, Reporting, Persistent.
+    """Capabilities: Meter, Sheddable, Levelled, Reporting, Describing, Persistent.
 
     Any reduction opens the relay, so it may give more than was asked, never less than its rated power. A SIMPLE level
     opens it from `opens_at_level` on (1..3).
@@ -25,6 +26,9 @@ class Relay(ConstantLoad):
     @property
     def max_shed_w(self) -> int:
         return self.rated_w
+
+    def describe(self, at_ms: int) -> tuple[Description, ...]:
+        return (Description(kind="relay", name=self.device_id, power_w=self.max_shed_w),)
 
     def power_under(self, command: Command) -> int:
         closed = command.kind is Kind.LEVEL and command.value < self.opens_at_level

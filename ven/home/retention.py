@@ -1,6 +1,7 @@
 """What the store lets go, so that it does not grow without end: a home runs for years on one small disk.
 
-readings, contracts that ended, schedules that are over     kept for `keep_days`; proofs for ever, as files
+readings, contracts that ended, what came of them,
+schedules that are over                                     kept for `keep_days`; proofs for ever, as files
 events that are over                                        60 days, and at most 2,000 of them
 refused transactions                                        the last 1,000
 not let go: what the ledger or the VTN has not answered, and what a contract that is open needs
@@ -9,6 +10,7 @@ not let go: what the ledger or the VTN has not answered, and what a contract tha
 from __future__ import annotations
 
 from runtime.logs import get_logger
+from ven.flexibility.outcomes import Outcomes
 from ven.home.store import Store
 
 LOOK_MS = 6 * 3_600_000
@@ -42,6 +44,7 @@ class Retention:
             gone = (
                 store.meter.forget(before_ms)
                 + store.contracts.forget(before_ms)
+                + Outcomes(store.database).forget(before_ms)
                 + store.schedules.forget(before_ms)
                 + store.outbox.forget(_REFUSED)
                 + store.events.forget(now_ms - _EVENT_DAYS * _DAY_MS, now_ms, _EVENTS)

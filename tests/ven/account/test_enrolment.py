@@ -16,12 +16,13 @@ from ledger.client import party_id
 from runtime.clock import SystemClock
 from runtime.keys import verify
 from tests.ven.homes import a_store
-from ven.account.enrolment import Invitation, Offer, enrol, read_invitation
+from ven.account.enrolment import Invitation, enrol, read_invitation
 from ven.account.identity import read_identity, read_policy
 from ven.account.wallet import Wallet
 from ven.agent import Surroundings
 from ven.app import ledger_of
 from ven.errors import EnrolmentRefused, NotEnrolled, VtnUnreachable
+from ven.flexibility.describing import Offer
 from ven.metrics import Metrics
 
 OFFER = Offer(flexible_w=1500, flexible_percent=30, max_events_per_week=7)

@@ -23,11 +23,12 @@ from tests.vtn.opened import PROGRAM
 from ven.account import credentials as credentials_module
 from ven.account.consents import ConsentChoice, mark_revoked, read_consents, revocation
 from ven.account.credentials import Credentials
-from ven.account.enrolment import Invitation, Offer, enrol, post, renew
+from ven.account.enrolment import Invitation, enrol, post, renew
 from ven.account.renewal import Renewal
 from ven.account.wallet import Wallet
 from ven.errors import ApprovalPending, EnrolmentRefused, VtnRefused, VtnUnreachable
 from ven.faces.openadr2.registration import HomeShelf
+from ven.flexibility.describing import Offer
 from vtn.auth.permissions import Role
 from vtn.faces.enrolment import EnrolmentFace
 from vtn.metrics import VtnMetrics

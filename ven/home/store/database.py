@@ -15,7 +15,7 @@ from typing import Any
 
 from ven.errors import StoreError, StoreFull
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x47505645  # "GPVE": marks the file as ours
 _BUSY_TIMEOUT_MS = 10_000
 _WAL_BYTES_KEPT = 8 << 20  # the log beside the file is cut to this once it was carried over
@@ -33,6 +33,11 @@ _SCHEDULES = (
     # told: 0 not yet, 1 the VTN knows it, 2 it knows that it is taken back
     "CREATE TABLE opt_schedule (opt_id TEXT PRIMARY KEY, body BLOB NOT NULL, created_ms INTEGER NOT NULL,"
     " end_ms INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0) STRICT",
+)
+
+_OUTCOME = (
+    # what came of each contract by the home's own meter, written once
+    "CREATE TABLE outcome (contract_id TEXT PRIMARY KEY, start_ms INTEGER NOT NULL, body BLOB NOT NULL) STRICT"
 )
 
 _SCHEMA = (
@@ -61,6 +66,7 @@ _SCHEMA = (
     "CREATE TABLE proof (contract_id TEXT NOT NULL, kind TEXT NOT NULL, transaction_id TEXT NOT NULL,"
     " fact_index INTEGER NOT NULL, proof BLOB, opening BLOB, PRIMARY KEY (contract_id, kind)) STRICT",
     *_SCHEDULES,
+    _OUTCOME,
 )
 
 _UPGRADES = {
@@ -73,6 +79,7 @@ _UPGRADES = {
         *_SCHEDULES,
     ),
     2: ("ALTER TABLE outbox ADD COLUMN not_before_ms INTEGER NOT NULL DEFAULT 0",),
+    3: (_OUTCOME,),
 }
 """What leads from a version to the next: a home that runs keeps what it has."""
 

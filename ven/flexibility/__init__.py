@@ -1,0 +1,1 @@
+"""What this home says it can do, what it turned out to do, and what it says after that."""
