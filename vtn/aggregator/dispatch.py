@@ -47,14 +47,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     rebound_intervals: int = 0
 
     def call_wh(self, start: int) -> tuple[int, ...]:
-        """What a call sheds that begins with interval `start`, in all intervals."""
+        """What a call sheds that begins with interval `start`, in all intervals. It ends where less than half an
+        interval of its energy is left."""
         if not self.at_wh:
             return (0,) * start + self.available_wh[start:]
         left, shed = self.energy_wh, [0] * start
         for wh in self.at_wh[start:]:
+            if 2 * left < wh:
+                break
             shed.append(min(wh, left))
-            left -= shed[-1]
-        return tuple(shed)
+            left -= wh
+        return tuple(shed) + (0,) * (len(self.at_wh) - len(shed))
 
     @property
     def cost_minor_per_mwh(self) -> int:

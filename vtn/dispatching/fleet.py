@@ -197,11 +197,11 @@ def held_out(homes: Homes, start: int, level: float = 1.0) -> tuple[Floats, Ints
     ends = np.minimum(start + duration, intervals)
     if homes.energy_wh is None:
         return shed, ends
-    before = np.cumsum(shed, axis=1) - shed
-    left = np.maximum(0.0, homes.energy_wh[:, None] - before)
-    tired = (before >= homes.energy_wh[:, None]) & (column >= start)
+    left = np.maximum(0.0, homes.energy_wh[:, None] - (np.cumsum(shed, axis=1) - shed))
+    # An interval of which less than half is left is not worth a home's trouble; later ones are not either.
+    tired = np.logical_or.accumulate(2 * left < shed, axis=1)
     ends = np.where(tired.any(axis=1), np.minimum(ends, np.argmax(tired, axis=1)), ends)
-    return np.minimum(shed, left), ends
+    return np.where(tired, 0.0, np.minimum(shed, left)), ends
 
 
 def _tires(homes: Homes) -> Flags:

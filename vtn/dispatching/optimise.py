@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -111,6 +111,21 @@ def optimise(
             if small.objective <= found.totals.cost + penalty * float(found.lacking.sum()):
                 called, sums = [small.called], totals_of(fleet, small.called)
     return _finished(goal, z, seed, called, sums, bound, again, second, status, began)
+
+
+def with_calls(plan: Plan, fleets: Sequence[Fleet], goal: Goal, called: list[Ints], seed: int) -> Plan:
+    """The plan with other calls: what they are expected to give and with which probability; bound and prices stay."""
+    sums = summed([totals_of(fleet, options) for fleet, options in zip(fleets, called, strict=True)])
+    missing = need(goal, plan.z, sums.variance) - sums.mean
+    return replace(
+        plan,
+        called=called,
+        cost=sums.cost,
+        mean_wh=sums.mean,
+        deviation_wh=np.sqrt(sums.variance + (goal.common * np.where(goal.asked, sums.mean, 0.0)) ** 2),
+        probability=probability(goal, sums.covariance, sums.mean, seed + 1),
+        lacking_wh=np.where(np.isfinite(missing) & (missing > 1e-6), missing, 0.0),
+    )
 
 
 def scale_of(fleet: Fleet) -> Scale:

@@ -24,7 +24,7 @@ from contracts.core.commands import (
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import NeedRecord
-from contracts.tokens import Account, party_account
+from contracts.tokens import Account, contract_account, party_account
 from ledger.client import LedgerClient
 from runtime.clock import Clock
 from runtime.keys import PrivateKey
@@ -161,7 +161,7 @@ class VirtualNode:
         terms = contract.terms
         if self._around.clock.now_ms() > terms.accept_by_ms:
             return
-        if terms.deposit_minor > await self._free_minor():
+        if terms.deposit_minor > (await self._free_minor(party_account(self.party)) or 0):
             await self._ledger.submit(RejectReduction(contract_id=contract.contract_id, reason="no funds for deposit"))
             return
         await self._ledger.submit(AcceptReduction(contract_id=contract.contract_id, terms_digest=contract.terms_digest))
@@ -203,6 +203,7 @@ class VirtualNode:
         planned = await plan_round(
             around, self.name, contract, need.request, evaluations,
             number=number, reason=reason, target_wh=target_wh, start_ms=start_ms,
+            free_minor=await self._free_minor(contract_account(contract.contract_id)),
         )  # fmt: skip
         # Events are stored after the plans: one stored before them would keep its id from the next attempt.
         await around.records.add_round(planned.round, planned.plans, planned.dispatch.choices, terms.need_id)
@@ -286,6 +287,7 @@ class VirtualNode:
         cost = terms.device_price_minor_per_mwh * BASIS_POINTS // max(1, reliability_bp)
         return min(cost * (100 + terms.virtual_node_margin_percent) // 100, terms.virtual_node_price_minor_per_mwh)
 
-    async def _free_minor(self) -> int:
-        account = await self._ledger.record(Account, party_account(self.party)) or Account()
-        return account.credits_posted - account.debits_posted - account.debits_pending
+    async def _free_minor(self, name: str) -> int | None:
+        """Money of an account that nothing is held of; None where there is no such account."""
+        account = await self._ledger.record(Account, name)
+        return None if account is None else account.credits_posted - account.debits_posted - account.debits_pending

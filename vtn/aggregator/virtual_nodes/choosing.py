@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from runtime.logs import get_logger
-from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, Choice, Dispatch, Limit, Solved, choose
+from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, Choice, Dispatch, Solved, choose
 from vtn.services.programs import Program
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "optimal", "merit"]
 
-SEED = 1
 LIMIT_S = 10.0
 
 _log = get_logger("vtn.choosing")
@@ -39,8 +38,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How members are chosen. probability of meeting the target, in all intervals at once (mode "joint") or in each by
     itself ("each"); common: what moves all homes at once, standard deviation as a part of the delivery; snapback: what
     may come back in an interval after the end, as a part of the mean target, negative: no matter how much; least_wh: no
-    call is for less; limit_s: seconds after which the best choice known is taken; names_limits: where something lacks,
-    which limits stand in the way."""
+    call is for less; rebound: what comes back in the event is made up for by others; limit_s: seconds after which the
+    best choice known is taken; names_limits: where something lacks, which limits stand in the way."""
 
     method: Method = "auto"
     probability: float = 0.8
@@ -48,6 +47,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     common: float = 0.0
     snapback: float = -1.0
     least_wh: int = 0
+    rebound: bool = True
     limit_s: float = LIMIT_S
     names_limits: bool = True
 
@@ -74,21 +74,26 @@ def policy_of(program: Program, method: Method = "auto", limit_s: float = LIMIT_
 def prepare(method: Method) -> None:
     """Loads the libraries before the first need: that takes seconds on a busy machine."""
     if Policy(method=method).optimal:
-        importlib.import_module("vtn.aggregator.virtual_nodes.calling.options")
+        importlib.import_module("vtn.aggregator.virtual_nodes.calling.plans")
         importlib.import_module("vtn.dispatching.explanation")
         importlib.import_module("vtn.dispatching.shortage")
         importlib.import_module("vtn.dispatching.exact")
 
 
 def choose_members(
-    target_wh: Sequence[int], candidates: Sequence[Candidate], policy: Policy, executor: Executor | None = None
+    target_wh: Sequence[int],
+    candidates: Sequence[Candidate],
+    policy: Policy,
+    executor: Executor | None = None,
+    most_wh: int | None = None,
 ) -> Dispatch:
-    """Whole homes for `target_wh` per interval; every candidate leaves with its reason. The same candidates and policy
-    give the same choice, on any executor, unless the time runs out."""
+    """Whole homes for `target_wh` per interval; every candidate leaves with its reason. most_wh: what their contracts
+    may oblige them to together, so that the contract above can pay them. The same candidates and policy give the same
+    choice, on any executor, unless the time runs out."""
     usable = [each for each in candidates if not each.excluded and any(each.available_wh)]
     if policy.optimal and usable and any(target_wh):
         try:
-            return _optimal(target_wh, candidates, policy, executor)
+            return _optimal(target_wh, candidates, policy, executor, most_wh)
         except Exception as error:  # whatever it is: homes must be called
             _log.error("members are chosen in merit order: the optimisation failed", error=repr(error)[:500])
     return choose(target_wh, candidates, whole=True)
@@ -100,29 +105,24 @@ def _installed() -> bool:
 
 
 def _optimal(
-    target_wh: Sequence[int], candidates: Sequence[Candidate], policy: Policy, executor: Executor | None
+    target_wh: Sequence[int],
+    candidates: Sequence[Candidate],
+    policy: Policy,
+    executor: Executor | None,
+    most_wh: int | None,
 ) -> Dispatch:
     # These libraries come with an extra, and take a second to load.
-    from vtn.aggregator.virtual_nodes.calling.options import fleets_of, goal_of
-    from vtn.dispatching.optimise import optimise
-    from vtn.dispatching.shortage import bindings
+    from vtn.aggregator.virtual_nodes.calling.plans import payable_plan
 
     able = sorted((each for each in candidates if any(each.available_wh)), key=lambda each: each.candidate)
-    fleets, goal = fleets_of(able, policy), goal_of(target_wh, able, policy)
-    plan = optimise(fleets, goal, seed=SEED, limit_s=policy.limit_s, executor=executor)
-    choices = _choices(able, fleets, plan, policy, len(target_wh))
+    found = payable_plan(target_wh, able, policy, executor, most_wh)
+    choices = _choices(able, found.fleets, found.plan, policy, len(target_wh))
     left_out = sorted((each for each in candidates if not any(each.available_wh)), key=lambda each: each.candidate)
     choices += [
         Choice(candidate=each, rank=0, chosen=False, obligation_wh=(), reason=each.excluded or "nothing to offer")
         for each in left_out
     ]
-    limits: tuple[Limit, ...] = ()
-    if plan.lacking_wh.any() and policy.names_limits:
-        limits = tuple(
-            Limit(limit=each.limit, frees_wh=round(each.frees_wh), lacking_wh=round(each.lacking_wh))
-            for each in bindings(fleets, goal, seed=SEED, executor=executor)
-        )
-    tail = plan.mean_wh[len(target_wh) :]
+    plan, tail = found.plan, found.plan.mean_wh[len(target_wh) :]
     solved = Solved(
         method="optimal" if plan.status == "optimal" else "best known when the time ran out",
         mode=policy.mode,
@@ -130,7 +130,7 @@ def _optimal(
         probability_bp=round(plan.probability * BASIS_POINTS),
         cost_minor=round(plan.cost),
         gap_percent=round(plan.gap_percent, 3),
-        limits=limits,
+        limits=found.limits,
         snapback_wh=round(max(0.0, -float(tail.min()))) if len(tail) else 0,
         spread_wh=tuple(round(each) for each in plan.deviation_wh[: len(target_wh)].tolist()),
     )

@@ -45,19 +45,19 @@ def fleets_of(able: Sequence[Candidate], policy: Policy) -> list[Fleet]:
     reasons = ("", *sorted({each.excluded for each in able if each.excluded}))
     tail = _tail(able, policy)
     return [
-        fleet_of(_homes(able[first : first + PART_HOMES], reasons), tail=tail, least_wh=policy.least_wh)
+        fleet_of(_homes(able[first : first + PART_HOMES], reasons, policy), tail=tail, least_wh=policy.least_wh)
         for first in range(0, len(able), PART_HOMES)
     ]
 
 
 def _tail(candidates: Sequence[Candidate], policy: Policy) -> int:
-    if policy.snapback < 0:
+    if policy.snapback < 0 or not policy.rebound:
         return 0
     longest = max((each.rebound_intervals for each in candidates if each.rebound_percent), default=0)
     return min(TAIL_MAX, longest)
 
 
-def _homes(able: Sequence[Candidate], reasons: tuple[str, ...]) -> Homes:
+def _homes(able: Sequence[Candidate], reasons: tuple[str, ...], policy: Policy) -> Homes:
     code = {reason: number for number, reason in enumerate(reasons)}
     count, intervals = len(able), len(able[0].available_wh)
     weary = np.array([each.weariness_bp for each in able], float) / BASIS_POINTS
@@ -72,7 +72,7 @@ def _homes(able: Sequence[Candidate], reasons: tuple[str, ...]) -> Homes:
         price=price * (1 + _WEARY * weary),
         comfort=np.array([each.comfort_minor for each in able], float) * lasts,
         duration=np.full(count, intervals),
-        rebound=np.array([each.rebound_percent for each in able], float) / 100,
+        rebound=np.array([each.rebound_percent if policy.rebound else 0 for each in able], float) / 100,
         rebound_over=np.array([each.rebound_intervals for each in able], np.int64),
         answers=np.array([each.reliability_bp * each.answers_bp for each in able], float) / BASIS_POINTS**2,
         spread=np.array([each.spread_bp for each in able], float) / BASIS_POINTS,

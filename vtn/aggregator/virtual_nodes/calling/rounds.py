@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from contracts.baseline import PRESETS, InsufficientHistory
 from contracts.core.commands import BaselineCommitment, RequestReduction
-from contracts.core.units import MS_PER_S
+from contracts.core.units import MS_PER_S, WH_PER_MWH
 from contracts.demand_response.contract import ContractRecord, Status
 from vtn.aggregator.dispatch import Choice, Dispatch
 from vtn.aggregator.records import DevicePlan, Round
 from vtn.aggregator.virtual_nodes.calling.contracts import Calling, device_plans
 from vtn.aggregator.virtual_nodes.choosing import choose_members
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline
+from vtn.services.programs import ProgramTerms
 
 if TYPE_CHECKING:
     from vtn.aggregator.virtual_nodes.agent import Surroundings
@@ -43,15 +44,18 @@ async def plan_round(
     reason: str,
     target_wh: Sequence[int],
     start_ms: int,
+    free_minor: int | None,
 ) -> Planned:
-    """Members of `group` for what `target_wh` (the contract's intervals) asks from `start_ms` on; nothing is stored."""
+    """Members of `group` for what `target_wh` (the contract's intervals) asks from `start_ms` on; nothing is stored.
+    free_minor: what the contract's escrow can still hold for them."""
     terms = contract.terms
     skipped = (start_ms - terms.start_ms) // (terms.interval_s * MS_PER_S)
     candidates = [each.candidate for each in evaluations]
     # Off the event loop: a large group takes seconds.
+    most_wh = None if free_minor is None else payable_wh(around.program.terms, free_minor)
     dispatch = await asyncio.to_thread(
-        choose_members, target_wh[skipped:], candidates, around.policy, around.executor
-    )  # fmt: skip
+        choose_members, target_wh[skipped:], candidates, around.policy, around.executor, most_wh
+    )
     now_ms = around.clock.now_ms()
     event_id = f"evt-{contract.contract_id.removeprefix('sc1-')}-{number}" if dispatch.chosen else ""
     plans: list[DevicePlan] = []
@@ -73,6 +77,12 @@ async def plan_round(
         solved=dispatch.solved,
     )
     return Planned(planned, plans, dispatch)
+
+
+def payable_wh(program: ProgramTerms, free_minor: int) -> int:
+    """What homes can be obliged to together where so much money is there for them: each contract holds its cap."""
+    cost = program.device_price_minor_per_mwh * program.cap_percent
+    return free_minor * 100 * WH_PER_MWH // cost if cost else 2**53
 
 
 async def _own_baselines(
