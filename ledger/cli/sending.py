@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from contracts.core.codec import decode
 from contracts.core.commands import INTERVALS_MAX, Issue, RequestReduction, Transfer
+from contracts.core.errors import CodecError
 from contracts.core.parties import Party, PartyStatus, Role
 from contracts.core.units import charged_minor
 from ledger.cli.options import (
@@ -72,10 +75,14 @@ def transfer(
 
 def request_reduction(
     key: KeyFile,
-    start: Annotated[str, typer.Option("--start", help="Begin of the window, ISO 8601 with its offset.")],
+    start: Annotated[str | None, typer.Option("--start", help="Begin of the window, ISO 8601 with its offset.")] = None,
     price_minor_per_mwh: Annotated[
-        int, typer.Option("--price-minor-per-mwh", min=0, help="Minor units for each MWh less (400000 = 0.40 a kWh).")
-    ],
+        int | None,
+        typer.Option("--price-minor-per-mwh", min=0, help="Minor units for each MWh less (400000 = 0.40 a kWh)."),
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="JSON file of a whole need, of `dr-vtn proposals approve`.")
+    ] = None,
     end: Annotated[str | None, typer.Option("--end", help="End of the window; with --target-kwh.")] = None,
     target_kwh: Annotated[
         float | None, typer.Option("--target-kwh", help="Reduction over the whole window, spread evenly.")
@@ -103,24 +110,38 @@ def request_reduction(
     json: Json = False,
 ) -> None:
     """Ask the aggregator for less energy in a window; signed by a utility, its budget goes into escrow."""
-    start_ms, interval_s = _time_ms("--start", start), interval_min * 60
+    if from_file is not None:
+        given = _need(from_file)
+        show(signing(url, channel, ca, wait, clock_file, key, lambda client: client.submit(given)), as_json=json)
+        return
+    if start is None or price_minor_per_mwh is None:
+        raise UsageError("--start and --price-minor-per-mwh are needed, or --from with a file that says all")
+    start_ms, interval_s, day = _time_ms("--start", start), interval_min * 60, start[:10]
     profile = _profile(start_ms, interval_s, end, target_kwh, profile_wh)
-    usual = charged_minor(sum(profile) * BUDGET_PERCENT // 100, price_minor_per_mwh)
+    price = price_minor_per_mwh
+    usual = charged_minor(sum(profile) * BUDGET_PERCENT // 100, price)
 
     async def work(client: LedgerClient) -> Result:
         command = RequestReduction(
-            need_id=need_id or f"need-{start[:10]}-{secrets.token_hex(4)}",
+            need_id=need_id or f"need-{day}-{secrets.token_hex(4)}",
             aggregator=aggregator or await _only_aggregator(client),
             area=area,
             start_ms=start_ms,
             interval_s=interval_s,
             target_wh=profile,
-            energy_price_minor_per_mwh=price_minor_per_mwh,
+            energy_price_minor_per_mwh=price,
             budget_minor=usual if budget_minor is None else budget_minor,
         )
         return await client.submit(command)
 
     show(signing(url, channel, ca, wait, clock_file, key, work), as_json=json)
+
+
+def _need(path: Path) -> RequestReduction:
+    try:
+        return decode(path.read_bytes().strip(), RequestReduction)
+    except (CodecError, OSError) as error:
+        raise UsageError(f"{path} is not the JSON of a need: {error}") from None
 
 
 def _profile(
