@@ -42,11 +42,12 @@ class Boosted:
         return f"lightgbm-{self.trees}x{self.leaves}-{self.days_back}d"
 
     def train(self, days: Days, until: int, lead: int) -> Any:
-        """The trees; None with less than a week to learn from."""
+        """The trees and the level of each series; None with less than a week to learn from."""
         first = max(min(_WARM_UP_DAYS, until - 14), until - self.days_back, 0)
         if until - first < 7:
             return None
-        inputs, levels = _inputs(days, first, until, lead)
+        levels = _levels(days, lead)
+        inputs = _inputs(days, levels, first, until, lead)
         target = days.cube[:, first:until] / levels[:, None, None]
         rows = np.flatnonzero(~np.isnan(target.ravel()))
         if len(rows) > _ROWS_MAX:
@@ -58,14 +59,15 @@ class Boosted:
             "force_row_wise": True, "num_threads": self.threads, "verbosity": -1,
         }  # fmt: skip
         data = lightgbm.Dataset(inputs.reshape(-1, inputs.shape[-1])[rows], target.ravel()[rows], free_raw_data=True)
-        return lightgbm.train(settings, data, num_boost_round=self.trees)
+        return lightgbm.train(settings, data, num_boost_round=self.trees), levels
 
     def profiles(self, days: Days, state: Any, first: int, end: int, lead: int) -> Floats:
         shape = (len(days.ids), end - first, days.slots)
         if state is None:
             return np.full(shape, np.nan, dtype=np.float32)
-        inputs, levels = _inputs(days, first, end, lead)
-        found = state.predict(inputs.reshape(-1, inputs.shape[-1]), num_threads=self.threads)
+        trees, levels = state
+        inputs = _inputs(days, levels, first, end, lead)
+        found = trees.predict(inputs.reshape(-1, inputs.shape[-1]), num_threads=self.threads)
         return np.asarray(found.reshape(shape) * levels[:, None, None], dtype=np.float32)
 
 
@@ -80,14 +82,19 @@ def library() -> Any:
     return lightgbm
 
 
-def _inputs(days: Days, first: int, end: int, lead: int) -> tuple[Floats, Floats]:
-    """Features (series, days, slots, features), and the level each series is divided by."""
+def _levels(days: Days, lead: int) -> Floats:
+    """What each series is divided by."""
+    usual = like(days, lead)[:, : max(days.known, 1)]
+    return np.asarray(np.maximum(np.abs(usual).mean(axis=(1, 2)), 1e-3), dtype=np.float32)
+
+
+def _inputs(days: Days, levels: Floats, first: int, end: int, lead: int) -> Floats:
+    """Features (series, days, slots, features)."""
     names, values = features(days, lead)
-    levels = np.maximum(np.abs(like(days, lead)[:, : max(days.known, 1)]).mean(axis=(1, 2)), 1e-3)
     own = np.array([not of_weather(name) and name != OTHER_DAY for name in names])
     scaled = values[:, first:end] / np.where(own, levels[:, None, None, None], 1.0).astype(np.float32)
     shape = scaled.shape[:3]
     slot = np.broadcast_to(np.arange(days.slots, dtype=np.float32)[None, None, :], shape)
     weekday = (days.grid.first_day.toordinal() + np.arange(first, end) - 1) % 7
     weekdays = np.broadcast_to(weekday.astype(np.float32)[None, :, None], shape)
-    return np.concatenate([scaled, slot[..., None], weekdays[..., None]], axis=-1), levels.astype(np.float32)
+    return np.concatenate([scaled, slot[..., None], weekdays[..., None]], axis=-1)

@@ -60,6 +60,17 @@ class Days:
                 cube[:, position] = np.nan
         return cls(history.ids, grid, cube, grid.working(total), known, weather)
 
+    def until(self, end: int) -> Days:
+        """As they were known when day number `end` began: what is learnt then does not depend on what came later."""
+        if end >= self.known:
+            return self
+        if ("until", end) not in self.derived:
+            cube = self.cube.copy()
+            cube[:, end:] = np.nan
+            self.derived["until", end] = Days(self.ids, self.grid, cube, self.working, end, self.weather)
+        found: Days = self.derived["until", end]
+        return found
+
     @property
     def count(self) -> int:
         return int(self.cube.shape[1])
@@ -126,7 +137,8 @@ class DayModel(Protocol):
         ...
 
     def train(self, days: Days, until: int, lead: int) -> Any:
-        """What the model learns from days before number `until`; None where there is nothing to learn."""
+        """What the model learns from days before number `until`; None where there is nothing to learn. A model that is
+        trained anew less than daily is given the days of then (`Days.until`)."""
         ...
 
     def profiles(self, days: Days, state: Any, first: int, end: int, lead: int) -> Floats:

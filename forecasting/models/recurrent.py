@@ -41,12 +41,13 @@ class Recurrent:
         return f"lstm-{self.hidden}-{self.epochs}"
 
     def train(self, days: Days, until: int, lead: int) -> Any:
-        """The network; None with less than a week of examples."""
+        """The network and the level of each series; None with less than a week of examples."""
         torch = library()
         first = max(_WINDOW_DAYS + lead, until - self.days_back)
         if until - first < 7:
             return None
-        inputs, usual, levels = _examples(days, first, until, lead)
+        levels = _levels(days, lead)
+        inputs, usual = _examples(days, levels, first, until, lead)
         target = ((days.cube[:, first:until] - usual) / levels[:, None, None]).reshape(-1, days.slots)
         inputs = inputs.reshape(-1, *inputs.shape[2:])
         chosen = np.flatnonzero(~np.isnan(target).any(axis=1))
@@ -65,16 +66,17 @@ class Recurrent:
                 loss = torch.nn.functional.smooth_l1_loss(network(given[batch]), wanted[batch])
                 loss.backward()
                 optimiser.step()
-        return network.eval()
+        return network.eval(), levels
 
     def profiles(self, days: Days, state: Any, first: int, end: int, lead: int) -> Floats:
         shape = (len(days.ids), end - first, days.slots)
         if state is None or first < _WINDOW_DAYS + lead:
             return np.full(shape, np.nan, dtype=np.float32)
-        inputs, usual, levels = _examples(days, first, end, lead)
+        network, levels = state
+        inputs, usual = _examples(days, levels, first, end, lead)
         torch = library()
         with torch.no_grad():
-            departure = state(torch.from_numpy(inputs.reshape(-1, *inputs.shape[2:]))).numpy().reshape(shape)
+            departure = network(torch.from_numpy(inputs.reshape(-1, *inputs.shape[2:]))).numpy().reshape(shape)
         return np.asarray(usual + departure * levels[:, None, None], dtype=np.float32)
 
 
@@ -100,11 +102,16 @@ def _network(torch: Any, width: int, hidden: int, slots: int) -> Any:
     return Network()
 
 
-def _examples(days: Days, first: int, end: int, lead: int) -> tuple[Floats, Floats, Floats]:
-    """(series, days, window, slots + 2) inputs, the like-days forecast of each day, and the level of each series."""
+def _levels(days: Days, lead: int) -> Floats:
+    """What each series is divided by."""
+    usual = like(days, lead)[:, : max(days.known, 1)]
+    return np.asarray(np.maximum(np.abs(usual).mean(axis=(1, 2)), 1e-3), dtype=np.float32)
+
+
+def _examples(days: Days, levels: Floats, first: int, end: int, lead: int) -> tuple[Floats, Floats]:
+    """(series, days, window, slots + 2) inputs, and the like-days forecast of each day."""
     usual = like(days, lead)
     past = np.where(np.isnan(days.cube), usual, days.cube)
-    levels = np.maximum(np.abs(usual[:, : max(days.known, 1)]).mean(axis=(1, 2)), 1e-3).astype(np.float32)
     departures = ((past - usual) / levels[:, None, None]).astype(np.float32)
     windows = []
     for day in range(first, end):
@@ -113,4 +120,4 @@ def _examples(days: Days, first: int, end: int, lead: int) -> tuple[Floats, Floa
         target = np.full_like(working, days.working[day])
         parts = [departures[:, last - _WINDOW_DAYS : last], working.astype(np.float32), target.astype(np.float32)]
         windows.append(np.concatenate(parts, axis=2))
-    return np.stack(windows, axis=1), usual[:, first:end], levels
+    return np.stack(windows, axis=1), usual[:, first:end]

@@ -164,7 +164,8 @@ class _Issue:
             until -= age
         key = (step, ordinal + until, lead)
         if key not in self._fitted.trained:
-            self._fitted.trained[key] = model.train(self._days, until, lead)
+            days = self._days.until(until) if model.retrain_days > 1 else self._days
+            self._fitted.trained[key] = model.train(days, until, lead)
         return self._fitted.trained[key]
 
     def errors(self, lead: int) -> Errors:
