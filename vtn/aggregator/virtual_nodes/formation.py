@@ -188,6 +188,8 @@ class Formation:
         """An agent for each row, none for what has ended. One that cannot be made holds up no other."""
         there = {node.name: party for party, node in self.nodes.items()}
         for name in there.keys() - {row.name for row in rows}:
+            # Another process ended it. What was paid to it in between goes back as well.
+            await parties.funds_returned(self._clients[name], self._ledger.party or "")
             del self.nodes[there[name]]
         new = []
         for row in rows:
