@@ -14,6 +14,8 @@ from runtime.errors import GridpactError
 from vtn.cli import dispatch, events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
 from vtn.cli.analytics import backtest, cluster, forecast, forecasts
+from vtn.cli.nodes import figures as node_figures
+from vtn.cli.nodes import groups as nodes
 from vtn.cli.upstream import commands as upstream
 
 app = typer.Typer(
@@ -40,6 +42,12 @@ app.add_typer(registrations.app, name="registrations")
 app.add_typer(events.app, name="events")
 app.add_typer(reports.app, name="reports")
 app.add_typer(needs.app, name="needs")
+app.add_typer(nodes.app, name="nodes")
+for figure in (
+    node_figures.capability, node_figures.status, node_figures.forecast, node_figures.dispatch,
+    node_figures.absorption, node_figures.profiles,
+):  # fmt: skip
+    nodes.app.command()(figure)
 app.add_typer(upstream.app, name="upstream")
 app.command()(needs.statements)
 app.command()(dispatch.dispatch)

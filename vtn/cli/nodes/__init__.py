@@ -1,0 +1,1 @@
+"""`dr-vtn nodes`: virtual nodes as IEC 61968-5 has DER groups."""
