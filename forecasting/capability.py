@@ -20,8 +20,8 @@ from array import array
 from dataclasses import dataclass
 from functools import cache
 
-PART_MIN, PART_MAX = 0.05, 1.5
-_STEPS = 59  # grid points from PART_MIN to PART_MAX, 0.025 apart
+PART_MIN, PART_MAX = 0.05, 1.95
+_STEPS = 77  # grid points from PART_MIN to PART_MAX, 0.025 apart: as far below 1 as above it
 _PRIOR_SPREAD = 0.3
 _FREEDOM = 4.0
 _KEEPS = 0.98
