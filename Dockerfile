@@ -10,6 +10,7 @@ COPY runtime runtime
 COPY contracts contracts
 COPY openadr openadr
 COPY forecasting forecasting
+COPY scheduling scheduling
 COPY ledger ledger
 COPY vtn vtn
 COPY ven ven

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("runtime", "contracts", "openadr", "forecasting", "ledger", "vtn", "ven")
+PACKAGES = ("runtime", "contracts", "openadr", "forecasting", "scheduling", "ledger", "vtn", "ven")
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 FOLDER_MODULES_MAX = 10

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"runtime", "contracts", "openadr", "forecasting", "ledger", "vtn", "ven"}
+PACKAGES = {"runtime", "contracts", "openadr", "forecasting", "scheduling", "ledger", "vtn", "ven"}
 NOT_IN_A_HOME = {
     "alembic",
     "dask",

@@ -1,0 +1,1 @@
+"""Many homes behind one limit, coupled by prices: each answers by itself."""
