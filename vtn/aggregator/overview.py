@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from contracts.core.commands import RequestReduction
-from contracts.core.parties import Party
 from contracts.demand_response.contract import ContractRecord
 from contracts.demand_response.needs import NeedRecord
 from contracts.tokens import Account, need_account
@@ -13,6 +12,7 @@ from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, GroupPlan, Round
 from vtn.aggregator.statements import Statement, statements, telemetry_differences
 from vtn.aggregator.virtual_nodes.escalation import Escalation, escalations
+from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.auth.permissions import Role
 from vtn.auth.series import Viewer
@@ -148,7 +148,7 @@ async def _names(vtn: Vtn, plans: list[GroupPlan]) -> dict[str, str]:
         names[ven.ven_id] = ven.ven_name
         if ven.party is not None:
             names[ven.party] = ven.ven_name
+    nodes = {row.party: row.label for row in await NodeRecords(vtn.database, vtn.clock).nodes(ended=True)}
     for plan in plans:
-        node = await vtn.ledger.record(Party, plan.virtual_node)
-        names[plan.virtual_node] = f"vn-{node.area}" if node is not None else plan.virtual_node
+        names[plan.virtual_node] = nodes.get(plan.virtual_node, plan.virtual_node)
     return names
