@@ -29,12 +29,11 @@ from ledger.client import LedgerClient
 from runtime.clock import Clock
 from runtime.keys import PrivateKey
 from runtime.logs import get_logger
-from vtn.aggregator.dispatch import BASIS_POINTS
 from vtn.aggregator.ports import Events, HomeForecasts, Members, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.terms import dr_event, earliest_start_ms
 from vtn.aggregator.virtual_nodes import monitoring
-from vtn.aggregator.virtual_nodes.calling.offering import offered_wh
+from vtn.aggregator.virtual_nodes.calling.offering import group_offer
 from vtn.aggregator.virtual_nodes.calling.rounds import plan_round
 from vtn.aggregator.virtual_nodes.choosing import LIMIT_S, Method, Policy, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
@@ -102,30 +101,31 @@ class VirtualNode:
         if count <= 0:
             return Rejection(virtual_node=self.party, reason="no interval left that could still be called")
         evaluations = await self._evaluate(request, start_ms, count, exclude=())
-        usable = sorted(
-            (each.candidate for each in evaluations if not each.candidate.excluded), key=lambda each: each.merit
-        )
-        kept = usable[: len(usable) - len(usable) * program.reserve_percent // 100]
         around = self._around
-        expected = await asyncio.to_thread(
-            offered_wh, request.target_wh[skipped:], kept, around.policy, around.executor
-        )  # fmt: skip
-        if not any(expected):
-            return Rejection(virtual_node=self.party, reason=f"none of {len(evaluations)} members can shed anything")
-        reliability = sum(candidate.reliability_bp for candidate in kept) // len(kept)
+        found = await asyncio.to_thread(
+            group_offer,
+            request.target_wh[skipped:],
+            [each.candidate for each in evaluations],
+            program,
+            around.policy,
+            around.executor,
+        )
+        if isinstance(found, str):
+            return Rejection(virtual_node=self.party, reason=found)
         offer = Offer(
             need_id=request.need_id,
             aggregator=request.aggregator,
             virtual_node=self.party,
             start_ms=start_ms,
             interval_s=request.interval_s,
-            profile_wh=expected,
-            energy_price_minor_per_mwh=self._price(reliability),
+            profile_wh=found.profile_wh,
+            energy_price_minor_per_mwh=found.price_minor_per_mwh,
             valid_until_ms=start_ms,
         )
         signature = self._key.sign(offer_bytes(offer)).hex()
-        forecast_wh = sum(each.candidate.forecast_wh for each in evaluations)
-        return SignedOffer(offer=offer, signature=signature, reliability_bp=reliability, forecast_wh=forecast_wh)
+        return SignedOffer(
+            offer=offer, signature=signature, reliability_bp=found.reliability_bp, forecast_wh=found.forecast_wh
+        )
 
     async def shortfall_wh(self, contract: ContractRecord) -> tuple[int, ...]:
         """What the last choice of members left uncovered and still is."""
@@ -280,12 +280,6 @@ class VirtualNode:
         self, request: RequestReduction, start_ms: int, count: int, exclude: Sequence[str]
     ) -> list[Evaluation]:
         return await evaluate_group(self._around, self._ledger, self.name, request, start_ms, count, exclude)
-
-    def _price(self, reliability_bp: int) -> int:
-        """Its asking price: what a delivered MWh of its members costs it, plus its margin, at most the programme's."""
-        terms = self._around.program.terms
-        cost = terms.device_price_minor_per_mwh * BASIS_POINTS // max(1, reliability_bp)
-        return min(cost * (100 + terms.virtual_node_margin_percent) // 100, terms.virtual_node_price_minor_per_mwh)
 
     async def _free_minor(self, name: str) -> int | None:
         """Money of an account that nothing is held of; None where there is no such account."""

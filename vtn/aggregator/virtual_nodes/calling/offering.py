@@ -9,6 +9,42 @@ import msgspec
 
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members
+from vtn.services.programs import ProgramTerms
+
+
+class GroupOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a group offers: Wh per interval, its asking price, its reliability (basis points), and the load it expects
+    in the window (Wh)."""
+
+    profile_wh: tuple[int, ...]
+    price_minor_per_mwh: int
+    reliability_bp: int
+    forecast_wh: int
+
+
+def group_offer(
+    target_wh: Sequence[int],
+    members: Sequence[Candidate],
+    program: ProgramTerms,
+    policy: Policy,
+    executor: Executor | None = None,
+) -> GroupOffer | str:
+    """What its members can shed, less the reserve; or why that is nothing."""
+    usable = sorted((each for each in members if not each.excluded), key=lambda each: each.merit)
+    kept = usable[: len(usable) - len(usable) * program.reserve_percent // 100]
+    expected = offered_wh(target_wh, kept, policy, executor) if kept else ()
+    if not any(expected):
+        return f"none of {len(members)} members can shed anything"
+    reliability = sum(each.reliability_bp for each in kept) // len(kept)
+    # What a delivered MWh of its members costs it, plus its margin, at most the programme's price.
+    cost = program.device_price_minor_per_mwh * BASIS_POINTS // max(1, reliability)
+    price = min(cost * (100 + program.virtual_node_margin_percent) // 100, program.virtual_node_price_minor_per_mwh)
+    return GroupOffer(
+        profile_wh=expected,
+        price_minor_per_mwh=price,
+        reliability_bp=reliability,
+        forecast_wh=sum(each.forecast_wh for each in members),
+    )
 
 
 def offered_wh(
