@@ -61,7 +61,7 @@ def from_file(
         stamp, stamped = ends[0], "end"
     else:
         stamp, frame = _column(frame, _STAMPS, path), frame.drop(columns=ends)
-    home = next((name for name in frame.columns if str(name).lower() in _HOMES), None)
+    home = _homes_column(frame)
     stamps = epoch_ms(frame[stamp], path, naive_zone, None if home is None else frame[home])
     rows: dict[str, tuple[Any, Any]] = {}
     lost: dict[str, tuple[Finding, ...]] = {}
@@ -170,6 +170,14 @@ def _loaded(
         raise BadReadings(f"no home has usable readings; {first[0]}: {first[1]}")
     panel = Panel.of({name: each.series for name, each in good.items()})
     return Loaded(panel, {name: each.findings for name, each in good.items() if each.findings}, refused)
+
+
+def _homes_column(frame: Any) -> Any:
+    """The column that names the home of each row; None in a wide table, also of a home that is called home."""
+    found = next((name for name in frame.columns if str(name).lower() in _HOMES), None)
+    if found is None or any(str(name).lower() in _VALUES for name in frame.columns):
+        return found
+    return None if frame[found].dtype.kind in "iuf" else found
 
 
 def _column(frame: Any, names: Sequence[str], path: Path) -> Any:

@@ -28,6 +28,8 @@ def epoch_ms(column: Any, path: Path | str, naive_zone: str | None = None, homes
     """
     import pandas as pd
 
+    if not len(column):
+        return np.empty(0, dtype=np.int64)
     if pd.api.types.is_numeric_dtype(column):
         return _of_numbers(column.to_numpy(dtype=np.float64, na_value=np.nan), path)
     if not pd.api.types.is_datetime64_any_dtype(column):
@@ -42,7 +44,7 @@ def epoch_ms(column: Any, path: Path | str, naive_zone: str | None = None, homes
 
 def _of_numbers(numbers: Any, path: Path | str) -> Any:
     known = np.isfinite(numbers)
-    if not known.any() and len(numbers):
+    if not known.any():
         raise BadReadings(f"the stamps of {path} cannot be read: there are none")
     factor = 1000 if np.abs(numbers[known]).max(initial=0) < _SECONDS_MAX else 1
     return np.where(known, np.nan_to_num(numbers, posinf=0, neginf=0) * factor, UNREADABLE).astype(np.int64)
@@ -52,15 +54,15 @@ def _parsed(column: Any, path: Path | str) -> Any:
     import pandas as pd
 
     text = column.astype("string").str.strip()
-    there = text.notna() & (text != "")
+    there = text.str.match(r"\d", na=False)  # pandas takes "now" for a time
     offset = text.str.contains(_OFFSET, regex=True, na=False) & text.str.contains(":", regex=False, na=False)
     try:
         read = pd.to_datetime(text.where(there), format="ISO8601", errors="coerce", utc=bool(offset.any()))
     except (ValueError, TypeError, OverflowError) as error:
         raise BadReadings(f"the stamps of {path} cannot be read: {error}") from error
     readable = read.notna()
-    if len(text) and not readable.any():
-        first = text[there].iloc[0] if there.any() else ""
+    if not readable.any():
+        first = text.dropna().iloc[0] if text.notna().any() else ""
         raise BadReadings(f"the stamps of {path} cannot be read: {first!r}; write them like 2026-08-31T00:15:00+02:00")
     if offset[readable].any() and not offset[readable].all():
         raise BadReadings(f"some stamps of {path} have an offset and some have none: nobody knows what those mean")
