@@ -213,6 +213,37 @@ class VtnSettings(ProcessSettings):
     forecast_choice_models: tuple[str, ...] = Field(
         ("similar-days", "ridge", "blend"), description="Models that are tested then; the seasonal naive one always is"
     )
+    proposals: Literal["off", "ask", "auto"] = Field(
+        "off", description="Propose events for the next day where a feeder will pass its limit: `ask` the operator, or "
+        "put the needs on the ledger by itself, those that wait too (`auto`, needs proposal_utility_key)"
+    )  # fmt: skip
+    proposal_import_w: dict[str, int] = Field(
+        {}, description="Import each feeder bears, W; `*` for those that are not named"
+    )
+    proposal_export_w: dict[str, int] = Field(
+        {}, description="Export each feeder bears, W; `*` for those that are not named"
+    )
+    proposal_chance_percent: int = Field(
+        50, ge=10, le=90, description="An imbalance counts from this chance on; 50 is what is expected"
+    )
+    proposal_policy: Literal["renewable", "cost", "peak", "co2"] = Field(
+        "peak", description="What a proposed event is best for: own renewable energy, cost, peak import or CO2"
+    )
+    proposal_signals: Path | None = Field(
+        None, description="CSV with ts, price_per_kwh, carbon_kg_per_kwh and, if there is any, generation_wh; the "
+        "policies cost and co2 need it"
+    )  # fmt: skip
+    proposal_price_minor_per_mwh: int | None = Field(
+        None, ge=0, description="Price of a proposed need, minor units a MWh; proposals need it"
+    )
+    proposal_budget_percent: int = Field(
+        150, ge=100, le=1000, description="Budget of a proposed need in percent of what its target costs"
+    )
+    proposal_notice_s: int = Field(3600, ge=0, description="A proposal expires so many domain seconds before its event")
+    proposal_utility_key: Path | None = Field(
+        None, description="Private key of the utility's ledger party where it is the operator too: approved needs are "
+        "signed and sent at once; without it the utility signs a file"
+    )  # fmt: skip
     weather_source: str | None = Field(
         None, description="CSV or Parquet file, or a URL with {latitude} {longitude} {first} {end} that answers JSON"
     )
@@ -246,6 +277,7 @@ class VtnSettings(ProcessSettings):
             raise ValueError("upstream_sign_messages needs upstream_certificate and upstream_certificate_key")
         if any(watts < 0 for watts in self.upstream_simple_w):
             raise ValueError("upstream_simple_w are reductions in W: none is negative")
+        self._proposals_fit()
         if self.certificate is not None and self.client_ca is None and not self.trusted_proxies and not self.pki.exists:
             raise ValueError("with TLS client_ca is required, or `dr-vtn pki init`: VENs are known by certificates")
         if self.public_url is not None and self.public_url.startswith("https:") and not self.identifies:
@@ -254,6 +286,16 @@ class VtnSettings(ProcessSettings):
                 "proxy_header, or nobody who asks is identified"
             )
         return self
+
+    def _proposals_fit(self) -> None:
+        if self.proposals == "off":
+            return
+        if self.proposal_price_minor_per_mwh is None or not (self.proposal_import_w or self.proposal_export_w):
+            raise ValueError("proposals need proposal_price_minor_per_mwh, and proposal_import_w or proposal_export_w")
+        if self.proposals == "auto" and self.proposal_utility_key is None:
+            raise ValueError("proposals = auto needs proposal_utility_key: a need is the utility's to sign")
+        if self.proposal_policy in ("cost", "co2") and self.proposal_signals is None:
+            raise ValueError(f"proposal_policy = {self.proposal_policy} needs proposal_signals: prices and CO2")
 
     @classmethod
     def load(

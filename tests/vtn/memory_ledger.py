@@ -98,8 +98,11 @@ class MemoryLedger:
     async def _record(self, request: web.Request) -> web.Response:
         kind, key = request.match_info["kind"], request.match_info["key"]
         data = self.get(kind, key)
-        if self.down or data is None:
-            raise web.HTTPServiceUnavailable if self.down else web.HTTPNotFound
+        if self.down:
+            raise web.HTTPServiceUnavailable
+        if data is None:
+            problem = {"type": "not-found", "title": "Not found", "status": 404, "detail": f"no {kind} {key}"}
+            return web.json_response(problem, status=404, content_type="application/problem+json")
         return web.json_response({"kind": kind, "key": key, "value": msgspec.json.decode(data)})
 
     async def _policy(self, _: web.Request) -> web.Response:

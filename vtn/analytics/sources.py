@@ -6,19 +6,26 @@ A file is CSV or Parquet. Wide: a column of stamps and one for each home. Long: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from forecasting.calendar import SiteCalendar
 from forecasting.clustering.traits import Site
 from forecasting.errors import BadReadings, ForecastError
 from forecasting.panels.cleaning import Cleaned, Finding, Stamped, cleaned
 from forecasting.panels.panel import Panel
 from forecasting.panels.units import Kind
 from vtn.analytics.stamps import UNREADABLE, epoch_ms
+from vtn.records.database import Database
+from vtn.records.tables import telemetry, vens
 
 if TYPE_CHECKING:
     from vtn.context import Vtn
@@ -29,6 +36,7 @@ _HOMES = ("home", "home_id", "id", "ven", "ven_id", "meter", "site")
 _VALUES = ("value", "energy", "energy_wh", "wh", "kwh", "load")
 _DAY_MS = 86_400_000
 _TEXT_SHARE_MAX = 0.05
+_HOMES_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -133,16 +141,49 @@ async def from_telemetry(vtn: Vtn, program: str, days: int) -> tuple[Loaded, dic
     now_ms = vtn.clock.now_ms()
     homes = [ven for ven in await vtn.vens.list(status="enrolled") if ven.program == program]
     rows: dict[str, tuple[Any, Any]] = {}
-    for first in range(0, len(homes), 200):
-        ids = [ven.ven_id for ven in homes[first : first + 200]]
-        for ven_id, readings in (await vtn.telemetry.histories(ids, now_ms - days * _DAY_MS, now_ms)).items():
-            count = len(readings)
-            rows[ven_id] = (
-                np.fromiter(readings.keys(), np.int64, count), np.fromiter(readings.values(), np.float64, count)
-            )  # fmt: skip
-    loaded = _loaded(rows, terms.interval_s, "Wh", "net", terms.zone, now_ms=now_ms, w_max=terms.connection_w)
+    for first in range(0, len(homes), _HOMES_AT_ONCE):
+        ids = [ven.ven_id for ven in homes[first : first + _HOMES_AT_ONCE]]
+        rows |= await _columns(vtn.database, ids, now_ms - days * _DAY_MS, now_ms)
+    # Off the event loop: every reading is looked at.
+    loaded = await asyncio.to_thread(
+        _loaded, rows, terms.interval_s, "Wh", "net", terms.zone, now_ms=now_ms, w_max=terms.connection_w
+    )
     sites = {ven.ven_id: Site(ven.area, ven.program) for ven in homes}
     return loaded, sites, {ven.ven_id: ven.virtual_node for ven in homes if ven.virtual_node is not None}
+
+
+async def _columns(
+    database: Database, ven_ids: Sequence[str], first_ms: int, end_ms: int
+) -> dict[str, tuple[Any, Any]]:
+    """Starts and Wh of the meters of these VENs as arrays: `Telemetry.histories` for long histories."""
+    t = telemetry.c
+    query = (
+        select(
+            t.ven_id,
+            func.array_agg(aggregate_order_by(t.start_ms, t.start_ms)),
+            func.array_agg(aggregate_order_by(t.energy_wh, t.start_ms)),
+        )
+        .join(vens, vens.c.ven_id == t.ven_id)
+        .where(t.ven_id.in_(ven_ids), t.start_ms >= first_ms, t.start_ms < end_ms, t.quality != "missing")
+        .where(t.r_id == vens.c.meter_r_id)
+        .group_by(t.ven_id)
+    )
+    found = {ven_id: (np.empty(0, np.int64), np.empty(0)) for ven_id in ven_ids}
+    async with database.reading() as connection:
+        for ven_id, starts, energy in await connection.execute(query):
+            found[ven_id] = (np.array(starts, np.int64), np.array(energy, np.float64))
+    return found
+
+
+def masked(panel: Panel, event_days: Mapping[str, Collection[date]], calendar: SiteCalendar) -> Panel:
+    """The panel without the event days of each home."""
+    values = panel.values.copy()
+    for row, home in enumerate(panel.ids):
+        for day in event_days.get(home, ()):
+            first = (calendar.start_ms(day) - panel.start_ms) // panel.step_ms
+            end = -(-(calendar.start_ms(day + timedelta(days=1)) - panel.start_ms) // panel.step_ms)
+            values[row, max(first, 0) : max(end, 0)] = np.nan
+    return Panel(panel.ids, panel.start_ms, panel.interval_s, values)
 
 
 def _loaded(

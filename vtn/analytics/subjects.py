@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ from forecasting.panels.units import Kind
 from forecasting.panels.weather import Weather
 from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
-from vtn.analytics.runs import HOMES, VIRTUAL_NODES
-from vtn.analytics.sources import Loaded, from_file, from_telemetry, sites_of
+from vtn.analytics.runs import FEEDERS, HOMES, VIRTUAL_NODES
+from vtn.analytics.sources import Loaded, from_file, from_telemetry, masked, sites_of
 from vtn.analytics.weather import place_of, provider
 from vtn.config import VtnSettings
 
@@ -45,15 +45,27 @@ class Subjects:
     weather: Weather | None = None
 
     def panel(self, scope: str) -> Panel:
-        """Series of homes, or of virtual nodes. Raises BadReadings where there is no virtual node."""
+        """Series of homes, of virtual nodes, or of feeders. Raises BadReadings where there is none."""
         if scope == HOMES:
             return self.loaded.panel
         there = set(self.loaded.panel.ids)
-        groups = {name: [home for home in homes if home in there] for name, homes in self.groups.items()}
+        wanted = self.groups if scope == VIRTUAL_NODES else self._feeders()
+        groups = {name: [home for home in homes if home in there] for name, homes in wanted.items()}
         groups = {name: homes for name, homes in groups.items() if homes}
         if not groups:
-            raise BadReadings("no virtual node has a home with readings")
+            raise BadReadings(f"none of the {scope.replace('_', ' ')} has a home with readings")
         return self.loaded.panel.summed(groups)
+
+    def without(self, event_days: Mapping[str, Collection[date]]) -> Subjects:
+        """Without the event days of each home; sums of several homes take the others of the group for them."""
+        panel = masked(self.loaded.panel, event_days, self.calendar)
+        return replace(self, loaded=replace(self.loaded, panel=panel))
+
+    def _feeders(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for home, site in self.sites.items():
+            found[site.feeder] = (*found.get(site.feeder, ()), home)
+        return found
 
     def place(self, settings: VtnSettings) -> Place | None:
         """Where the homes are, if the settings say so."""
@@ -117,4 +129,4 @@ def calendar_of(zone: str, country: str | None, panel: Panel) -> SiteCalendar:
     return SiteCalendar(zone, found, national_weekend(name))
 
 
-SCOPES = (HOMES, VIRTUAL_NODES)
+SCOPES = (HOMES, VIRTUAL_NODES, FEEDERS)

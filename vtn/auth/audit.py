@@ -68,6 +68,11 @@ async def record(connection: AsyncConnection, act: str, subject: str, **detail: 
     await connection.execute(insert(audit_entries).values(**values))
 
 
+def actor() -> str:
+    """Who acts here, as entries name them."""
+    return _ACTOR.get()
+
+
 @contextlib.contextmanager
 def acting(actor: str) -> Iterator[None]:
     """What happens in the block is done by `actor`."""

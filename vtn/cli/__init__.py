@@ -13,9 +13,10 @@ import typer
 from runtime.errors import GridpactError
 from vtn.cli import dispatch, events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
-from vtn.cli.analytics import backtest, cluster, forecast, forecasts
+from vtn.cli.analytics import backtest, cluster, forecast, forecasts, kept_proposals
 from vtn.cli.nodes import figures as node_figures
 from vtn.cli.nodes import groups as nodes
+from vtn.cli.schedule import command as schedule
 from vtn.cli.upstream import commands as upstream
 
 app = typer.Typer(
@@ -51,10 +52,12 @@ for figure in (
 app.add_typer(upstream.app, name="upstream")
 app.command()(needs.statements)
 app.command()(dispatch.dispatch)
+app.command()(schedule.schedule)
 
 for study in (forecast.forecast, backtest.backtest, cluster.cluster):
     app.command()(study)
 app.add_typer(forecasts.app, name="forecasts")
+app.add_typer(kept_proposals.app, name="proposals")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vtn.analytics.proposals import Policy, Scenario, figures, imbalances, propose
+from vtn.analytics.proposing.policies import Policy, Scenario, figures, imbalances, propose
 
 HOUR = np.arange(24)
 LOAD = 2000 + 3000 * np.exp(-(((HOUR - 19) / 2) ** 2)) + 1000 * np.exp(-(((HOUR - 7) / 1.5) ** 2))

@@ -97,22 +97,28 @@ class Imbalance:
     chance_min: float
 
 
-def imbalances(net_wh: Floats, quantiles: Mapping[float, Floats], limit_wh: float) -> list[Imbalance]:
-    """Intervals whose import or export passes the limit in the forecast or at one of its quantiles.
+def imbalances(
+    net_wh: Floats, quantiles: Mapping[float, Floats], import_wh: float, export_wh: float | None = None
+) -> list[Imbalance]:
+    """Intervals whose import passes its limit, or whose export passes the other (None: the same), in the forecast or at
+    one of its quantiles.
 
     chance_min is the largest chance the quantiles vouch for: 0.5 where the forecast itself passes.
     """
+    export_wh = import_wh if export_wh is None else export_wh
     found = []
     for position, expected in enumerate(net_wh):
-        passing = [(0.5, abs(float(expected)))] if abs(expected) > limit_wh else []
-        for level, rows in quantiles.items():
-            value = float(rows[position])
-            chance = 1 - level if value > limit_wh else level if value < -limit_wh else 0.0
-            if chance > 0:
-                passing.append((chance, abs(value)))
+        passing = []
+        for level, value in [
+            (0.5, float(expected)),
+            *((level, float(rows[position])) for level, rows in quantiles.items()),
+        ]:
+            if value > import_wh:
+                passing.append((1 - level, value - import_wh))
+            elif -value > export_wh:
+                passing.append((level, -value - export_wh))
         if passing:
-            most = max(size for _, size in passing)
-            found.append(Imbalance(position, most - limit_wh, max(chance for chance, _ in passing)))
+            found.append(Imbalance(position, max(by for _, by in passing), max(chance for chance, _ in passing)))
     return found
 
 

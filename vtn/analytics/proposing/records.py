@@ -35,6 +35,8 @@ from vtn.records.tables import metadata
 OPEN, APPROVED, REQUESTED, SUBMITTED = "open", "approved", "requested", "submitted"
 REFUSED, REJECTED, EXPIRED = "refused", "rejected", "expired"
 
+STATES = (OPEN, APPROVED, REQUESTED, SUBMITTED, REFUSED, REJECTED, EXPIRED)
+
 event_proposals = Table(
     "event_proposals",
     metadata,

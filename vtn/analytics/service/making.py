@@ -21,6 +21,7 @@ from forecasting.evaluation.rolling import BAND, DECILES, day_ahead
 from forecasting.panels.panel import Panel
 from vtn.aggregator.records import sc2_plans
 from vtn.analytics.computing import computing, forecasts
+from vtn.analytics.proposing.making import proposed
 from vtn.analytics.runs import FEEDERS, HOMES, VIRTUAL_NODES, Chosen, Run, Runs, run_of, scores
 from vtn.analytics.service.marks import DayMeasured, Marks, Outcome, Raised
 from vtn.analytics.service.schedule import CHOICE, DAY_AHEAD, INTRADAY, Due
@@ -123,8 +124,21 @@ class Maker:
                 continue
             watch, alarms[scope] = await self._watched(subject, scope, subject.calendar.day_of(slot_ms))
             told.append(f"{scope}: {watch}")
+        told += await self._proposals(subject, slot_ms, now_ms)
         await self._runs.forget(now_ms - self._vtn.settings.retention_days * _DAY_MS)
         return Outcome("; ".join(told), alarms=alarms)
+
+    async def _proposals(self, subject: Subjects, slot_ms: int, now_ms: int) -> list[str]:
+        """Events the next day calls for."""
+        if self._vtn.settings.proposals == "off":
+            return []
+        try:
+            run = await self._made(subject, FEEDERS, span(subject, now_ms, slot_ms, 2))
+            day = subject.calendar.day_of(slot_ms) + timedelta(days=1)
+            found = await proposed(self._vtn, subject, run, day)
+        except ForecastError as error:
+            return [f"no proposals: {error}"]
+        return [f"{len(found)} proposals for {day}"]
 
     async def _intraday(self, subject: Subjects, slot_ms: int, now_ms: int) -> Outcome:
         """The next hours of the virtual nodes; homes are forecast anew whenever they are evaluated."""

@@ -19,8 +19,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from forecasting.errors import ForecastError
+from ledger.client import LedgerError
 from runtime.logs import get_logger
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
+from vtn.analytics.proposing.desk import ProposalDesk, utility
+from vtn.analytics.proposing.records import STATES
 from vtn.analytics.service.marks import Mark, Marks, Outcome, Raised
 from vtn.analytics.service.schedule import Due, due
 from vtn.context import Vtn
@@ -64,6 +67,10 @@ class Analytics:
             registry=registry,
         )
 
+        self._proposals = Gauge(
+            "gridpact_vtn_event_proposals", "Proposed events by state", ["state"], registry=registry
+        )
+
     async def run(self, vtn: Vtn) -> None:
         """Works until cancelled; waits while another worker leads. Ends where the extra is not installed."""
         try:
@@ -72,16 +79,31 @@ class Analytics:
         except ImportError as error:
             _log.warning("no forecasts are made by the clock: the extra intelligence is missing", reason=str(error))
             return
-        maker: Maker = making.Maker(vtn)
-        while True:
-            async with leading(vtn.database, LOCK) as lead:
-                if lead is not None:
-                    _log.info("this worker makes the forecasts")
-                while lead is not None and await lead.held():
-                    begun = time.monotonic()
-                    worked = await self.turn(maker)
-                    await asyncio.sleep(max(_TURN_S, _REST * (time.monotonic() - begun) if worked else 0))
-            await asyncio.sleep(_FOLLOW_S)
+        async with utility(vtn) as party:
+            desk = ProposalDesk(vtn, party)
+            maker: Maker = making.Maker(vtn)
+            while True:
+                async with leading(vtn.database, LOCK) as lead:
+                    if lead is not None:
+                        _log.info("this worker makes the forecasts")
+                    while lead is not None and await lead.held():
+                        await self._followed(desk)
+                        begun = time.monotonic()
+                        worked = await self.turn(maker)
+                        await asyncio.sleep(max(_TURN_S, _REST * (time.monotonic() - begun) if worked else 0))
+                await asyncio.sleep(_FOLLOW_S)
+
+    async def _followed(self, desk: ProposalDesk) -> None:
+        """What became of proposals; a ledger that does not answer is asked again."""
+        try:
+            await desk.look()
+            found = await desk.found()
+            for state in STATES:
+                self._proposals.labels(state=state).set(sum(each.state == state for each in found))
+        except LedgerError as error:
+            _log.warning("the ledger is not reached", error=str(error))
+        except Exception:
+            _log.exception("proposals were not followed")
 
     async def turn(self, maker: Maker) -> bool:
         """Does what is due; whether there was anything. What fails for one program holds up no other."""

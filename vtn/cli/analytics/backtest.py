@@ -80,15 +80,9 @@ def backtest(
             shared.progress(f"{len(issues)} issues, models", len(names)) as step,
         ):
             found = compared(
-                where,
-                names,
-                panel,
-                subject.calendar,
-                issues,
-                weather=subject.weather,
-                place=place,
+                where, names, panel, subject.calendar, issues, weather=subject.weather, place=place,
                 progress=lambda _: step(1),
-            )
+            )  # fmt: skip
         serves = choose and subject.program != ""
         if serves:
             _keep(request, subject.program, found)

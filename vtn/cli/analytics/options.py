@@ -44,7 +44,7 @@ Sites = Annotated[
 ]
 Program = Annotated[str | None, typer.Option("--program", help="Program of the VTN; not needed where there is one.")]
 HistoryDays = Annotated[int, typer.Option("--history-days", help="How much telemetry of the VTN is looked at.")]
-Scope = Annotated[str, typer.Option("--scope", help="homes or virtual_nodes (of a file: each feeder, or all homes).")]
+Scope = Annotated[str, typer.Option("--scope", help="homes, virtual_nodes or feeders; of a file both are its feeders.")]
 WeatherSource = Annotated[
     str | None, typer.Option("--weather", help="File or URL of weather; without it the setting weather_source.")
 ]

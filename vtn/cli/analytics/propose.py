@@ -15,7 +15,6 @@ from vtn.cli.options import Config, DataDir, Json, print_json, print_table, utc,
 from vtn.context import Vtn
 
 if TYPE_CHECKING:
-    from vtn.analytics.proposals import Scenario
     from vtn.analytics.runs import Run
 
 Of = Annotated[str, typer.Argument(help="Id of a kept run, or a file with what `dr-vtn forecast --json` printed.")]
@@ -42,21 +41,22 @@ def propose(
     Nothing is called: an operator decides, and a need is the utility's to sign.
     """
     with shared.explained():
-        from vtn.analytics.proposals import Policy
-        from vtn.analytics.proposals import propose as proposed
+        from vtn.analytics.proposing.policies import Policy
+        from vtn.analytics.proposing.policies import propose as proposed
+        from vtn.analytics.proposing.scenarios import net_of, scenario, signals_of
 
         run = _run(of, config, data_dir)
         if series is None and len(run.series) > 1:
             raise SettingsError(f"the run has {', '.join(run.series[:5])}: name one with --series")
         name = series or run.series[0]
-        if name not in run.series or name in run.refused:
-            raise SettingsError(f"the run has no forecast of {name}")
+        net = net_of(run, name)
         if policy != "all" and policy not in [each.value for each in Policy]:
             raise SettingsError(f"--policy is {policy}; it is all, {', '.join(Policy)}")
-        scenario = _scenario(run, name, signals, flexible_percent / 100, rebound_percent / 100)
-        beyond = _beyond(run, name, scenario, limit_w)
-        found = [proposed(scenario, each) for each in Policy if policy in ("all", each.value)]
-    starts = [run.start_ms + each * run.interval_s * 1000 for each in range(len(scenario.load_wh))]
+        given = signals_of(signals, run.start_ms, run.interval_s, len(net))
+        day = scenario(net, run.interval_s, given, flexible=flexible_percent / 100, rebound=rebound_percent / 100)
+        beyond = _beyond(run, name, limit_w)
+        found = [proposed(day, each) for each in Policy if policy in ("all", each.value)]
+    starts = [run.start_ms + each * run.interval_s * 1000 for each in range(len(net))]
     if as_json:
         proposals = [{**asdict(each), "start_ms": starts[each.first] if each.count else None} for each in found]
         print_json({"imbalances": beyond, "proposals": proposals})
@@ -88,46 +88,15 @@ def _run(of: str, config: Path | None, data_dir: Path | None) -> Run:
     return with_vtn(config, data_dir, work)
 
 
-def _scenario(run: Run, name: str, signals: Path, flexible: float, rebound: float) -> Scenario:
-    """The forecast beside the signals of its intervals; it is net of generation, so the load is both together."""
-    import numpy as np
-
-    from forecasting.errors import BadReadings
-    from vtn.analytics.proposals import Scenario
-    from vtn.analytics.sources import table
-    from vtn.analytics.stamps import epoch_ms
-
-    frame = table(signals)
-    if "ts" not in frame.columns:
-        raise BadReadings(f"{signals} has no column ts")
-    stamps = epoch_ms(frame["ts"], signals)
-    net = np.array(run.values[run.series.index(name)], dtype=np.float64)
-    starts = run.start_ms + run.interval_s * 1000 * np.arange(len(net))
-    at = np.searchsorted(stamps, starts, side="right") - 1
-    if (at < 0).any() or starts[-1] >= stamps[-1] + max(int(np.diff(stamps).max(initial=0)), 1):
-        raise BadReadings(f"{signals} does not cover the forecast from {utc(run.start_ms)} on")
-    columns = {}
-    for column in ("price_per_kwh", "carbon_kg_per_kwh", "generation_wh"):
-        given = frame[column].to_numpy(dtype=np.float64) if column in frame.columns else np.zeros(len(frame))
-        columns[column] = given[at]
-    load = net + columns["generation_wh"]
-    return Scenario(
-        run.interval_s, load, sheddable_wh=flexible * np.maximum(load, 0), rebound=rebound, **columns
-    )  # fmt: skip
-
-
-def _beyond(run: Run, name: str, scenario: Scenario, limit_w: float | None) -> list[dict[str, float]]:
-    import numpy as np
-
-    from vtn.analytics.proposals import imbalances
+def _beyond(run: Run, name: str, limit_w: float | None) -> list[dict[str, float]]:
+    from vtn.analytics.proposing.policies import imbalances
+    from vtn.analytics.proposing.scenarios import net_of, quantiles_of
 
     if limit_w is None:
         return []
-    row = run.series.index(name)
-    quantiles = {float(level): np.array(rows[row], dtype=np.float64) for level, rows in run.quantiles.items()}
-    net, hours = scenario.load_wh - scenario.generation_wh, run.interval_s / 3600
+    hours = run.interval_s / 3600
     return [
         {"start_ms": run.start_ms + each.position * run.interval_s * 1000, "beyond_w": round(each.beyond_wh / hours, 1),
          "chance_min": each.chance_min}
-        for each in imbalances(net, quantiles, limit_w * hours)
+        for each in imbalances(net_of(run, name), quantiles_of(run, name), limit_w * hours)
     ]  # fmt: skip
