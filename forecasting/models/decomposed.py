@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.errors import MissingLibrary
+from forecasting.errors import ForecastError, MissingLibrary
 from forecasting.models.days import Days
 from forecasting.models.features import COOLING_ABOVE_C, HEATING_BELOW_C
 from forecasting.panels.panel import Floats
@@ -47,9 +47,20 @@ class Prophet:
         return f"prophet-{self.changepoint_scale:g}-{self.season_scale:g}"
 
     def train(self, days: Days, until: int, lead: int) -> list[Any]:
-        """A fitted Prophet for each series; None for one with less than two days of readings."""
+        """A fitted Prophet for each series; None for one with less than two days of readings or on which it fails.
+        Raises ForecastError where it fails on all."""
         first = max(until - self.days_back, 0)
-        return [self._fit(days, row, first, until) for row in range(len(days.ids))]
+        fitted: list[Any] = []
+        failed = ""
+        for row in range(len(days.ids)):
+            try:
+                fitted.append(self._fit(days, row, first, until))
+            except (RuntimeError, ValueError, OSError) as error:  # its optimiser is another program
+                failed = f"{days.ids[row]}: {error}"
+                fitted.append(None)
+        if failed and not any(fitted):
+            raise ForecastError(f"Prophet could be fitted to none of {len(fitted)} series; {failed}")
+        return fitted
 
     def profiles(self, days: Days, state: list[Any], first: int, end: int, lead: int) -> Floats:
         frame = _frame(days, first, end)

@@ -225,7 +225,9 @@ class _Issue:
         basis: NDArray[np.int64] = self._basis if self._basis is not None else np.full(len(known.ids), -1)
         for row in np.flatnonzero((basis != 0) & ~silent):
             served = self._ladder[basis[row]].name if basis[row] > 0 else "the mean of all readings"
-            text = f"{int(self._have[row])} days of history, {model.name} wants {model.days_min}: {served} served"
+            short = self._have[row] < model.days_min
+            why = f"{int(self._have[row])} days of history, {model.name} wants {model.days_min}"
+            text = f"{why if short else f'{model.name} could not say'}: {served} served"
             self.reasons.setdefault(known.ids[row], []).insert(0, text)
         last = known.values.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
         newest = int(last[~silent].max(initial=0))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from forecasting.calendar import SiteCalendar
-from forecasting.errors import MissingLibrary
+from forecasting.errors import ForecastError, MissingLibrary
+from forecasting.models import decomposed
 from forecasting.models.boosted import Boosted
 from forecasting.models.decomposed import Prophet
 from forecasting.panels.holidays import national_holidays
@@ -45,6 +46,26 @@ def test_prophet_forecasts_a_virtual_node_with_holidays_and_says_what_it_is():
     assert error(forecast, NODE) < 0.5
     ordinary = day_ahead(Daily(Prophet()).fit(NODE, LOS_ANGELES))
     assert not np.allclose(forecast.values, ordinary.values, rtol=0.01)
+
+
+def test_a_series_prophet_fails_on_is_served_by_another_model_and_the_others_are_not_touched(monkeypatch):
+    real = decomposed.library()
+
+    class Fails(real.Prophet):
+        def fit(self, frame, **options):
+            if frame["y"].max() > 1e8:
+                raise RuntimeError("optimisation ended abnormally")
+            return super().fit(frame, **options)
+
+    monkeypatch.setattr(decomposed, "library", lambda: type("Library", (), {"Prophet": Fails}))
+    two = np.concatenate([NODE.values, NODE.values * 1e6])[:, -24 * 30 :]
+    start_ms = NODE.end_ms - two.shape[1] * NODE.step_ms
+    found = day_ahead(Daily(Prophet()).fit(Panel(("good", "bad"), start_ms, 3600, two), LOS_ANGELES))
+    assert [basis.split("-")[0] for basis in found.basis] == ["prophet", "similar"]
+    assert "could not say: similar-days" in found.reasons["bad"][0]
+    assert found.values[1] == pytest.approx(found.values[0] * 1e6, rel=0.6)
+    with pytest.raises(ForecastError, match="none of 1 series; bad: optimisation"):
+        day_ahead(Daily(Prophet()).fit(Panel(("bad",), start_ms, 3600, two[1:]), LOS_ANGELES))
 
 
 def test_trees_learn_from_all_homes_at_once_and_repeat_themselves():

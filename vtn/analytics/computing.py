@@ -42,6 +42,10 @@ class Computing(Protocol):
         """Results in the order of the parts; an error of a part is raised where its result would be."""
         ...
 
+    def place(self, value: T) -> T:
+        """What stands for a large value in parts of several maps, so that it travels once: of use there alone."""
+        ...
+
 
 @contextlib.contextmanager
 def computing(scheduler: str | None = None, workers: int = 0) -> Iterator[Computing]:
@@ -93,16 +97,43 @@ class _Threads:
         while waiting:
             yield waiting.popleft().result()
 
+    def place(self, value: T) -> T:
+        """It is there."""
+        return value
+
 
 class _Dask:
     def __init__(self, client: Any) -> None:
         self._client = client
 
+    def place(self, value: T) -> T:
+        """A future of the scheduler, which its workers see as the value."""
+        placed: T = self._client.scatter(value, hash=False)
+        return placed
+
     def map(self, function: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
-        futures = self._client.map(partial(_alone, function), list(parts), pure=False)
-        for future in futures:
-            yield future.result()
-            future.release()
+        """As with threads no more parts are under way than will soon be asked for; a result asked for is forgotten on
+        its worker."""
+        ahead = 2 * max(sum(self._client.nthreads().values()), 1)
+        waiting: deque[Any] = deque()
+        try:
+            for part in parts:
+                waiting.append(self._client.submit(partial(_alone, function), part, pure=False))
+                if len(waiting) > ahead:
+                    yield _taken(waiting)
+            while waiting:
+                yield _taken(waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _taken(waiting: deque[Any]) -> Any:
+    future = waiting.popleft()
+    try:
+        return future.result()
+    finally:
+        future.release()
 
 
 def forecasts(

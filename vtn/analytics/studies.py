@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from forecasting.calendar import SiteCalendar
-from forecasting.errors import MissingLibrary
+from forecasting.errors import ForecastError, MissingLibrary
 from forecasting.evaluation.choice import Choice, choose, skill_over
 from forecasting.evaluation.drift import DayErrors
 from forecasting.evaluation.rolling import BAND, DECILES, Issue, Rolling, Skill, rolling
@@ -72,7 +72,7 @@ def compared(
     place: Place | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Tests models side by side, the naive one always among them; one whose library is missing is left out.
+    """Tests models side by side, the naive one always among them; one that fails or lacks its library is left out.
 
     Raises ValueError for an unknown model or days without any score.
     """
@@ -87,7 +87,10 @@ def compared(
     work = partial(_tested, panel=panel, calendar=calendar, issues=tuple(issues), weather=weather, place=place)
     made: dict[str, Rolling] = {}
     for name, found in zip(wanted, where.map(work, wanted), strict=True):
-        made[name] = found
+        if isinstance(found, Rolling):
+            made[name] = found
+        else:
+            left_out[name] = found
         if progress is not None:
             progress(name)
     skills = {name: each.skill() for name, each in made.items()}
@@ -102,8 +105,12 @@ def _tested(
     issues: tuple[Issue, ...],
     weather: Weather | None,
     place: Place | None,
-) -> Rolling:
-    return rolling(model(name, place), panel, calendar, issues, levels=DECILES, weather=weather)
+) -> Rolling | str:
+    """The test of a model, or why it failed."""
+    try:
+        return rolling(model(name, place), panel, calendar, issues, levels=DECILES, weather=weather)
+    except ForecastError as error:
+        return str(error)
 
 
 def day_errors(runs: Sequence[Run], panel: Panel, calendar: SiteCalendar) -> list[DayErrors]:

@@ -1,16 +1,20 @@
 """Analytics in this process and on Dask: the same parts, the same numbers."""
 
+import contextlib
 from datetime import date
 
 import numpy as np
 import pytest
 
-from forecasting.errors import NoHistory
+from forecasting.errors import ForecastError, NoHistory
+from forecasting.evaluation.rolling import day_ahead, rolling
 from forecasting.panels.panel import Panel
 from runtime.errors import SettingsError
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 from vtn.analytics import computing as module
+from vtn.analytics import studies
 from vtn.analytics.computing import computing, forecasts
+from vtn.analytics.studies import compared
 
 HOMES = some_homes(6, 60)
 START_MS = LOS_ANGELES.start_ms(date(2026, 2, 20))
@@ -44,18 +48,77 @@ def test_a_part_without_readings_is_refused_and_the_others_are_not(small_parts):
             forecasts(where, "blend", Panel(HOMES.ids, HOMES.start_ms, 3600, values * np.nan), LOS_ANGELES, **ISSUE)
 
 
+ISSUES = day_ahead(LOS_ANGELES, [date(2026, 2, 10), date(2026, 2, 11)], 3600)
+
+
+def everything(where):
+    """A forecast in three parts, and a test of models side by side, with all their numbers."""
+    forecast = forecasts(where, "blend", HOMES, LOS_ANGELES, **ISSUE)
+    study = compared(where, ["similar-days", "ridge"], HOMES, LOS_ANGELES, ISSUES)
+    tested = [array for each in study.made.values() for array in (each.forecast, each.quantiles)]
+    return [forecast.values, forecast.quantiles[0.1], forecast.quantiles[0.9], *tested], study.choice
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_dask_gives_the_same_numbers_on_a_cluster_of_its_own_and_on_a_scheduler_elsewhere():
+def test_dask_gives_the_same_numbers_on_a_cluster_of_its_own_and_on_a_scheduler_elsewhere(small_parts):
     distributed = pytest.importorskip("distributed")
     with computing(workers=1) as where:
-        here = forecasts(where, "blend", HOMES, LOS_ANGELES, **ISSUE)
+        here, chosen = everything(where)
+    with computing("local", workers=1) as where:
+        there, chosen_there = everything(where)
+    assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
+    assert chosen_there == chosen
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+                                 protocol="tcp") as cluster,
         computing(cluster.scheduler_address) as where,
-    ):
-        there = forecasts(where, "blend", HOMES, LOS_ANGELES, **ISSUE)
-    assert np.array_equal(here.values, there.values)
-    assert np.array_equal(here.quantiles[0.1], there.quantiles[0.1])
+    ):  # fmt: skip
+        there, chosen_there = everything(where)
+    assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
+    assert chosen_there == chosen
+
+
+@pytest.mark.parametrize("scheduler", [None, pytest.param("inproc", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore")
+def test_no_more_parts_are_under_way_than_will_soon_be_asked_for(scheduler):
+    """A million homes are more parts than fit into memory at once."""
+    begun = []
+
+    def parts():
+        for part in range(40):
+            begun.append(part)
+            yield part
+
+    with contextlib.ExitStack() as stack:
+        if scheduler is not None:
+            distributed = pytest.importorskip("distributed")
+            cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
+                                               dashboard_address=None, protocol="tcp")  # fmt: skip
+            scheduler = stack.enter_context(cluster).scheduler_address
+        results = stack.enter_context(computing(scheduler, workers=1)).map(double, parts())
+        assert [next(results) for _ in range(5)] == [0, 2, 4, 6, 8]
+        assert len(begun) <= 8
+        assert list(results) == [2 * part for part in range(5, 40)]
+
+
+def double(part):
+    return 2 * part
+
+
+def test_a_model_that_fails_is_left_out_of_the_comparison_with_its_reason(monkeypatch):
+    def tested(of, *rest, **options):
+        if of.name.startswith("ridge"):
+            raise ForecastError("the matrix is singular")
+        return rolling(of, *rest, **options)
+
+    with computing(workers=1) as where:
+        whole = compared(where, ["similar-days", "ridge"], HOMES, LOS_ANGELES, ISSUES)
+        monkeypatch.setattr(studies, "rolling", tested)
+        found = compared(where, ["similar-days", "ridge"], HOMES, LOS_ANGELES, ISSUES)
+    assert found.left_out == {"ridge": "the matrix is singular"}
+    assert found.made.keys() == {"last-week", "similar-days"}
+    assert found.table()["similar-days"]["nrmse"] == whole.table()["similar-days"]["nrmse"]
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://127.0.0.1:1", "here"])
