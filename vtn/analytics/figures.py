@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,39 @@ def of_clusters(path: Path, clustering: Clustering, homes: Homes, columns: Seque
         plot.set_title(f"{cluster.name}: {len(cluster.homes)} homes", fontsize=9)
         plot.set_ylabel("W")
     _write(path, figure, "Clusters", columns, rows)
+
+
+@dataclass(frozen=True)
+class NetCurves:
+    """Net power (W, import > 0) of a home or node in each slot, as wished and as scheduled, the price (minor units a
+    kWh; empty: not drawn) and the highest import it may have."""
+
+    name: str
+    wished_w: Sequence[float]
+    scheduled_w: Sequence[float]
+    price_minor_per_kwh: Sequence[float]
+    limit_w: float | None
+
+
+def of_schedules(
+    path: Path, starts_ms: Sequence[int], zone: str, curves: Sequence[NetCurves], columns: Sequence[str], rows: Rows
+) -> None:
+    """A plot for each home or node. Raises FigureRefused, MissingLibrary."""
+    figure, plots = _canvas(len(curves))
+    times = _times(starts_ms, ZoneInfo(zone))
+    for curve, plot in zip(curves, plots, strict=True):
+        plot.step(times, curve.wished_w, where="post", color="0.6", lw=1, label="as wished")
+        plot.step(times, curve.scheduled_w, where="post", lw=1.5, label="scheduled")
+        if curve.limit_w is not None:
+            plot.axhline(curve.limit_w, color="tab:red", lw=0.8, ls="--", label="limit")
+        if len(curve.price_minor_per_kwh):
+            prices = plot.twinx()
+            prices.step(times, curve.price_minor_per_kwh, where="post", color="tab:green", lw=0.8, ls=":")
+            prices.set_ylabel("price a kWh", fontsize=7)
+        plot.set_title(curve.name, fontsize=9)
+        plot.set_ylabel("W")
+        plot.legend(fontsize=7, loc="upper left")
+    _write(path, figure, "Schedules", columns, rows)
 
 
 def _canvas(count: int) -> tuple[Any, Any]:

@@ -1,0 +1,1 @@
+"""`dr-vtn schedule`: when the devices of homes run, within what their feeders bear."""
