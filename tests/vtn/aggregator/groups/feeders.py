@@ -24,7 +24,7 @@ from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.groups.reviewing import Reviews
 from vtn.services.programs import Program
-from vtn.services.vens import Resource
+from vtn.services.vens import ENROLLED, Resource, Ven, insert_ven, new_ven_id
 
 DAY_MS = 86_400_000
 NOW_MS = START_MS + 30 * DAY_MS
@@ -86,22 +86,25 @@ class Feeders:
         return replace(start.reviews(self.opened.vtn, self.program), **given)
 
     async def homes(
-        self, prefix: str, count: int, *, area: str = "F1", peak: int | None = EVENING, days: int = 15,
-        node: str | None = None, party: bool = True,
+        self, prefix: str, count: int, *, area: str = "F1", peak: int | None = EVENING, days: int = 10,
+        node: str | None = None,
     ) -> list[str]:  # fmt: skip
         """Homes with `days` of readings that peak around an hour (None: they never reported); their venIDs."""
-        vtn = self.opened.vtn
-        ids = []
-        for number in range(count):
-            resource = Resource(flexible_w=1_500, flexible_percent=50)
-            ven = await vtn.vens.add(f"{prefix}-{number}", area, PROGRAM, virtual_node=node, resource=resource)
-            ids.append(ven.ven_id)
-        async with vtn.database.transaction() as connection:
-            if party:
-                query = text(
-                    "UPDATE vens SET party = 'dev-' || ven_name, meter_r_id = 'energy' WHERE ven_id = ANY(:ids)"
-                )
-                await connection.execute(query, {"ids": ids})
+        resource = Resource(flexible_w=1_500, flexible_percent=50)
+        made = [
+            Ven(
+                ven_id=new_ven_id(), ven_name=f"{prefix}-{number}", party=f"dev-{prefix}-{number}", public_key=None,
+                area=area, program=PROGRAM, virtual_node=node, status=ENROLLED, resource=resource,
+                registration_id=None, profile_name=None, transport_name=None, transport_address=None, http_pull=True,
+                report_only=False, poll_interval_s=60, fingerprint=None, meter_r_id="energy",
+                enrolled_ms=self.clock.now_ms(), registered_ms=None,
+            )
+            for number in range(count)
+        ]  # fmt: skip
+        async with self.opened.vtn.database.transaction() as connection:
+            for each in made:
+                await insert_ven(connection, each)
+        ids = [each.ven_id for each in made]
         if peak is not None:
             await self.use(ids, peak, days=days)
         return ids
@@ -111,10 +114,9 @@ class Feeders:
         noise in every run; what was there before is replaced."""
         now_ms = self.clock.now_ms()
         async with self.opened.vtn.database.transaction() as connection:
-            for number, ven_id in enumerate(ids):
-                given = {"ven_id": ven_id, "first": now_ms - days * DAY_MS, "last": now_ms - 3_600_000, "peak": peak,
-                         "flat": flat_wh, "number": number}  # fmt: skip
-                await connection.execute(_READINGS, given)
+            given = {"ids": list(ids), "first": now_ms - days * DAY_MS, "last": now_ms - 3_600_000, "peak": peak,
+                     "flat": flat_wh}  # fmt: skip
+            await connection.execute(_READINGS, given)
 
     async def members(self, node: str) -> set[str]:
         return {ven.ven_id for ven in await self.opened.vtn.vens.list(virtual_node=node)}
@@ -122,9 +124,10 @@ class Feeders:
 
 _READINGS = text(
     "INSERT INTO telemetry (ven_id, r_id, start_ms, interval_s, energy_wh, quality, received_ms) "
-    "SELECT :ven_id, 'energy', s, 3600, :flat + (s / 3600000 + :number * 7) % 23 + :number % 5 + "
-    "CASE WHEN abs((s / 3600000) % 24 - CAST(:peak AS int)) <= 2 THEN 500 + (s / 86400000 * 31 + :number * 17) % 120 "
-    "ELSE 0 END, 'ok', s FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint), 3600000) AS s "
+    "SELECT ven_id, 'energy', s, 3600, :flat + (s / 3600000 + number * 7) % 23 + number % 5 + "
+    "CASE WHEN abs((s / 3600000) % 24 - CAST(:peak AS int)) <= 2 THEN 500 + (s / 86400000 * 31 + number * 17) % 120 "
+    "ELSE 0 END, 'ok', s FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS homes(ven_id, number) "
+    "CROSS JOIN generate_series(CAST(:first AS bigint), CAST(:last AS bigint), 3600000) AS s "
     "ON CONFLICT (ven_id, r_id, start_ms) DO UPDATE SET energy_wh = excluded.energy_wh"
 )
 

@@ -8,9 +8,8 @@ import pytest
 
 from contracts.core.parties import Party, Role
 from ledger.client import LedgerUnavailable, party_id
-from runtime.clock import ManualClock
 from runtime.keys import PrivateKey
-from tests.vtn.aggregator.groups.feeders import EVENING, NIGHT, Feeders, feeders
+from tests.vtn.aggregator.groups.feeders import NIGHT, Feeders
 from vtn.aggregator.virtual_nodes.groups import grouping, parties
 from vtn.services.vens import ENROLLED
 
@@ -159,14 +158,3 @@ def test_a_key_file_is_a_file_within_its_folder_whatever_the_feeder_is_called(na
 def test_a_key_that_lies_where_it_used_to_stays_there(tmp_path: Path) -> None:
     PrivateKey.create(tmp_path / "vn-a" / "b.key")
     assert parties.key_file(tmp_path, "vn-a/b") == "vn-a/b.key"
-
-
-async def test_a_restart_on_another_day_finds_the_virtual_nodes_again(
-    vtn_url: str, clock: ManualClock, tmp_path: Path
-) -> None:
-    async with feeders(vtn_url, clock, tmp_path) as world:
-        await world.homes("e", 20, peak=EVENING)
-        [node] = await world.formation().form()
-        clock.advance(86_400_000)
-        [again] = await world.formation().form()
-        assert (again.name, again.party) == (node.name, node.party)

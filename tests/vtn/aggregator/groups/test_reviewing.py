@@ -21,10 +21,10 @@ WEEK_MS = 7 * DAY_MS
 
 
 @pytest.fixture(autouse=True)
-def two_weeks_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def nine_days_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a home was like a month ago is forgotten sooner than in service."""
-    monkeypatch.setattr(likeness, "HISTORY_DAYS", 14)
-    monkeypatch.setattr(likeness.panel_of, "__defaults__", (14,))
+    monkeypatch.setattr(likeness, "HISTORY_DAYS", 9)
+    monkeypatch.setattr(likeness.panel_of, "__defaults__", (9,))
 
 
 async def changed_home(world: Feeders) -> str:
@@ -32,7 +32,7 @@ async def changed_home(world: Feeders) -> str:
     ids = await world.homes("e", 22)
     await world.homes("n", 24, peak=NIGHT)
     await world.formation().form()
-    await world.use(ids[:1], NIGHT, days=15)
+    await world.use(ids[:1], NIGHT, days=9)
     return ids[0]
 
 
@@ -84,7 +84,7 @@ async def test_a_group_of_the_least_size_gives_no_home_away(world: Feeders, cloc
     ids = await world.homes("e", 20)
     await world.homes("n", 24, peak=NIGHT)
     await world.formation().form()
-    await world.use(ids[:1], NIGHT, days=15)
+    await world.use(ids[:1], NIGHT, days=9)
     for _ in range(3):
         clock.advance(3_600_000)
         assert (await world.reviews().review()).moved == 0
@@ -96,8 +96,8 @@ async def test_a_single_group_becomes_two_when_two_reviews_see_two_kinds(world: 
     evening, night = await world.homes("e", 24, peak=None), await world.homes("n", 20, peak=None)
     formation = world.formation()
     await formation.form()
-    await world.use(evening, 19, days=15)
-    await world.use(night, NIGHT, days=15)
+    await world.use(evening, 19, days=9)
+    await world.use(night, NIGHT, days=9)
     reviews = world.reviews()
     first = await reviews.review()
     assert first.splits == {"vn-F1": 1}

@@ -28,13 +28,14 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast as sa_cast
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.clock import Clock
 from vtn.auth import audit
 from vtn.errors import Conflict
-from vtn.records.database import Database, wake
+from vtn.records.database import WAKE_CHANNEL, Database
 from vtn.records.tables import metadata, vens
 
 virtual_nodes = Table(
@@ -278,9 +279,10 @@ class NodeRecords:
             ]  # fmt: skip
             if rows:
                 await connection.execute(insert(virtual_node_moves), rows)
-            for ven_id in sorted(moved):
-                await wake(connection, "ven", ven_id)
             done += sorted(moved)
+        if done:
+            topics = func.unnest(sa_cast([f"ven:{ven_id}" for ven_id in done], ARRAY(Text)))
+            await connection.execute(select(func.pg_notify(WAKE_CHANNEL, topics)))
         return done
 
     async def _change(self, connection: AsyncConnection, name: str, **values: Any) -> None:
