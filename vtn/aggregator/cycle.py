@@ -36,6 +36,7 @@ from vtn.aggregator.virtual_nodes.formation import Formation
 _RUNNING = (Status.PROPOSED, Status.ACCEPTED, Status.ACTIVE)
 #: what is too little to be worth another contract, in percent of the need
 _WORTH_PERCENT = 2
+_SHORT = "short of what it is bound to already"
 
 _log = get_logger("vtn.cycle")
 
@@ -168,15 +169,18 @@ class Cycle:
         if now_ms - self._asked_ms.get(request.need_id, 0) < request.interval_s * MS_PER_S:
             return []
         self._asked_ms[request.need_id] = now_ms
-        nodes = [
-            node
-            for node in self._formation.nodes.values()
-            if request.area in (PORTFOLIO, node.area) and not await self._is_short(node, contracts)
-        ]
-        offers = {node.party: await node.offer(request) for node in nodes}
+        nodes = [node for node in self._formation.nodes.values() if request.area in (PORTFOLIO, node.area)]
+        offers = {
+            # It is a candidate all the same: that nobody is left is kept, with why.
+            node.party: Rejection(virtual_node=node.party, reason=_SHORT)
+            if await self._is_short(node, contracts)
+            else await node.offer(request)
+            for node in nodes
+        }
         candidates = [_candidate(node, offers[node.party], request) for node in nodes]
         dispatch = choose(target, candidates)
-        assisting = tuple(choice.candidate.candidate for choice in dispatch.choices if not choice.chosen)
+        left = [choice.candidate for choice in dispatch.choices if not choice.chosen]
+        assisting = tuple(each.candidate for each in left if each.excluded != _SHORT)
         made: list[GroupPlan] = []
         for choice in dispatch.chosen:
             offer = offers[choice.candidate.candidate]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from contracts.core.commands import RequestReduction
-from contracts.demand_response.contract import ContractRecord
+from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import NeedRecord
 from contracts.tokens import Account, need_account
 from vtn.aggregator.dispatch import Choice
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, GroupPlan, Round
 from vtn.aggregator.statements import Statement, statements, telemetry_differences
 from vtn.aggregator.virtual_nodes.escalation import Escalation, escalations
+from vtn.aggregator.virtual_nodes.evidence.suspicion import DAY_MS, HISTORY_DAYS, suspicions
 from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.auth.permissions import Role
@@ -20,6 +21,7 @@ from vtn.context import Vtn
 from vtn.errors import NotAllowed, NotFound
 
 _ALL_TIME_MS = 2**53 - 1
+_UNBOUND = (Status.PROPOSED, Status.REJECTED, Status.EXPIRED)
 
 
 class NeedLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,14 @@ class ContractLine(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
+class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
+    """A home whose readings under a contract look odd, and how. It decides nothing: see `suspicions`."""
+
+    contract_id: str
+    ven_id: str
+    flags: tuple[str, ...]
+
+
 class NeedView(msgspec.Struct, frozen=True, kw_only=True):
     """A need with all that was decided. escrow: the need's account; names: party or venID -> what people call it."""
 
@@ -65,6 +75,7 @@ class NeedView(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[GroupView]
     contracts: list[ContractLine]
     escalations: list[Escalation]
+    suspicions: list[Suspicion]
     names: dict[str, str]
 
 
@@ -108,6 +119,7 @@ async def need(vtn: Vtn, need_id: str) -> NeedView:
             await records.first_choices(need_id),
             dict(contracts),
         ),
+        suspicions=await _suspicions(vtn, [plan for group in groups for plan in group.members], dict(contracts)),
         names=await _names(vtn, plans),
     )
 
@@ -124,15 +136,35 @@ async def need_statements(vtn: Vtn, need_id: str) -> list[Statement]:
         if contract is not None and each.outcome:
             viewer, ven_id = Viewer(Role.AGGREGATOR), ven_ids[each.payee]
             try:
-                telemetry = await vtn.series.of_home(viewer, ven_id, contract.terms.start_ms, _ALL_TIME_MS)
+                from_ms = contract.terms.start_ms - HISTORY_DAYS * DAY_MS
+                telemetry = await vtn.series.of_home(viewer, ven_id, from_ms, _ALL_TIME_MS)
             except NotAllowed:  # without a consent nobody is shown what the home reported
                 flagged.append(each)
                 continue
             flags = await telemetry_differences(vtn.ledger, each.payee, contract.terms, telemetry)
+            flags += suspicions(contract.terms, telemetry)
             flagged.append(msgspec.structs.replace(each, flags=flags))
         else:
             flagged.append(each)
     return flagged
+
+
+async def _suspicions(vtn: Vtn, plans: list[DevicePlan], contracts: dict[str, ContractRecord]) -> list[Suspicion]:
+    """Of the homes that accepted. Their readings are looked at as performing a contract needs it; none is shown."""
+    bound = [plan for plan in plans if (c := contracts.get(plan.contract_id)) is not None and c.status not in _UNBOUND]
+    readings: dict[str, dict[int, int]] = {plan.ven_id: {} for plan in bound}
+    if not bound:
+        return []
+    first_ms, last_ms = min(plan.terms.start_ms for plan in bound), max(terms_end_ms(plan.terms) for plan in bound)
+    window_ms = min((b.adjustment_start_ms for plan in bound if (b := plan.terms.baseline)), default=first_ms)
+    for days in range(HISTORY_DAYS + 1):
+        from_ms = (first_ms if days else window_ms) - days * DAY_MS
+        for ven_id, found in (await vtn.telemetry.histories(list(readings), from_ms, last_ms - days * DAY_MS)).items():
+            readings[ven_id] |= found
+    flagged = ((plan, suspicions(plan.terms, readings[plan.ven_id])) for plan in bound)
+    return [
+        Suspicion(contract_id=plan.contract_id, ven_id=plan.ven_id, flags=flags) for plan, flags in flagged if flags
+    ]
 
 
 async def _need(vtn: Vtn, need_id: str) -> NeedRecord:

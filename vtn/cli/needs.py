@@ -37,7 +37,8 @@ def list_needs(as_json: Json = False, config: Config = None, data_dir: DataDir =
 
 @app.command()
 def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir: DataDir = None) -> None:
-    """Explain a need: every candidate with cost, forecast, reliability, rank and reason; escalation; delivery."""
+    """Explain a need: every candidate with cost, forecast, reliability, rank and reason; escalation; odd readings;
+    delivery."""
 
     async def work(vtn: Vtn) -> overview.NeedView:
         return await overview.need(vtn, need_id)
@@ -61,6 +62,10 @@ def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir
             for each in view.escalations
         ]  # fmt: skip
         print_table("Escalation", ("at", "step", "virtual node", "missing kWh", "found kWh", "why"), steps)
+    if view.suspicions:
+        odd = [(view.names.get(each.ven_id, each.ven_id), each.contract_id, "; ".join(each.flags))
+               for each in view.suspicions]  # fmt: skip
+        print_table("Odd readings (decide nothing)", ("home", "contract", "what"), odd)
     for group in view.groups:
         lines = [
             (utc(each.start_ms), each.obligation_wh, each.baseline_wh, each.metered_wh, each.delivered_wh,

@@ -38,7 +38,12 @@ def test_a_plan_the_ledger_refused_does_not_count() -> None:
     assert a_view(TERMS.accept_by_ms - 1, refused=frozenset({PLAN.contract_id})).live == []
 
 
-def test_a_contract_counts_by_its_status_alone() -> None:
+def test_a_proposal_counts_until_its_deadline_whatever_the_ledger_says_of_it_later() -> None:
+    assert len(a_view(TERMS.accept_by_ms - 1, Status.PROPOSED).live) == 1
+    assert a_view(TERMS.accept_by_ms, Status.PROPOSED).live == []
+
+
+def test_an_accepted_contract_counts_and_an_ended_one_does_not() -> None:
     late = START_MS + 1
     assert len(a_view(late, Status.ACCEPTED).live) == 1
     assert a_view(late, Status.EXPIRED).live == []

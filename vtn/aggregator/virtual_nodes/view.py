@@ -16,7 +16,6 @@ from vtn.aggregator.virtual_nodes.evidence.silence import RELEASED
 from vtn.aggregator.virtual_nodes.monitoring import Live, Watched, assess
 from vtn.services.programs import ProgramTerms
 
-LIVE = (Status.PROPOSED, Status.ACCEPTED)
 #: telemetry of a closed interval may take this part of an interval to arrive
 _REPORT_LAG_PARTS = 3
 
@@ -37,7 +36,7 @@ class View:
 
     @property
     def live(self) -> list[Live]:
-        """Contracts still counted on. A plan that is not on the ledger counts while it can still be proposed."""
+        """Contracts still counted on. One that is not on the ledger, or not accepted, counts while it still can be."""
         return [
             self.expected_of(plan) for plan in self.plans if plan.contract_id not in self.lost and self._counts(plan)
         ]
@@ -52,14 +51,17 @@ class View:
     def reason(self) -> str:
         """Why others are called, in words."""
         reasons = sorted({*self.lost.values()} - {RELEASED})
-        if self.performance.factor < 1:
+        if not all(self._counts(plan) for plan in self.plans):
+            reasons.append("not accepted by all who were asked")
+        if self.performance.factor < 1 or not reasons:
             reasons.append(f"the group delivers {self.performance.factor:.0%} of what was expected")
-        return "; ".join(reasons) or "not accepted by all who were asked"
+        return "; ".join(reasons)
 
     def _counts(self, plan: DevicePlan) -> bool:
         found = self.contracts.get(plan.contract_id)
-        if found is not None:
-            return found.status in LIVE
+        if found is not None and found.status is not Status.PROPOSED:
+            return found.status is Status.ACCEPTED
+        # A quiet ledger may not have said yet that a proposal has expired.
         return plan.terms.accept_by_ms > self.now_ms and plan.contract_id not in self.refused
 
 

@@ -4,7 +4,8 @@
                   no reading in two intervals                        its baseline is too noisy to judge it by delivery
                   no reading in one, and it missed three polls       two witnesses for one interval
     many at once  more missed three polls than chance explains       at once, in the running interval
-                  more sent no reading than chance explains          after one interval
+                  more of those of whose polls nothing is known
+                  sent no reading than chance explains               after one interval
 
 Chance: of those who accepted a contract hours ago, so many are out of reach at any moment anyway (`OUT_OF_REACH`). A
 home that is heard again is counted on again.
@@ -32,7 +33,9 @@ def lost(watched: Sequence[Watched], closed_until_ms: int, now_ms: int) -> dict[
     if together(len(gone), len(polling)):
         reason = f"{len(gone)} of {len(polling)} homes missed their polls at once"
         found = {each.contract_id: reason for each in gone} | found
-    reporting = [each for each in within if each.contract_id not in found and each.expected(closed_until_ms)]
+    # Who polls and does not report is late rather than gone.
+    reporting = [each for each in within if each.unheard is None and each.expected(closed_until_ms)]
+    reporting = [each for each in reporting if each.contract_id not in found]
     mute = [each for each in reporting if each.silent(closed_until_ms)]
     if together(len(mute), len(reporting)):
         reason = f"{len(mute)} of {len(reporting)} homes sent no reading at once"
