@@ -8,9 +8,10 @@ Tobit model: Tobin, "Estimation of relationships for limited dependent variables
 for 0.8 and gave 0.8 may be able to give more, and is not taken for weak. The noise has Student's t distribution with 4
 degrees of freedom (Lange, Little and Taylor, "Robust statistical modeling using the t distribution", JASA 84, 1989), so
 that one broken reading moves little, and each trial counts by its own noise: a baseline that errs by half says little.
-x and the kind of home are held together on a grid, with a normal prior around 1; before each trial the belief is
-tempered toward the prior (power discounting: Smith, "A generalization of the Bayesian steady forecasting model", JRSS B
-41, 1979), so that a new habit gets through.
+How far the noise that is stated is off is learnt, too: a home that delivers the same five times is known better than
+its baseline lets expect. x, the kind of home and that are held together on a grid, with a normal prior of x around 1;
+before each trial the belief is tempered toward the prior (power discounting: Smith, "A generalization of the Bayesian
+steady forecasting model", JRSS B 41, 1979), so that a new habit gets through.
 """
 
 from __future__ import annotations
@@ -21,20 +22,24 @@ from dataclasses import dataclass
 from functools import cache
 
 PART_MIN, PART_MAX = 0.05, 1.95
-_STEPS = 77  # grid points from PART_MIN to PART_MAX, 0.025 apart: as far below 1 as above it
+_STEPS = 39  # grid points from PART_MIN to PART_MAX, 0.05 apart: as far below 1 as above it
 _PRIOR_SPREAD = 0.3
 _FREEDOM = 4.0
 _KEEPS = 0.98
 """How much of a belief is kept from trial to trial: about the last 50 count."""
 _NOISE_MIN = 0.05
+_LEAST = -60.0  # log weight below which nothing is told apart
 _GRID = tuple(PART_MIN + (PART_MAX - PART_MIN) * n / (_STEPS - 1) for n in range(_STEPS))
+_OFF = ((0.25, 0.15), (0.5, 0.25), (1.0, 0.4), (2.0, 0.2))
+"""The noise over what it is stated to be, and how likely that is beforehand."""
 
 
 @cache
 def _prior() -> array[float]:
-    """Log weights: for each part those of homes that give what is asked, then those of all-or-nothing ones."""
-    one = [-0.5 * ((part - 1) / _PRIOR_SPREAD) ** 2 for part in _GRID]
-    return array("d", [*one, *one])
+    """Log weights of the grid: for each error of the noise, of each part, first those of homes that give what is asked,
+    then those of all-or-nothing ones."""
+    parts = [-0.5 * ((part - 1) / _PRIOR_SPREAD) ** 2 for part in _GRID]
+    return array("f", [math.log(likely) + weight for _, likely in _OFF for weight in (*parts, *parts)])
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,19 @@ class Capability:
         what was really given. A trial in which nothing was asked says nothing."""
         if asked <= 0 or not math.isfinite(seen):
             return self
-        scale = max(noise, _NOISE_MIN)
-        weights = self._weights()
-        prior = _prior()
-        for n, part in enumerate(_GRID):
-            for place, given in ((n, min(asked, part)), (_STEPS + n, part)):
-                off = (seen - given) / scale
-                likelihood = -0.5 * (_FREEDOM + 1) * math.log1p(off * off / _FREEDOM)
-                weights[place] = _KEEPS * weights[place] + (1 - _KEEPS) * prior[place] + likelihood
+        likelihoods: list[float] = []
+        squares = [(seen - given) ** 2 / _FREEDOM for given in (*(min(asked, part) for part in _GRID), *_GRID)]
+        for off, _ in _OFF:
+            scale = max(noise * off, _NOISE_MIN)
+            per, certain, power = scale**-2, math.log(scale), (_FREEDOM + 1) / 2
+            likelihoods += [-power * math.log1p(square * per) - certain for square in squares]
+        weights = [
+            _KEEPS * weight + (1 - _KEEPS) * before + likelihood
+            for weight, before, likelihood in zip(self._weights(), _prior(), likelihoods, strict=True)
+        ]
         top = max(weights)
-        for place, weight in enumerate(weights):
-            weights[place] = max(weight - top, -60.0)
-        return Capability(weights.tobytes(), self.trials + 1)
+        kept = array("f", [max(weight - top, _LEAST) for weight in weights])
+        return Capability(kept.tobytes(), self.trials + 1)
 
     @property
     def part(self) -> float:
@@ -89,7 +95,7 @@ class Capability:
         return PART_MAX
 
     def _weights(self) -> array[float]:
-        weights = array("d")
+        weights = array("f")
         weights.frombytes(self.weights or _prior().tobytes())
         return weights
 
@@ -97,4 +103,4 @@ class Capability:
         """Probability of each part of the grid."""
         raw = [math.exp(weight) for weight in self._weights()]
         total = sum(raw)
-        return [(raw[n] + raw[_STEPS + n]) / total for n in range(_STEPS)]
+        return [sum(raw[n::_STEPS]) / total for n in range(_STEPS)]

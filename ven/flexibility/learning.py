@@ -53,8 +53,10 @@ def learnt(outcomes: Sequence[Outcome]) -> Experience:
     """The experience of these outcomes, the oldest first."""
     trials = [each for each in outcomes if each.ended is Ended.DELIVERED and each.claimed_wh > 0]
     kinds = {each.kind for each in trials if each.kind}
+    whole = _known(trials)
+    of_kind = {kind: [each for each in trials if each.kind in ("", kind)] for kind in sorted(kinds)}
     return Experience(
-        _known(trials), {kind: _known([each for each in trials if each.kind in ("", kind)]) for kind in sorted(kinds)}
+        whole, {kind: whole if len(mine) == len(trials) else _known(mine) for kind, mine in of_kind.items()}
     )
 
 

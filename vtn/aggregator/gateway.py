@@ -31,6 +31,7 @@ def member_of(ven: Ven) -> Member:
         flexible_percent=ven.resource.flexible_percent,
         events_per_week_max=ven.resource.max_events_per_week,
         devices=ven.resource.devices,
+        corrected_ms=ven.resource.corrected_ms,
     )
 
 

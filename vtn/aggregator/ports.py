@@ -21,7 +21,8 @@ from vtn.services.programs import ProgramTerms
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A home of a virtual node: its OpenADR id, its ledger party, and what it said it can shift: in all, and device by
-    device where it did."""
+    device where it did. corrected_ms: when a home that learns from its events last said something else for it, 0: it
+    does not."""
 
     ven_id: str
     ven_name: str
@@ -31,6 +32,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     flexible_percent: int
     events_per_week_max: int = 7
     devices: tuple[Device, ...] = ()
+    corrected_ms: int = 0
 
 
 class SignedOffer(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ def test_a_noisy_baseline_teaches_less_than_a_quiet_one() -> None:
     for _ in range(5):
         quiet = quiet.after(1_000, 500, baseline_wh=1_000)
         noisy = noisy.after(1_000, 500, baseline_wh=6_000)
-    assert quiet.part < 0.8 < noisy.part < 1.0
+    assert quiet.part < 0.6 < noisy.part < 1.0
     assert quiet.doubt < noisy.doubt
     assert quiet.spread < noisy.spread + 0.1
 
@@ -87,7 +87,7 @@ def test_what_is_asked_follows_what_is_given_and_stays_there() -> None:
     history = a_history()
     asked = [an_event(history, day) for day in range(40)]
     assert asked[0] == 800
-    assert all(600 < each < 690 for each in asked[15:])
+    assert all(460 < each < 500 for each in asked[10:])  # 80 % of what it can
 
 
 def test_what_a_home_corrects_by_itself_is_not_corrected_here_again() -> None:

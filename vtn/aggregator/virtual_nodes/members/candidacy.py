@@ -17,12 +17,10 @@ from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
 from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.calls import CallLimits, allowance, weariness
-from vtn.flexibility.envelope import Envelope, declared, envelope_of, profile_wh, tireless
+from vtn.flexibility.envelope import Envelope, Moment, declared, envelope_of, profile_wh, tireless
 from vtn.services.programs import ProgramTerms
 
 SILENT_AFTER_INTERVALS = 4
-#: what a home is taken to answer before it was ever called, and how many calls that is worth
-_ANSWERS_PRIOR, _ANSWERS_WEIGHT = 0.97, 20.0
 _DEVIATIONS_BETWEEN = 2.563
 
 
@@ -54,7 +52,9 @@ def evaluate(
     `forecast`: of these intervals, None without any reading; `mean_calls`: what its group has been called this season.
     """
     learnt = track.learnt(member.party)
-    envelope = flexibility(member)
+    envelope = flexibility(member, _moment(program, start_ms, count))
+    accept_by_ms = min(now_ms + program.accept_window_s * MS_PER_S, start_ms)
+    answers = track.answers(member.party, track.call(member.party, start_ms, accept_by_ms))
     made = track.calls(member.party, site_calendar(program).day_of(start_ms), member.events_per_week_max)
     left = allowance(made, call_limits(program), mean_calls)
     excluded, baseline, spread = "", None, learnt.spread
@@ -93,7 +93,7 @@ def evaluate(
         price_minor_per_mwh=program.device_price_minor_per_mwh,
         reliability_bp=track.reliability_bp(member.party, program),
         excluded=excluded,
-        answers_bp=int(learnt.answers(_ANSWERS_PRIOR, _ANSWERS_WEIGHT) * BASIS_POINTS),
+        answers_bp=int(answers * BASIS_POINTS),
         spread_bp=int(min(1.0, spread) * BASIS_POINTS),
         comfort_minor=envelope.comfort_minor * count * program.interval_s // 3600,
         weariness_bp=int(weariness(made, call_limits(program)) * BASIS_POINTS),
@@ -141,12 +141,17 @@ def call_limits(program: ProgramTerms) -> CallLimits:
     )
 
 
-def flexibility(member: Member) -> Envelope:
-    """What its devices can do together, within what its owner offers; of a home that names none, that alone."""
+def flexibility(member: Member, at: Moment | None = None) -> Envelope:
+    """What its devices can do together (at a time), within what its owner offers; of a home that names none, that
+    alone."""
     if not member.devices:
         return declared(member.flexible_w)
-    found = envelope_of(member.devices)
+    found = envelope_of(member.devices, at)
     return msgspec.structs.replace(found, down_w=min(found.down_w, member.flexible_w))
+
+
+def _moment(program: ProgramTerms, start_ms: int, count: int) -> Moment:
+    return Moment(start_ms=start_ms, end_ms=start_ms + count * program.interval_s * MS_PER_S, zone=program.zone)
 
 
 def site_calendar(program: ProgramTerms) -> SiteCalendar:

@@ -100,6 +100,8 @@ async def evaluated(
         count=count,
         now_ms=now_ms,
     )
+    for member in members:
+        track.corrected(member.party, member.corrected_ms)
     # Off the event loop: homes go on polling while a large group is evaluated.
     return await asyncio.to_thread(
         lambda: [
