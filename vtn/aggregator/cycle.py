@@ -13,10 +13,10 @@ A turn looks at ledger, plans and clock and does what is missing; it may be repe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from contracts.core.commands import RequestReduction, SetupDR
-from contracts.core.facts import ReductionRequested
+from contracts.core.facts import DRSettled, ReductionRequested
 from contracts.core.units import MS_PER_S, WH_PER_MWH
 from contracts.demand_response.contract import ContractRecord, Status, terms_end_ms
 from contracts.demand_response.needs import PORTFOLIO, NeedRecord
@@ -42,7 +42,8 @@ _log = get_logger("vtn.cycle")
 
 
 class Cycle:
-    """One aggregator at work. `turn_s`: wall seconds between turns when nothing wakes it."""
+    """One aggregator at work. `turn_s`: wall seconds between turns when nothing wakes it; `surplus_of`: what virtual
+    nodes (by name) have too much of on the day of a need that is to absorb surplus."""
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Cycle:
         around: Surroundings,
         *,
         turn_s: float = 1.0,
+        surplus_of: Callable[[RequestReduction], Awaitable[Mapping[str, int]]] | None = None,
     ) -> None:
+        self._surplus_of = surplus_of
         self._ledger = ledger
         self._records = records
         self._formation = formation
@@ -60,6 +63,7 @@ class Cycle:
         self._turn_s = turn_s
         self._wake = asyncio.Event()
         self._cursor = START
+        self._opts_known: set[str] = set()
         self._asked_ms: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -117,6 +121,10 @@ class Cycle:
         if isinstance(fact, ReductionRequested) and fact.aggregator == self._ledger.party:
             fields = {name: getattr(fact, name) for name in RequestReduction.__struct_fields__}
             await self._records.add_need(RequestReduction(**fields), self._around.clock.now_ms())
+        if isinstance(fact, DRSettled) and fact.parent is not None and fact.parent not in self._opts_known:
+            # one question for all homes of a contract: when the first is settled, nobody opts out any more
+            self._opts_known.add(fact.parent)
+            self._around.track.opted_out(await self._records.opted_out(fact.parent))
         self._around.track.observe(fact)
         self._cursor = record.cursor
 
@@ -177,7 +185,8 @@ class Cycle:
             else await node.offer(request)
             for node in nodes
         }
-        candidates = [_candidate(node, offers[node.party], request) for node in nodes]
+        surplus = {} if self._surplus_of is None else await self._surplus_of(request)
+        candidates = [_candidate(node, offers[node.party], request, surplus.get(node.name, 0)) for node in nodes]
         dispatch = choose(target, candidates)
         left = [choice.candidate for choice in dispatch.choices if not choice.chosen]
         assisting = tuple(each.candidate for each in left if each.excluded != _SHORT)
@@ -335,7 +344,9 @@ async def _guarded(failure: str, work: Awaitable[object], **ids: str) -> None:
         _log.exception(failure, **ids)
 
 
-def _candidate(node: VirtualNodePort, offer: SignedOffer | Rejection, request: RequestReduction) -> Candidate:
+def _candidate(
+    node: VirtualNodePort, offer: SignedOffer | Rejection, request: RequestReduction, surplus_wh: int
+) -> Candidate:
     none = (0,) * len(request.target_wh)
     if isinstance(offer, Rejection):
         return Candidate(
@@ -353,4 +364,5 @@ def _candidate(node: VirtualNodePort, offer: SignedOffer | Rejection, request: R
         forecast_wh=offer.forecast_wh,
         price_minor_per_mwh=offer.offer.energy_price_minor_per_mwh,
         reliability_bp=offer.reliability_bp,
+        surplus_wh=surplus_wh,
     )

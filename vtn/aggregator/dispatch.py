@@ -3,7 +3,8 @@
 Every candidate leaves with its inputs (cost, forecast, reliability), its rank and the reason it was or was not
 chosen. `choose` on the stored inputs gives the stored choice again.
 
-    rank by  price / reliability                   (what a delivered kWh is expected to cost)
+    rank by  surplus of its own                    (only where an event is to absorb surplus: used inside first)
+             then price / reliability              (what a delivered kWh is expected to cost)
              then more on offer first              (fewer homes are called for the same energy), then id
     take     each candidate's whole offer until the target is met, the last one in part
 """
@@ -28,7 +29,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     Of one that cannot hold out to the end: at_wh per interval, what it sheds if it is on at that time, and energy_wh,
     what it can go without in one call (available_wh is then a call that begins with the first interval). Of what is
-    shed rebound_percent come back within rebound_intervals after the call."""
+    shed rebound_percent come back within rebound_intervals after the call.
+
+    surplus_wh: where an event is to absorb surplus, how much of it is the candidate's own; it is asked before those
+    that have none."""
 
     candidate: str
     available_wh: tuple[int, ...]
@@ -45,6 +49,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     energy_wh: int = 0
     rebound_percent: int = 0
     rebound_intervals: int = 0
+    surplus_wh: int = 0
 
     def call_wh(self, start: int) -> tuple[int, ...]:
         """What a call sheds that begins with interval `start`, in all intervals. It ends where less than half an
@@ -65,9 +70,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return -(-self.price_minor_per_mwh * BASIS_POINTS // max(1, self.reliability_bp))
 
     @property
-    def merit(self) -> tuple[int, int, str]:
+    def merit(self) -> tuple[bool, int, int, str]:
         """Sort key of the merit order."""
-        return self.cost_minor_per_mwh, -sum(self.available_wh), self.candidate
+        return not self.surplus_wh, self.cost_minor_per_mwh, -sum(self.available_wh), self.candidate
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +148,8 @@ def choose(target_wh: Sequence[int], candidates: Sequence[Candidate], *, whole: 
         expected = [wh * candidate.reliability_bp // BASIS_POINTS if whole else wh for wh in obligation]
         lacking = [max(0, rest - wh) for rest, wh in zip(lacking, expected, strict=True)]
         reason = f"rank {rank} of {len(ranked)} at {candidate.cost_minor_per_mwh} minor/MWh delivered"
+        if candidate.surplus_wh:
+            reason += f"; first, for {candidate.surplus_wh} Wh too much of its own that day"
         choices.append(Choice(candidate=candidate, rank=rank, chosen=True, obligation_wh=obligation, reason=reason))
     for candidate in sorted((c for c in candidates if c.excluded), key=lambda c: c.candidate):
         choices.append(Choice(candidate=candidate, rank=0, chosen=False, obligation_wh=(), reason=candidate.excluded))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ledger.client import LedgerClient
 from runtime.keys import PrivateKey
@@ -16,6 +17,7 @@ from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.groups.grouping import Grouping
 from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.groups.reviewing import Reviews
+from vtn.aggregator.virtual_nodes.groups.surplus import surplus_wh
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
@@ -78,7 +80,14 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         grouping=grouping(vtn, program),
         float_minor=settings.virtual_node_float_minor,
     )
-    return Cycle(vtn.ledger, records, formation, around, turn_s=settings.aggregator_turn_s)
+    return Cycle(
+        vtn.ledger,
+        records,
+        formation,
+        around,
+        turn_s=settings.aggregator_turn_s,
+        surplus_of=partial(surplus_wh, vtn.database, program.name),
+    )
 
 
 def reviews(vtn: Vtn, program: Program) -> Reviews:

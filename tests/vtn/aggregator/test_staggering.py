@@ -14,6 +14,7 @@ from contracts.tokens import Account
 from openadr.model import digest
 from tests.vtn.storm.world import EVENT_MS, INTERVALS, STEP_MS, TERMS, World, a_world
 from vtn.aggregator import overview
+from vtn.aggregator.virtual_nodes.preview import preview
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.vens import Resource
 
@@ -57,8 +58,17 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
     ) as world:
         await give(world, [AN_HOUR])
         await charge(world)
+        program = await world.vtn.programs.get("evening")
+        seen = await preview(world.vtn, program, area="F1", start_ms=EVENT_MS, target_wh=(TARGET_WH,) * INTERVALS)
         await world.ask((TARGET_WH,) * INTERVALS, area="F1")
         await world.turn()
+        stored = await overview.need(world.vtn, "n")
+        [group] = stored.groups
+        [asked] = [each for each in seen.groups if each.calls]
+        assert asked.asked_wh == group.plan.terms.obligation_wh
+        assert asked.solved == group.rounds[0].solved, "what was looked at is what is then done"
+        done = {line.choice.candidate.candidate: line.choice for line in stored.choices if line.scope != "n"}
+        assert done == {each.candidate.candidate: each for each in seen.choices if each.candidate.candidate in done}
         await world.restart()  # between plan and acceptance
         await world.advance(4 + INTERVALS, parts=1)
         called = await world.contracts()

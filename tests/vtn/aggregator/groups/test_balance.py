@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtn.aggregator.virtual_nodes.groups.balance import absorbed, balanced, balances, surplus_first, within
+from vtn.aggregator.virtual_nodes.groups.balance import absorbed, balanced, balances, within
 
 homes = st.lists(st.integers(-50_000, 50_000), max_size=30)
 
@@ -49,7 +49,3 @@ def test_members_take_a_surplus_before_others_are_asked():
     assert absorbed(balance, [("a", 900)], [("c", 500)]).others_wh == {}
     assert absorbed(balance, [("a", 250)]).left_wh == 350
     assert absorbed(balanced([500, 100]), [("a", 250)]).members_wh == {}, "there is no surplus"
-
-
-def test_nodes_with_a_surplus_of_their_own_are_asked_first():
-    assert surplus_first({"b": 10, "c": 500}, ["a", "b", "c", "d"]) == ["c", "b", "a", "d"]

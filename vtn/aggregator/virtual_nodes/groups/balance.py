@@ -92,10 +92,3 @@ def absorbed(
                 left -= part
         asked.append(mine)
     return Absorbed(members_wh=asked[0], others_wh=asked[1], left_wh=left)
-
-
-def surplus_first(surplus_wh: Mapping[str, int], order: Sequence[str]) -> list[str]:
-    """Virtual nodes in the order in which they are asked where an event is to absorb surplus: those that have one, the
-    largest first; the others as they were."""
-    having = sorted((name for name in order if surplus_wh.get(name, 0) > 0), key=lambda name: -surplus_wh[name])
-    return [*having, *(name for name in order if surplus_wh.get(name, 0) <= 0)]
