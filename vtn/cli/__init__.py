@@ -13,7 +13,7 @@ import typer
 from runtime.errors import GridpactError
 from vtn.cli import dispatch, events, needs, programs, registrations, reports, service, vens
 from vtn.cli.access import admission, consents, pki
-from vtn.cli.analytics import backtest, cluster, forecast, forecasts, kept_proposals
+from vtn.cli.analytics import backtest, cluster, kept_forecasts, kept_proposals, new_forecast
 from vtn.cli.nodes import figures as node_figures
 from vtn.cli.nodes import groups as nodes
 from vtn.cli.schedule import command as schedule
@@ -54,9 +54,9 @@ app.command()(needs.statements)
 app.command()(dispatch.dispatch)
 app.command()(schedule.schedule)
 
-for study in (forecast.forecast, backtest.backtest, cluster.cluster):
+for study in (new_forecast.forecast, backtest.backtest, cluster.cluster):
     app.command()(study)
-app.add_typer(forecasts.app, name="forecasts")
+app.add_typer(kept_forecasts.app, name="forecasts")
 app.add_typer(kept_proposals.app, name="proposals")
 
 

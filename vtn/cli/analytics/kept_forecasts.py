@@ -30,17 +30,19 @@ def list_runs(
     scope: shared.Scope = "virtual_nodes", days: LastDays = 14, program: shared.Program = None, as_json: Json = False,
     config: Config = None, data_dir: DataDir = None,
 ) -> None:  # fmt: skip
-    """List forecasts that were kept, and say which model serves and why."""
+    """List forecasts that were kept, which model serves and why, what the clock made last, and alarms that stand."""
     with shared.explained():
         from vtn.analytics.runs import Runs
+        from vtn.analytics.service.marks import Mark, Marks
 
-        async def work(vtn: Vtn) -> tuple[list[Run], Chosen | None]:
+        async def work(vtn: Vtn) -> tuple[list[Run], Chosen | None, dict[str, Mark]]:
             name, runs = program or await only_program(vtn), Runs(vtn.database)
             now_ms = vtn.clock.now_ms()
             found = await runs.runs(name, scope, now_ms - days * _DAY_MS, now_ms + 30 * _DAY_MS)
-            return found, await runs.chosen(name, scope)
+            return found, await runs.chosen(name, scope), await Marks(vtn.database).of_program(name)
 
-        found, chosen = with_vtn(config, data_dir, work)
+        found, chosen, marks = with_vtn(config, data_dir, work)
+    alarms = marks[f"drift-{scope}"].alarms if f"drift-{scope}" in marks else ()
     lines = [
         (run.run_id, utc(run.issued_at_ms), utc(run.known_until_ms), utc(run.start_ms), len(run.values[0]),
          len(run.series), run.entry, run.weather[0] if run.weather else "")
@@ -48,7 +50,8 @@ def list_runs(
     ]  # fmt: skip
     columns = ("run", "issued", "readings until", "start", "intervals", "series", "model", "weather")
     if as_json:
-        print_json({"runs": [dict(zip(columns, line, strict=True)) for line in lines], "chosen": chosen})
+        runs = [dict(zip(columns, line, strict=True)) for line in lines]
+        print_json({"runs": runs, "chosen": chosen, "last": list(marks.values()), "alarms": alarms})
         return
     print_table("Forecasts", columns, lines)
     typer.echo(
@@ -56,6 +59,10 @@ def list_runs(
         if chosen
         else "no test has chosen a model: `dr-vtn backtest --choose`"
     )
+    for mark in marks.values():
+        typer.echo(f"{mark.kind} of {utc(mark.slot_ms)}: {mark.outcome}")
+    for alarm in alarms:
+        typer.echo(f"drift, {alarm.watch}: {alarm.text}")
 
 
 @app.command()

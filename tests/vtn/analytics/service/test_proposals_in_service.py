@@ -249,6 +249,9 @@ def test_an_operator_approves_at_the_terminal_and_gets_what_the_utility_signs(
         assert result.exit_code == 0, (result.output, result.exception)
         return result.stdout
 
+    made = CliRunner().invoke(app, ["forecasts", "list", "--program", PROGRAM, "--scope", "feeders"]).stdout
+    assert "day_ahead of" in made
+    assert "1 proposals for" in made.replace("\n", " ")
     [listed] = json.loads(run("list", "--json"))
     assert listed["proposal_id"] == proposal.proposal_id
     assert proposal.proposal_id in run("list")
