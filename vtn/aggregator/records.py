@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
+    Select,
     Table,
     Text,
     and_,
@@ -32,7 +33,8 @@ from contracts.core.commands import Offer, RequestReduction, Terms
 from vtn.aggregator.dispatch import Choice, Solved
 from vtn.aggregator.virtual_nodes.monitoring import IntervalDelivery
 from vtn.records.database import Database
-from vtn.records.tables import event_deliveries, metadata
+from vtn.records.tables import event_deliveries, metadata, opts
+from vtn.services.deliveries import OPTED_OUT
 
 needs = Table(
     "needs",
@@ -258,15 +260,18 @@ class AggregatorRecords:
         """SC2s planned under an SC1."""
         return await self._device_plans(sc2_plans.c.sc1 == sc1)
 
+    async def opted_out(self, sc1: str) -> dict[str, str]:
+        """SC2s under an SC1 whose homes opted out of their event, with the reason of an oadrCreateOpt, "" without."""
+        e = event_deliveries.c
+        said = and_(opts.c.ven_id == e.ven_id, opts.c.opt_id == e.opt_id)
+        query = _delivered(sc2_plans.c.contract_id, func.coalesce(opts.c.opt_reason, "").label("reason"))
+        query = query.join(opts, said, isouter=True).where(sc2_plans.c.sc1 == sc1, e.state == OPTED_OUT)
+        async with self._database.reading() as connection:
+            return {row.contract_id: row.reason for row in await connection.execute(query)}
+
     async def released(self) -> list[str]:
         """SC2s whose homes had their event taken back."""
-        gone = and_(
-            event_deliveries.c.event_id == func.coalesce(sc2_plans.c.dr_event_id, dispatch_rounds.c.dr_event_id),
-            event_deliveries.c.ven_id == sc2_plans.c.ven_id,
-            event_deliveries.c.withdrawn,
-        )
-        same = and_(dispatch_rounds.c.sc1 == sc2_plans.c.sc1, dispatch_rounds.c.round == sc2_plans.c.round)
-        query = select(sc2_plans.c.contract_id).join(dispatch_rounds, same).join(event_deliveries, gone)
+        query = _delivered(sc2_plans.c.contract_id).where(event_deliveries.c.withdrawn)
         async with self._database.reading() as connection:
             return list(await connection.scalars(query))
 
@@ -335,6 +340,14 @@ class AggregatorRecords:
     async def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(insert(table).values(rows).on_conflict_do_nothing())
+
+
+def _delivered(*columns: Any) -> Select[Any]:
+    """Columns of SC2s whose event went out to their homes, and of how far it got there."""
+    event_id = func.coalesce(sc2_plans.c.dr_event_id, dispatch_rounds.c.dr_event_id)
+    same = and_(dispatch_rounds.c.sc1 == sc2_plans.c.sc1, dispatch_rounds.c.round == sc2_plans.c.round)
+    to_it = and_(event_deliveries.c.event_id == event_id, event_deliveries.c.ven_id == sc2_plans.c.ven_id)
+    return select(*columns).select_from(sc2_plans).join(dispatch_rounds, same).join(event_deliveries, to_it)
 
 
 def _row(record: msgspec.Struct, *as_json: str) -> dict[str, Any]:
