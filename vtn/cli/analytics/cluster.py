@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtn.auth.permissions import Role
 from vtn.cli.analytics import options as shared
 from vtn.cli.options import Config, DataDir, Json, print_json, print_table
 from vtn.context import Vtn
@@ -74,11 +75,25 @@ def cluster(
         ways = _compared(subject, homes_min, review_days, seed, *where) if compare else []
         if figure is not None:
             figures.of_clusters(figure, found, seen, *_table(found))
-        told = customers.segments(seen) if segments else []
+        told = _shown(request, subject, customers.segments(seen)) if segments else []
     if as_json:
         print_json(_json(found, kept, ways, told))
     else:
         _tell(found, kept, ways, told)
+
+
+def _shown(request: shared.Request, subject: Subjects, told: list[Any]) -> list[Any]:
+    """Homes of a file are the operator's own; of the VTN's those whose consent lets the aggregator see them."""
+    if not subject.program:
+        return told
+
+    async def consenting(vtn: Vtn) -> set[str]:
+        return await vtn.consents.consenting([each.home for each in told], Role.AGGREGATOR)
+
+    allowed = request.with_vtn(consenting)
+    if withheld := sum(each.home not in allowed for each in told):
+        typer.echo(f"{withheld} homes gave no consent that the aggregator sees theirs", err=True)
+    return [each for each in told if each.home in allowed]
 
 
 def _last(request: shared.Request, program: str) -> Review | None:
