@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 from functools import partial
 
 from ledger.client import LedgerClient
@@ -12,6 +13,7 @@ from vtn.aggregator.cycle import Cycle
 from vtn.aggregator.gateway import EnrolledMembers, ProgramEvents
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings
+from vtn.aggregator.virtual_nodes.calling.spreading import elsewhere
 from vtn.aggregator.virtual_nodes.choosing import prepare
 from vtn.aggregator.virtual_nodes.formation import Formation
 from vtn.aggregator.virtual_nodes.groups.grouping import Grouping
@@ -42,16 +44,19 @@ async def run(vtn: Vtn) -> None:
     clients: list[LedgerClient] = []
     await asyncio.to_thread(prepare, vtn.settings.dispatch)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(cycle(vtn, program, clients).run())
+        async with elsewhere(vtn.settings) as executor, asyncio.TaskGroup() as tasks:
+            tasks.create_task(cycle(vtn, program, clients, executor).run())
             tasks.create_task(reviews(vtn, program).run())
     finally:
         for client in clients:
             await client.close()
 
 
-def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
-    """The cycle of one program; every ledger client it opens for a virtual node is appended to `clients`."""
+def cycle(
+    vtn: Vtn, program: Program, clients: list[LedgerClient], executor: Executor | None = None
+) -> Cycle:  # fmt: skip
+    """The cycle of one program; every ledger client it opens for a virtual node is appended to `clients`. `executor`:
+    where large groups are chosen from, None: in this process."""
     settings = vtn.settings
     records = AggregatorRecords(vtn.database)
     around = Surroundings(
@@ -60,8 +65,10 @@ def cycle(vtn: Vtn, program: Program, clients: list[LedgerClient]) -> Cycle:
         records=records,
         program=program,
         clock=vtn.clock,
-        track=TrackRecord(site_calendar(program.terms)),
+        track=TrackRecord(site_calendar(program.terms), program.terms.derate_percent),
         method=settings.dispatch,
+        limit_s=settings.dispatch_limit_s,
+        executor=executor,
         forecasts=home_forecasts(vtn.database, settings, program),
     )
 

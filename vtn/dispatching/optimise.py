@@ -105,10 +105,12 @@ def optimise(
     called, sums, bound = found.called, found.totals, again.bound - _spread_loss(goal, z, again, second)
     if sum(each.options for each in scales) <= EXACT_OPTIONS_MAX and len(sources) == 1:
         fleet, limit = load(sources[0]), min(EXACT_LIMIT_S, pool.left_s)
-        small = exact.solve(fleet, goal, z, again.totals.variance, penalty, limit)
+        small = exact.solve(fleet, goal, z, again.totals.variance, penalty, limit, start=found.called[0])
         if small is not None:
             bound = max(bound, small.bound)
-            if small.objective <= found.totals.cost + penalty * float(found.lacking.sum()):
+            lacks = float(found.lacking.sum())
+            whole_now = lacks > 1e-6 and not small.lacking.any()
+            if whole_now or small.objective <= found.totals.cost + penalty * lacks:
                 called, sums = [small.called], totals_of(fleet, small.called)
     return _finished(goal, z, seed, called, sums, bound, again, second, status, began)
 

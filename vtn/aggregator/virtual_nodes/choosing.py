@@ -92,10 +92,12 @@ def choose_members(
     choice, on any executor, unless the time runs out."""
     usable = [each for each in candidates if not each.excluded and any(each.available_wh)]
     if policy.optimal and usable and any(target_wh):
-        try:
-            return _optimal(target_wh, candidates, policy, executor, most_wh)
-        except Exception as error:  # whatever it is: homes must be called
-            _log.error("members are chosen in merit order: the optimisation failed", error=repr(error)[:500])
+        for where in (executor, None) if executor is not None else (None,):
+            try:
+                return _optimal(target_wh, candidates, policy, where, most_wh)
+            except Exception as error:  # whatever it is: homes must be called
+                _log.error("the optimisation failed", elsewhere=where is not None, error=repr(error)[:500])
+        _log.error("members are chosen in merit order")
     return choose(target_wh, candidates, whole=True)
 
 

@@ -72,6 +72,7 @@ def _steps(policy: Policy) -> Iterator[Policy]:
             probability = 0.5 + part * (policy.probability - 0.5)
             if part < 1 or not rebound:
                 yield msgspec.structs.replace(policy, probability=probability, rebound=rebound)
+    yield msgspec.structs.replace(policy, probability=0.5, mode="each", common=0.0, rebound=False)
 
 
 def _limits(
