@@ -11,7 +11,18 @@ import pytest
 from contracts.core.codec import encode
 from runtime.keys import PrivateKey
 from tests.builders import a_key
+from tests.ven.homes import UTC, a_household, a_store
 from tests.vtn.opened import PROGRAM, an_enrolment_request
+from ven.account.credentials import Credentials
+from ven.account.identity import Identity
+from ven.account.wallet import Wallet
+from ven.config import VenSettings
+from ven.devices.dimmer import Dimmer
+from ven.devices.relay import Relay
+from ven.flexibility.recording import Record
+from ven.flexibility.telling import Telling
+from ven.flexibility.told import read_told
+from ven.home.owner import Owner, write_owner
 from vtn.aggregator.gateway import member_of
 from vtn.auth.consent import SignedText
 from vtn.errors import InvalidInput, NotAllowed, NotFound
@@ -116,3 +127,26 @@ async def test_a_home_may_name_its_devices_when_it_joins(opened_vtn):
     resource = msgspec.convert(msgspec.to_builtins(plain.resource) | {"devices": [HEATER]}, type(plain.resource))
     ven = await vtn.enrolments.enrol(msgspec.structs.replace(plain, resource=resource))
     assert (await vtn.vens.get(ven.ven_id)).resource.devices[0].name == "boiler"
+
+
+async def test_what_a_home_of_ours_signs_is_what_is_read_here(opened_vtn, url, tmp_path):
+    """The two ends define their words apart: what one writes the other reads, for every driver there is."""
+    ven = await a_home(opened_vtn.vtn)
+    store = a_store(tmp_path)
+    identity = Identity(ven_name="home-1", ven_id=ven.ven_id, openadr2_url="", vtn_url=url)
+    wallet, credentials = Wallet(a_key(1)), Credentials(tmp_path)
+    write_owner(store.notes, Owner(max_duration_s=7_200, hours=(420, 1_260)))
+    async with aiohttp.ClientSession() as session:
+        for device in (a_household(), Relay("pump", 1_000), Dimmer("stairs", 500, floor_w=100)):
+            record = Record(store, VenSettings(), device, UTC, "home-1")
+            telling = Telling(identity, wallet, credentials, store, record, session, opened_vtn.vtn.clock)
+            opened_vtn.vtn.clock.advance(1_000)
+            assert await telling.look()
+            told = read_told(store.notes)
+            assert told is not None
+            assert not told.refused
+            taken = (await opened_vtn.vtn.vens.get(ven.ven_id)).resource
+            mine = [msgspec.structs.asdict(each) for each in told.offer.devices]
+            assert [msgspec.structs.asdict(each) for each in taken.devices] == mine
+            assert (taken.flexible_w, taken.corrected_percent) == (told.offer.flexible_w, 100)
+    store.close()
