@@ -32,7 +32,7 @@ class Ridge:
     days_back: int = 150
     penalty: float = 300.0
     version: int = 1
-    days_min: int = 28
+    days_min: int = 8
     retrain_days: int = 1
 
     @property

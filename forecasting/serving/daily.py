@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ CALIBRATION_DAYS = 42
 _CALIBRATION_DAYS_MIN = 14
 _FIRST_ERROR_DAY = 3
 _BLOCK_DAYS = 21
+_SHORT_BLOCK_DAYS = 7
 HISTORY_DAYS = 220
 ENDED_DAYS = 28
 """Silence after which a series is refused rather than forecast."""
@@ -177,14 +179,22 @@ class _Issue:
                 learnt = min(_FIRST_ERROR_DAY, last - 1)
             first = max(last - CALIBRATION_DAYS, learnt, 1)
             found = []
-            block = max(_BLOCK_DAYS, min(self._ladder[0].retrain_days * 3, CALIBRATION_DAYS))
-            for start in range(first, last, block):
-                end = min(start + block, last)
+            for start, end in pairwise(self._blocks(first, last)):
                 profile, _ = self.profiles(start, end, lead, until=max(start - lead, 1))
                 found.append(self._days.cube[:, start:end] - profile)
             empty = np.empty((len(self._days.ids), 0, self._days.slots), dtype=np.float32)
             self._errors[lead] = Errors(np.concatenate(found, axis=1) if found else empty, self._grid.interval_s)
         return self._errors[lead]
+
+    def _blocks(self, first: int, last: int) -> list[int]:
+        """Edges of the stretches of past days that share a training. What has seen little learns fast: the trainings of
+        a short history are then days apart, or their errors would be those of a model that hardly knew anything."""
+        retrain = self._ladder[0].retrain_days
+        if first < CALIBRATION_DAYS:
+            block = max(_SHORT_BLOCK_DAYS if last > 2 * _CALIBRATION_DAYS_MIN else _FIRST_ERROR_DAY, retrain)
+        else:
+            block = max(_BLOCK_DAYS, min(retrain * 3, CALIBRATION_DAYS))
+        return [first, *range(last, first, -block)[::-1]] if last > first else []
 
     def correct(self, values: Floats, quantiles: dict[float, Floats], first: int) -> None:
         """Carries the errors of the day so far into the next hours, in place; nothing to do at the start of a day."""

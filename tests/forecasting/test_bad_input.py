@@ -133,7 +133,7 @@ HONEST = {
     "always zero": (changed(slice(None), lambda _: 0.0), "constant", 0.0),
     "one day": (list(series().items())[-DAY:], "", None),
     "one reading": (list(series().items())[-1:], "", None),
-    "a home that begins late": (list(series().items())[-9 * DAY :], "", None),
+    "a home that begins late": (list(series().items())[-5 * DAY :], "", None),
     "an empty holiday home": (
         [(at, 0.0005 if at < END - timedelta(days=3) else value) for at, value in series().items()], "", None),
 }  # fmt: skip
