@@ -7,7 +7,9 @@ in words, not an error.
 from __future__ import annotations
 
 import asyncio
+import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -67,6 +69,10 @@ async def subjects(vtn: Vtn, program: str) -> Subjects:
     return await asyncio.to_thread(found.without, days)
 
 
+class Stopped(Exception):
+    """The process ends."""
+
+
 class Maker:
     """The steps, on one VTN."""
 
@@ -75,6 +81,15 @@ class Maker:
         self._runs = Runs(vtn.database)
         self._marks = Marks(vtn.database)
         self._shelf = WeatherShelf(vtn.settings)
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """What is under way in a thread ends with the part it is at: a process that is to end need not wait long."""
+        self._stopped.set()
+
+    def _go_on(self, _: object) -> None:
+        if self._stopped.is_set():
+            raise Stopped
 
     async def subjects(self, program: str) -> Subjects:
         """The homes of a program with their history, less the days on which each was called. Raises BadReadings."""
@@ -98,7 +113,7 @@ class Maker:
         told, skills = [], {}
         for scope in WATCHED:
             try:
-                found = await asyncio.to_thread(_compared, self._vtn.settings, subject, scope)
+                found = await asyncio.to_thread(_compared, self._vtn.settings, subject, scope, self._go_on)
             except ForecastError as error:
                 told.append(f"{scope}: {error}")
                 continue
@@ -153,7 +168,7 @@ class Maker:
         of_model = VIRTUAL_NODES if scope == FEEDERS else scope
         chosen = await self._runs.chosen(subject.program, of_model)
         name = default_of(of_model) if chosen is None else chosen.model
-        run = await asyncio.to_thread(_run, self._vtn.settings, subject, scope, name, when)
+        run = await asyncio.to_thread(_run, self._vtn.settings, subject, scope, name, when, self._go_on)
         await self._runs.keep(run, self._vtn.clock.now_ms())
         return run
 
@@ -194,7 +209,9 @@ def span(subject: Subjects, now_ms: int, slot_ms: int, days: int) -> Span:
     return Span(issued_ms, start_ms, max(-(-(end_ms - start_ms) // step_ms), 1))
 
 
-def _run(settings: VtnSettings, subject: Subjects, scope: str, name: str, when: Span) -> Run:
+def _run(
+    settings: VtnSettings, subject: Subjects, scope: str, name: str, when: Span, go_on: Callable[[object], None]
+) -> Run:
     panel = subject.panel(scope)
     with computing(settings.analytics_scheduler, settings.analytics_workers) as where:
         found = forecasts(
@@ -208,11 +225,12 @@ def _run(settings: VtnSettings, subject: Subjects, scope: str, name: str, when: 
             levels=DECILES if scope == FEEDERS else BAND,
             weather=subject.weather,
             place=place_of(settings),
+            progress=go_on,
         )
     return run_of(found, panel, entry=name, scope=scope, program=subject.program, weather=subject.weather)
 
 
-def _compared(settings: VtnSettings, subject: Subjects, scope: str) -> Comparison:
+def _compared(settings: VtnSettings, subject: Subjects, scope: str, go_on: Callable[[object], None]) -> Comparison:
     """Raises NoHistory where the history is too short to test anything."""
     panel, calendar = subject.panel(scope), subject.calendar
     today = calendar.day_of(subject.now_ms)
@@ -229,6 +247,7 @@ def _compared(settings: VtnSettings, subject: Subjects, scope: str) -> Compariso
             day_ahead(calendar, tested, panel.interval_s),
             weather=subject.weather,
             place=place_of(settings),
+            progress=go_on,
         )
 
 

@@ -82,16 +82,22 @@ class Analytics:
         async with utility(vtn) as party:
             desk = ProposalDesk(vtn, party)
             maker: Maker = making.Maker(vtn)
-            while True:
-                async with leading(vtn.database, LOCK) as lead:
-                    if lead is not None:
-                        _log.info("this worker makes the forecasts")
-                    while lead is not None and await lead.held():
-                        await self._followed(desk)
-                        begun = time.monotonic()
-                        worked = await self.turn(maker)
-                        await asyncio.sleep(max(_TURN_S, _REST * (time.monotonic() - begun) if worked else 0))
-                await asyncio.sleep(_FOLLOW_S)
+            try:
+                await self._lead_again_and_again(maker, desk)
+            finally:
+                maker.stop()
+
+    async def _lead_again_and_again(self, maker: Maker, desk: ProposalDesk) -> None:
+        while True:
+            async with leading(self._vtn.database, LOCK) as lead:
+                if lead is not None:
+                    _log.info("this worker makes the forecasts")
+                while lead is not None and await lead.held():
+                    await self._followed(desk)
+                    begun = time.monotonic()
+                    worked = await self.turn(maker)
+                    await asyncio.sleep(max(_TURN_S, _REST * (time.monotonic() - begun) if worked else 0))
+            await asyncio.sleep(_FOLLOW_S)
 
     async def _followed(self, desk: ProposalDesk) -> None:
         """What became of proposals; a ledger that does not answer is asked again."""
