@@ -16,7 +16,7 @@ from ledger.client import LedgerClient, LedgerError
 from runtime.keys import PrivateKey
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.groups import parties
-from vtn.aggregator.virtual_nodes.groups.grouping import small
+from vtn.aggregator.virtual_nodes.groups.grouping import MEASURED_BADLY, small
 from vtn.aggregator.virtual_nodes.groups.records import (
     ACTIVE,
     ENDED,
@@ -72,14 +72,13 @@ class VirtualNodes:
         every = await self._enrolled()
         name = parties.free_name(area, await self.nodes.taken_names(), {ven.area for ven in every})
         now_ms = self.vtn.clock.now_ms()
-        flags = () if len(chosen) >= self._homes_min else (small(len(chosen), self._homes_min),)
         row = NodeRow(
             name=name, label=label, program=self.program.name, area=area, made_by=OPERATOR, state=ACTIVE,
             key_file=parties.key_file(self._keys, name), party=None, version=1, made_ms=now_ms, changed_ms=now_ms,
-            quality=Quality(reason=BY_OPERATOR, flags=flags, measured_ms=now_ms),
+            quality=Quality(reason=BY_OPERATOR, measured_ms=now_ms),
         )  # fmt: skip
         await self.nodes.add([(row, _moves(chosen, name, BY_OPERATOR))], "operator")
-        notes = await self._left_small({ven.virtual_node for ven in chosen} - {None})
+        notes = await self._left_small({ven.virtual_node for ven in chosen})
         try:
             key = parties.own_key(self._keys / row.key_file)
             party = await parties.enrolled(self.vtn.ledger, key, area)
@@ -115,7 +114,7 @@ class VirtualNodes:
         moves = _moves(coming, row.name, "added by an operator") + _moves(going, "", "taken out by an operator")
         await self.nodes.move(moves, "operator", {row.name: changes} if changes else None)
         touched = {ven.virtual_node for ven in coming} | ({row.name} if going else set())
-        return await self._view(row.name, await self._left_small(touched - {None}))
+        return await self._view(row.name, await self._left_small(touched))
 
     async def delete(self, name: str) -> NodeView:
         """Ends a virtual node that no contract binds: its homes are free to be grouped, its money goes back to the
@@ -234,16 +233,14 @@ class VirtualNodes:
         return "its money is back with the aggregator"
 
     async def _left_small(self, names: set[str | None]) -> list[str]:
-        """Groups an operation left too small: carried out, but said and flagged."""
-        notes = []
+        """Groups an operation left too small: it is carried out, and said."""
         homes = await self._enrolled()
-        for row in await self.nodes.nodes(self.program.name):
-            if row.name in names:
-                count = sum(ven.virtual_node == row.name for ven in homes)
-                flags = () if count >= self._homes_min else (small(count, self._homes_min),)
-                notes += [f"{row.name} is left with {flag}" for flag in flags]
-                await self.nodes.change(row.name, quality=msgspec.structs.replace(row.quality, flags=flags))
-        return notes
+        counts = {name: sum(ven.virtual_node == name for ven in homes) for name in sorted(names - {None}, key=str)}
+        return [
+            f"{name} is left with {small(count, self._homes_min)}"
+            for name, count in counts.items()
+            if count < self._homes_min
+        ]
 
     async def _view(self, name: str, notes: Sequence[str]) -> NodeView:
         row = next(row for row in await self.nodes.nodes(ended=True) if row.name == name)
@@ -253,9 +250,14 @@ class VirtualNodes:
         self, row: NodeRow, homes: Sequence[Ven], *, moves: int = 0, notes: Sequence[str] = ()
     ) -> NodeView:  # fmt: skip
         members = [(ven.ven_id, ven.ven_name) for ven in homes if ven.virtual_node == row.name]
+        # Homes come and go between reviews: whether there are enough is counted now.
+        flags = tuple(flag for flag in row.quality.flags if not flag.endswith(MEASURED_BADLY))
+        if row.state == ACTIVE and len(members) < self._homes_min:
+            flags = (small(len(members), self._homes_min), *flags)
         return NodeView(
             group=group_of(row, members), name=row.name, label=row.label, area=row.area, program=row.program,
-            party=row.party, made_by=row.made_by, state=row.state, homes=len(members), quality=row.quality,
+            party=row.party, made_by=row.made_by, state=row.state, homes=len(members),
+            quality=msgspec.structs.replace(row.quality, flags=flags),
             moves=tuple(await self.nodes.moves(node=row.name, limit=moves)) if moves else (), notes=tuple(notes),
         )  # fmt: skip
 

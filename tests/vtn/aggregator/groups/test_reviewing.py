@@ -113,18 +113,20 @@ async def test_a_group_that_fell_below_the_least_size_goes_to_its_neighbours_and
     world: Feeders, clock: ManualClock
 ) -> None:
     ids = await world.homes("e", 20)
-    await world.homes("n", 24, peak=NIGHT)
+    await world.homes("n", 20, peak=NIGHT)
     formation = world.formation()
     await formation.form()
+    small = (await world.opened.vtn.vens.get(ids[0])).virtual_node
     await world.opened.vtn.vens.remove(ids[0])
     review = await world.reviews().review()
     assert review.moved == 19
-    assert len(await world.members("vn-F1")) == 43
+    large = "vn-F1" if small == "vn-F1-2" else "vn-F1-2"
+    assert len(await world.members(large)) == 39
     [row] = [row for row in await world.nodes.nodes() if row.state == ENDING]
-    assert row.name == "vn-F1-2"
+    assert row.name == small
     await formation.form()
-    assert [row.name for row in await world.nodes.nodes()] == ["vn-F1"]
-    assert [node.name for node in formation.nodes.values()] == ["vn-F1"]
+    assert [row.name for row in await world.nodes.nodes()] == [large]
+    assert [node.name for node in formation.nodes.values()] == [large]
 
 
 async def test_reviews_come_when_their_days_are_over_and_never_when_switched_off(

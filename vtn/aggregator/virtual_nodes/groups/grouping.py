@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vtn.aggregator.virtual_nodes.groups.likeness import Seen
 
 NOT_INSTALLED = "one group for the feeder: the extra `intelligence` is not installed"
+MEASURED_BADLY = "what it delivers is measured badly"
 ONLY_ONE = "the only virtual node of its feeder"
 
 _log = get_logger("vtn.grouping")
@@ -127,7 +128,7 @@ def installed() -> bool:
 
 def small(count: int, homes_min: int) -> str:
     """The flag of a group that is too small."""
-    return f"{count} homes where {homes_min} are wanted: what it delivers is measured badly"
+    return f"{count} homes where {homes_min} are wanted: {MEASURED_BADLY}"
 
 
 def too_little(known: Seen) -> str:

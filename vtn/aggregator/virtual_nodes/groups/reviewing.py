@@ -110,7 +110,7 @@ class Reviews:
     ) -> GroupReview:
         area = rows[0].area
         homes = [ven for members in nodes.values() for ven in members]
-        if reason := self._untold(homes):
+        if reason := self._untold(homes, len(nodes)):
             return _with(review, area, AreaReview(outcome=reason))
         try:
             known = await self.grouping.seen(homes)
@@ -139,11 +139,11 @@ class Reviews:
             AreaReview(outcome=found.outcome, silhouette_before=found.before, silhouette_after=found.after),
         )
 
-    def _untold(self, homes: Sequence[Ven]) -> str:
+    def _untold(self, homes: Sequence[Ven], groups: int) -> str:
         """Why nothing can be told of a feeder's homes."""
         if not installed():
             return NOT_INSTALLED
-        if len(homes) < 2 * self.grouping.homes_min:
+        if groups == 1 and len(homes) < 2 * self.grouping.homes_min:
             return f"{len(homes)} homes: too few for two groups of {self.grouping.homes_min}"
         return ""
 
