@@ -310,7 +310,8 @@ class Stage:
 
     def _terms(self) -> dict[str, str]:
         """The program's terms; no deadline is shorter than `ACCEPT_WALL_S` of real time."""
-        return TERMS | {"accept_window_s": str(int(max(1200.0, ACCEPT_WALL_S * self.speed)))}
+        window_s = str(int(max(1200.0, ACCEPT_WALL_S * self.speed)))
+        return TERMS | {"accept_window_s": window_s, "notice_s": window_s}
 
     async def _stop_all(self) -> None:
         """Homes first, all at once; then the VTN; the ledger last."""

@@ -37,6 +37,7 @@ TERMS = {
     "interval_s": str(INTERVAL_S),
     "history_days": "21",
     "accept_window_s": "1200",
+    "notice_s": "1200",
     "metering_grace_s": "1200",
     "call_wh_min": "100",
     "reserve_percent": "0",

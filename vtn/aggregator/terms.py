@@ -16,9 +16,14 @@ def request_end_ms(request: RequestReduction) -> int:
 
 
 def earliest_start_ms(program: Program, now_ms: int) -> int:
-    """First interval a contract proposed now can still cover: it must be accepted before it starts."""
-    step_ms = program.terms.interval_s * MS_PER_S
-    return -(-(now_ms + program.terms.accept_window_s * MS_PER_S) // step_ms) * step_ms
+    """First interval a contract proposed now can still cover: it must be accepted before it starts, for which the
+    programme's notice is enough."""
+    return _next_ms(program, now_ms + min(program.terms.notice_s, program.terms.accept_window_s) * MS_PER_S)
+
+
+def unhurried_start_ms(program: Program, now_ms: int) -> int:
+    """First interval for which whoever is called now has all its time to accept."""
+    return _next_ms(program, now_ms + program.terms.accept_window_s * MS_PER_S)
 
 
 def virtual_node_terms(
@@ -98,3 +103,8 @@ def dr_event(program: Program, event_id: str, group: str, start_ms: int, end_ms:
         targets=(Target(kind="group", value=group),),
         response_required=True,
     )
+
+
+def _next_ms(program: Program, at_ms: int) -> int:
+    step_ms = program.terms.interval_s * MS_PER_S
+    return -(-at_ms // step_ms) * step_ms

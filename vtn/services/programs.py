@@ -23,7 +23,8 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `virtual_node_margin_percent`, at most `virtual_node_price_..`, and pays its devices out of that. Of an obligation
     `.._tolerance_percent` may be missing without penalty; delivered energy earns up to `cap_percent`;
     `success_percent` and `partial_percent` decide the outcome; `minimum_percent` accepted starts a contract at once.
-    A reading beyond `connection_w`, either way, is no valid one. A payee has `accept_window_s` to answer; readings may
+    A reading beyond `connection_w`, either way, is no valid one. A payee has `accept_window_s` to answer; nobody is
+    called less than `notice_s` (or `accept_window_s`, if that is less) before it has to act: some polls; readings may
     come until `metering_grace_s` after the end.
 
     A home is asked for `derate_percent` of what its forecast says it can shed, and not at all for less than
@@ -66,6 +67,7 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minimum_percent: int = 70
 
     accept_window_s: int = 1_800
+    notice_s: int = 300
     metering_grace_s: int = 3_600
 
     derate_percent: int = 80

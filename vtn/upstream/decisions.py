@@ -29,7 +29,7 @@ from contracts.demand_response.needs import NeedRecord
 from openadr.conformance import violations
 from openadr.timeline import span
 from runtime.logs import get_logger
-from vtn.aggregator.terms import earliest_start_ms, request_end_ms
+from vtn.aggregator.terms import request_end_ms, unhurried_start_ms
 from vtn.context import Vtn
 from vtn.services.programs import Program
 from vtn.upstream import records
@@ -106,7 +106,7 @@ class Decisions:
         if event.proposal is None:
             late = event.event.start_ms + event.offset_s * MS_PER_S <= now_ms
         else:
-            late = isinstance(from_on(event.proposal, earliest_start_ms(self._program, now_ms)), Unservable)
+            late = isinstance(from_on(event.proposal, unhurried_start_ms(self._program, now_ms)), Unservable)
         if not late:
             return False
         verdict = Verdict(records.REFUSED, "nobody approved it in time", OPT_OUT, proposal=event.proposal)
@@ -201,7 +201,7 @@ class Decisions:
 
     async def _asked(self, event: UpstreamEvent, area: str, now_ms: int) -> Asked:
         terms = self._program.terms
-        earliest_ms = earliest_start_ms(self._program, now_ms)
+        earliest_ms = unhurried_start_ms(self._program, now_ms)
         if event.state == records.APPROVED and event.proposal is not None:
             return from_on(event.proposal, earliest_ms)
         reading = signal_terms(self._vtn)
