@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from contracts.core.commands import RequestReduction
-from contracts.core.facts import DRSetUp
 from contracts.demand_response.contract import EngagementRecord
 from contracts.tokens import Account, party_account
 from openadr.model import Reading
 from runtime.clock import ManualClock
+from tests.builders import device_terms
 from tests.vtn.aggregator.groups.feeders import DAY_MS, NIGHT, Feeders
 from tests.vtn.aggregator.test_cycle import a_contract
+from tests.vtn.aggregator.test_records import PLAN, REQUEST
 from tests.vtn.opened import fund
-from vtn.aggregator.records import AggregatorRecords
+from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
 from vtn.auth.permissions import Role
 from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound, VtnError
 from vtn.flexibility.envelope import Device
+from vtn.records.wakeups import Wakeups
 from vtn.services.vens import Resource
 from vtn.services.virtual_nodes.figures import Figures
 from vtn.services.virtual_nodes.operations import VirtualNodes
@@ -296,6 +300,50 @@ async def test_a_customers_profile_is_shown_to_whom_the_consent_names(world: Fee
     assert home.days[0] > home.days[1] > 0
 
 
-def test_a_contract_that_was_set_up_names_no_group() -> None:
-    """What the ledger records of a home is by its party: moving it between groups changes nothing of its past."""
-    assert "virtual_node" not in DRSetUp.__struct_fields__
+async def test_a_home_planned_for_a_need_that_runs_stays_until_that_is_over(world: Feeders, clock: ManualClock) -> None:
+    """Its contract is not on the ledger yet: the plan alone binds it."""
+    ids = await world.homes("e", 20, peak=None)
+    [node] = await world.formation().form()
+    records = AggregatorRecords(world.opened.vtn.database)
+    terms = device_terms(need_id="need-1", start_ms=clock.now_ms() + HOUR_MS)
+    plan = msgspec.structs.replace(PLAN, virtual_node=node.party, terms=terms)
+    await records.add_need(REQUEST, clock.now_ms())
+    await records.add_group_plans([plan], [], [100], "need-1", clock.now_ms())
+    planned = Round(
+        sc1=plan.contract_id, round=0, reason="first", dr_event_id="evt", target_wh=(100,), lacking_wh=(0,),
+        planned_ms=clock.now_ms(),
+    )  # fmt: skip
+    device = DevicePlan(
+        contract_id="sc2-need-1-0-0-000", sc1=plan.contract_id, round=0, device="dev-e-3", ven_id=ids[3], terms=terms,
+        reliability_bp=9_000,
+    )  # fmt: skip
+    await records.add_round(planned, [device], [], "need-1")
+    with pytest.raises(NotAllowed, match=r"e-3 \(planned for the need need-1\)"):
+        await operations(world).maintain("vn-F1", remove=["e-3"])
+    clock.advance(DAY_MS)
+    assert (await operations(world).maintain("vn-F1", remove=["e-3"])).homes == 19
+
+
+async def test_workers_hear_of_every_home_that_moved(world: Feeders) -> None:
+    ids = await world.homes("e", 20, peak=None)
+    heard: set[str] = set()
+    listening, complete = asyncio.Event(), asyncio.Event()
+
+    async def begun() -> None:
+        listening.set()
+
+    def note(key: str) -> None:
+        heard.add(key)
+        if heard == set(ids):
+            complete.set()
+
+    wakeups = Wakeups(world.opened.vtn.database_url, begun)
+    wakeups.on("ven", note)
+    task = asyncio.create_task(wakeups.run())
+    try:
+        async with asyncio.timeout(60):
+            await listening.wait()
+            await world.formation().form()
+            await complete.wait()
+    finally:
+        task.cancel()
