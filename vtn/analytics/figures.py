@@ -20,6 +20,7 @@ from forecasting.errors import MissingLibrary
 from forecasting.panels.forecasts import PanelForecast
 from forecasting.panels.panel import Panel
 from runtime.errors import GridpactError
+from vtn.aggregator.virtual_nodes.calling.seen import Preview
 
 Rows = Sequence[Sequence[object]]
 
@@ -117,6 +118,37 @@ def of_schedules(
         plot.set_ylabel("W")
         plot.legend(fontsize=7, loc="upper left")
     _write(path, figure, "Schedules", columns, rows)
+
+
+def of_dispatch(path: Path, seen: Preview, zone: str, columns: Sequence[str], rows: Rows) -> None:
+    """What is asked for, what is expected with its band of 80 %, and how many homes are on. Raises FigureRefused,
+    MissingLibrary."""
+    figure, (energy, calls) = _canvas(2)
+    step_ms, count, info = seen.interval_s * 1000, len(seen.target_wh), ZoneInfo(zone)
+    times = _times([seen.start_ms + n * step_ms for n in range(count + 1)], info)
+    hours = 3600 / seen.interval_s
+
+    def stairs(values: Sequence[float]) -> list[float]:
+        return [value * hours / 1000 for value in (*values, *values[-1:])]
+
+    energy.step(times, stairs(seen.target_wh), where="post", color="0.3", lw=1.5, label="asked for")
+    energy.step(times, stairs(seen.expected_wh), where="post", lw=1.5, label="expected")
+    if seen.spread_wh:
+        band = [
+            (wh - 1.2816 * dev, wh + 1.2816 * dev) for wh, dev in zip(seen.expected_wh, seen.spread_wh, strict=True)
+        ]
+        low, high = (stairs([each[side] for each in band]) for side in (0, 1))
+        energy.fill_between(times, low, high, alpha=0.25, step="post", label="80 %")
+    energy.set_ylabel("kW")
+    energy.set_ylim(bottom=0)
+    energy.legend(fontsize=7, loc="lower left")
+    on = [sum(1 for each in seen.choices if each.chosen and each.obligation_wh[n]) for n in range(count)]
+    calls.step(times, [*on, on[-1]], where="post")
+    calls.set_ylabel("homes called")
+    calls.set_ylim(bottom=0)
+    for plot in (energy, calls):
+        plot.tick_params(axis="x", labelsize=7, labelrotation=30)
+    _write(path, figure, f"Dispatch: {seen.calls} of {seen.homes} homes", columns, rows)
 
 
 def _canvas(count: int) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ import msgspec
 
 from runtime.logs import get_logger
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate, Choice, Dispatch, Solved, choose
-from vtn.services.programs import Program
+from vtn.services.programs import Program, ProgramTerms
 
 if TYPE_CHECKING:
     from vtn.dispatching.fleet import Fleet
@@ -59,7 +59,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 def policy_of(program: Program, method: Method = "auto", limit_s: float = LIMIT_S) -> Policy:
     """What a programme asks for."""
-    terms = program.terms
+    return policy_by(program.terms, method, limit_s)
+
+
+def policy_by(terms: ProgramTerms, method: Method = "auto", limit_s: float = LIMIT_S) -> Policy:
+    """What these terms ask for."""
     return Policy(
         method=method,
         probability=terms.meeting_probability_percent / 100,

@@ -27,6 +27,7 @@ from vtn.aggregator.terms import earliest_start_ms
 from vtn.aggregator.virtual_nodes.agent import Surroundings
 from vtn.aggregator.virtual_nodes.calling.offering import GroupOffer, group_offer
 from vtn.aggregator.virtual_nodes.calling.rounds import payable_wh
+from vtn.aggregator.virtual_nodes.calling.seen import GroupPreview, Preview
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
@@ -39,47 +40,6 @@ from vtn.services.programs import Program
 from vtn.services.vens import ENROLLED, Ven
 
 PORTFOLIO = "portfolio"
-
-
-class GroupPreview(msgspec.Struct, frozen=True, kw_only=True):
-    """One virtual node: what it offers, what it is asked for (Wh per interval), and how its members were chosen.
-    reason: why it is asked, or not."""
-
-    name: str
-    homes: int
-    offered_wh: tuple[int, ...]
-    price_minor_per_mwh: int
-    asked_wh: tuple[int, ...]
-    calls: int
-    reason: str
-    solved: Solved
-
-
-class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be done. Wh per interval; expected_wh: with the reliability of those who are called; spread_wh: its
-    standard deviation; pay_minor: what they would earn for it; probability: of meeting what was asked of all virtual
-    nodes, taken as independent; gap_percent: the largest of them; gini: of the calls of the season of all homes, after
-    this one. Calls of homes (choices) begin with the interval `start` of each and last for `count`, 0: all."""
-
-    start_ms: int
-    interval_s: int
-    target_wh: tuple[int, ...]
-    expected_wh: tuple[int, ...]
-    spread_wh: tuple[int, ...]
-    lacking_wh: tuple[int, ...]
-    method: str
-    mode: str
-    asked_probability: float
-    probability: float
-    gap_percent: float
-    calls: int
-    homes: int
-    pay_minor: int
-    gini: float
-    limits: tuple[str, ...]
-    choices: tuple[Choice, ...]
-    names: dict[str, str]
-    groups: tuple[GroupPreview, ...]
 
 
 @dataclass(frozen=True)
@@ -121,6 +81,7 @@ async def preview(
     target_wh: Sequence[int],
     probability: float | None = None,
     virtual_node: str | None = None,
+    mode: str | None = None,
     price_minor_per_mwh: int | None = None,
     executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
@@ -136,6 +97,7 @@ async def preview(
     policy = policy_of(program, vtn.settings.dispatch, vtn.settings.dispatch_limit_s)
     if probability is not None:
         policy = msgspec.structs.replace(policy, probability=probability)
+    policy = policy if mode is None else msgspec.structs.replace(policy, mode=mode)
     price = terms.virtual_node_price_minor_per_mwh if price_minor_per_mwh is None else price_minor_per_mwh
     step = progress or (lambda _: None)
     now_ms = vtn.clock.now_ms()
