@@ -260,12 +260,14 @@ class AggregatorRecords:
         """SC2s planned under an SC1."""
         return await self._device_plans(sc2_plans.c.sc1 == sc1)
 
-    async def opted_out(self, sc1: str) -> dict[str, str]:
-        """SC2s under an SC1 whose homes opted out of their event, with the reason of an oadrCreateOpt, "" without."""
+    async def opted_out(self, sc1: str | None = None) -> dict[str, str]:
+        """SC2s (under an SC1) whose homes opted out of their event, with the reason of an oadrCreateOpt, "" without."""
         e = event_deliveries.c
         said = and_(opts.c.ven_id == e.ven_id, opts.c.opt_id == e.opt_id)
         query = _delivered(sc2_plans.c.contract_id, func.coalesce(opts.c.opt_reason, "").label("reason"))
-        query = query.join(opts, said, isouter=True).where(sc2_plans.c.sc1 == sc1, e.state == OPTED_OUT)
+        query = query.join(opts, said, isouter=True).where(e.state == OPTED_OUT)
+        if sc1 is not None:
+            query = query.where(sc2_plans.c.sc1 == sc1)
         async with self._database.reading() as connection:
             return {row.contract_id: row.reason for row in await connection.execute(query)}
 

@@ -58,6 +58,7 @@ async def test_an_opt_out_is_read_with_its_reason(opened_vtn: Opened) -> None:
     records = AggregatorRecords(opened_vtn.vtn.database)
     await called(opened_vtn, records)
     assert await records.opted_out(PLAN.contract_id) == {"sc2-tired": "economic", "sc2-brusque": ""}
+    assert await records.opted_out() == await records.opted_out(PLAN.contract_id)
     assert await records.opted_out("sc1-another") == {}
     assert await records.released() == []
 

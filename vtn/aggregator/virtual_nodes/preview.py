@@ -237,8 +237,10 @@ def _surroundings(vtn: Vtn, program: Program, members: list[Member], track: Trac
 
 async def _track(vtn: Vtn, program: Program) -> TrackRecord:
     """What the ledger says of the homes until now."""
-    track = TrackRecord(site_calendar(program.terms))
-    track.release(await AggregatorRecords(vtn.database).released())
+    track = TrackRecord(site_calendar(program.terms), program.terms.derate_percent)
+    records = AggregatorRecords(vtn.database)
+    track.release(await records.released())
+    track.opted_out(await records.opted_out())
     cursor = START
     while page := await vtn.ledger.facts(cursor):
         for record in page:
