@@ -17,6 +17,8 @@ from scheduling.wished import as_wished
 GAP = 3e-3
 """Relative to the cost: the search ends when no schedule can be cheaper by more."""
 _GAP_MINOR = 0.5
+_NO_MORE = 1e-5
+"""Relative, and Wh: as exact as the solver is."""
 _REBOUND_HOURS = 4
 _ROUNDS = 3
 Status = Literal["optimal", "short", "timed out"]
@@ -141,11 +143,13 @@ class _Search:
     def _short(self) -> _Found:
         """First as little as possible is lacking, then that costs as little as possible."""
         made = formulate(self._home, self._seed, elastic=True)
+        for ev in self._home.evs:
+            if whole_slots(ev, self._home):
+                made.on_off(ev)
         least = self._solve(made, made.shortages)
         if not least.feasible:
             return _Found(None, "timed out", None)
-        allowed = least.objective * (1 + self._gap) + 1.0
-        made.model.at_most(made.shortages, allowed)
+        made.model.at_most(made.shortages, least.objective * (1 + _NO_MORE) + _NO_MORE)
         answer = self._separated(made)
         if not answer.feasible:
             return _Found(None, "timed out", None)
@@ -184,7 +188,7 @@ class _Search:
             return joined[1]
         made.hold_starts(False)
         for ev in self._home.evs:
-            if whole_slots(ev, self._home) or status == "short":
+            if whole_slots(ev, self._home) and status != "short":
                 made.whenever(ev)
                 made.on_off(ev)
         answer = self._separated(made)

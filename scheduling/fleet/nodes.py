@@ -33,6 +33,7 @@ Part = tuple[Home, Floats | None, tuple[Floats, Floats, float] | None]
 """A home, what net import costs more, and its room: highest, lowest, penalty."""
 _PENALTY = 5.0
 """Times the dearest price: what passing the room costs in the homes' answers."""
+_REPAIRS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,8 @@ class NodeSchedule:
     """The schedules of a node's homes and what they come to together.
 
     net_wh as scheduled and as wished; price_minor_per_kwh: what a kWh of room under the limit is worth in each slot;
-    path: round by round; beyond_wh: what still passes the limits, beyond_w at its highest; bound_minor: no schedule of
-    the node costs less; gap_minor above it; answered: how often a home was asked.
+    path: round by round; beyond_wh: what still passes the limits, beyond_w at its highest; answered: how often a home was
+    asked. bound_minor: no schedule that keeps the limits costs less; gap_minor above it, None where a limit is passed.
     """
 
     node: str
@@ -275,23 +276,27 @@ class _Work:
     def repair(self, answer: Callable[[Part], Schedule], progress: Callable[[int], None] | None) -> None:
         """Homes answer once more, one after the other, with what the others leave them, while a limit is passed. Their
         devices come first: what cannot be had without leaving one short stays passed, and is told."""
-        for row, home in enumerate(self.node.homes):
-            before = self._value(self._best)[0]
-            if not before:
+        for _ in range(_REPAIRS):
+            began = self._value(self._best)[0]
+            for row, home in enumerate(self.node.homes):
+                before = self._value(self._best)[0]
+                if not before:
+                    return
+                mine = np.array(self._best[row].plan.net_wh)
+                others = np.sum([each.plan.net_wh for each in self._best], axis=0) - mine
+                if not (self.limits.beyond(others + mine) > self.limits.beyond(others)).any():
+                    continue
+                room = self.limits.highest - others, self.limits.lowest - others, self._penalty
+                tried = _at_own_terms(home, answer((home, None, room)))
+                self.answered += 1
+                if progress is not None:
+                    progress(1)
+                kept = self._best[row]
+                self._best[row] = tried
+                if self._value(self._best)[0] >= before:
+                    self._best[row] = kept
+            if self._value(self._best)[0] >= began:
                 return
-            mine = np.array(self._best[row].plan.net_wh)
-            others = np.sum([each.plan.net_wh for each in self._best], axis=0) - mine
-            if not (self.limits.beyond(others + mine) > self.limits.beyond(others)).any():
-                continue
-            room = self.limits.highest - others, self.limits.lowest - others, self._penalty
-            tried = _at_own_terms(home, answer((home, None, room)))
-            self.answered += 1
-            if progress is not None:
-                progress(1)
-            kept = self._best[row]
-            self._best[row] = tried
-            if self._value(self._best)[0] >= before:
-                self._best[row] = kept
 
     def result(self) -> NodeSchedule:
         net = np.sum([each.plan.net_wh for each in self._best], axis=0)
@@ -303,7 +308,7 @@ class _Work:
             tuple(round(float(each), 6) for each in self._best_price), tuple(self._path), float(beyond.sum()),
             float(beyond.max()) / self.node.homes[0].hours, float(self.limits.beyond(wished).sum()), cost,
             math.fsum(each.before.total_minor for each in self._best), self._bound,
-            None if self._bound is None else max(cost - self._bound, 0.0), self.answered,
+            None if self._bound is None or beyond.any() else max(cost - self._bound, 0.0), self.answered,
         )  # fmt: skip
 
 

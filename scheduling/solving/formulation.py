@@ -277,7 +277,10 @@ def _connection(made: Formulation, net: list[list[tuple[Any, float]]], most: lis
         made.imports.append(taken)
         made.exports.append(given)
         less = None
-        if pv[slot] and home.pv_curtailable and (elastic or sell < 0 or lowest[slot] > -bottom):
+        limited = lowest[slot] > -bottom or (
+            home.obligation.net_wh_min and home.obligation.net_wh_min[slot] is not None
+        )
+        if pv[slot] and home.pv_curtailable and (elastic or sell < 0 or limited):
             less = model.column(0, pv[slot], _TIE)
         made.curtailed.append(less)
         turned_down = [] if less is None else [(less, -1.0)]

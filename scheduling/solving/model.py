@@ -86,7 +86,8 @@ class Model:
 
     def _by_cbc(self, limit_s: float, gap: float, seed: int) -> Answer:
         problem = self._problem
-        seeds = (f"randomSeed {seed % 2**31}", f"randomCbcSeed {seed % 2**31}")
+        number = 1 + seed % (2**31 - 1)  # 0 would be the time of day
+        seeds = (f"randomSeed {number}", f"randomCbcSeed {number}")
         text = self._run_cbc(limit_s, gap, (*_OPTIONS, *seeds), whole=True)
         feasible = problem.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
         in_time = problem.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionInfeasible)

@@ -256,6 +256,8 @@ def _limits(option: str, texts: Sequence[str], names: Sequence[str]) -> dict[str
         try:
             value = float(number)
         except ValueError:
-            raise SettingsError(f"{option} {text} is no power: write 20000, or F1=20000") from None
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise SettingsError(f"{option} {text} is no power: write 20000, or F1=20000")
         found |= dict.fromkeys([name] if name else names, value)
     return found
