@@ -173,10 +173,10 @@ def test_what_shifts_and_for_how_long_comes_from_the_devices_a_home_names() -> N
     assert evaluated(readings(20, wh=1_000), devices=(heater,), flexible_w=400).candidate.available_wh[0] == 80
 
 
-@pytest.mark.parametrize(("flexible_w", "spread"), [(20_000, 0.39), (400, 0.0)])
+@pytest.mark.parametrize(("flexible_w", "spread"), [(20_000, 60 / 160 / 2.563), (400, 0.0)])
 def test_a_load_that_is_hard_to_tell_counts_where_it_is_what_limits_the_home(flexible_w: int, spread: float) -> None:
-    """Half of 400 +- 200 Wh an interval: 200 Wh between 10 % and 90 %, 2.56 deviations; a device of 400 W gives 100 Wh
-    in any case."""
+    """80 % of half of 400 Wh is asked for; at the quantile 0.1 there are 100 of these 160 Wh, 2.56 deviations away. A
+    device of 400 W gives its 100 Wh in any case."""
     load = HomeForecast(values_wh=(400.0,) * 4, low_wh=(200.0,) * 4, high_wh=(600.0,) * 4, model="m", reason="why")
     known = evaluated(readings(20), flexible_w=flexible_w).candidate
     unsure = evaluated(readings(20), flexible_w=flexible_w, forecast=load).candidate

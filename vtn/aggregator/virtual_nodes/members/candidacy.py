@@ -16,7 +16,7 @@ from forecasting.likedays import like_day_slots
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
 from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
-from vtn.flexibility.calls import CallLimits, allowance, weariness
+from vtn.flexibility.calls import Allowance, CallLimits, allowance, weariness
 from vtn.flexibility.envelope import Envelope, Moment, declared, envelope_of, profile_wh, tireless
 from vtn.services.programs import ProgramTerms
 
@@ -72,16 +72,11 @@ def evaluate(
         # What a home gives is known better after a few events; it is never asked for more than its owner allows.
         derate = int(program.derate_percent * min(1.0, learnt.part))
         available, rested = shed(forecast.values_wh, envelope, member.flexible_percent, program.interval_s, derate)
-        spread = math.hypot(spread, load_spread(forecast, envelope, member.flexible_percent, program.interval_s))
+        unsure = load_spread(forecast, available, envelope, member.flexible_percent, program.interval_s)
+        spread = math.hypot(spread, unsure)
     silent_from_ms = now_ms - SILENT_AFTER_INTERVALS * program.interval_s * MS_PER_S
-    if engaged:
-        excluded = "under contract in this time already"
-    elif unavailable:
-        excluded = unavailable
-    elif track.declined(member.party, need_id):
-        excluded = "declined this need already"
-    elif not left.calls:
-        excluded = left.reason
+    if unwanted := _unwanted(engaged, unavailable, track.declined(member.party, need_id), left):
+        excluded = unwanted
     elif not excluded and max(readings_wh, default=0) < silent_from_ms:
         excluded = f"silent: no reading in the last {SILENT_AFTER_INTERVALS} intervals"
     elif not excluded and sum(available) < program.call_wh_min:
@@ -106,6 +101,15 @@ def evaluate(
     return Evaluation(member=member, candidate=candidate, baseline=baseline)
 
 
+def _unwanted(engaged: bool, unavailable: str, declined: bool, left: Allowance) -> str:
+    """Why it is not called whatever it could give, or ""."""
+    if engaged:
+        return "under contract in this time already"
+    if unavailable or declined:
+        return unavailable or "declined this need already"
+    return "" if left.calls else left.reason
+
+
 def shed(
     load_wh: Sequence[float], envelope: Envelope, flexible_percent: int, interval_s: int, derate_percent: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -118,17 +122,18 @@ def shed(
     return called, rested if rested != called else ()
 
 
-def load_spread(forecast: HomeForecast, envelope: Envelope, flexible_percent: int, interval_s: int) -> float:
-    """Coefficient of variation of what can be shed because the load is not known: from the quantiles 0.1 and 0.9, which
-    are as far apart as 2.56 standard deviations of a normal error. 0 where its devices are the limit, or without any.
-    """
-    if not forecast.low_wh or not forecast.high_wh:
+def load_spread(
+    forecast: HomeForecast, asked_wh: Sequence[int], envelope: Envelope, flexible_percent: int, interval_s: int
+) -> float:
+    """Coefficient of variation of what it gives of `asked_wh` because its load is not known.
+
+    It gives no more than it is asked for: between the quantiles 0.1 and 0.9 of the load, 2.56 deviations of a normal
+    error, lies what it cannot give at the lower one. 0 where its devices are the limit, or without quantiles."""
+    if not forecast.low_wh or not any(asked_wh):
         return 0.0
-    low, middle, high = (
-        sum(profile_wh(envelope, load, flexible_percent, interval_s))
-        for load in (forecast.low_wh, forecast.values_wh, forecast.high_wh)
-    )
-    return (high - low) / (_DEVIATIONS_BETWEEN * middle) if middle else 0.0
+    least = profile_wh(envelope, forecast.low_wh, flexible_percent, interval_s)
+    missing = sum(max(0, asked - wh) for asked, wh in zip(asked_wh, least, strict=True))
+    return missing / (_DEVIATIONS_BETWEEN * sum(asked_wh))
 
 
 def call_limits(program: ProgramTerms) -> CallLimits:
