@@ -65,7 +65,7 @@ def compared(
     settings = Hysteresis(homes_min=homes_min)
     assignment = {ven.ven_id: name for name, members in nodes.items() for ven in members}
     before = _number(described(homes, assignment, homes_min).silhouette)
-    streaks, parted = _splits(homes, nodes, splits, homes_min=homes_min, seed=seed)
+    streaks, parted = _splits(homes, nodes, assignment, before, splits, homes_min=homes_min, seed=seed)
     for name, clusters in parted.items():
         leaving = [home for cluster in clusters[1:] for home in cluster.homes]
         if streaks[name] >= settings.patience and not any(home in held for home in leaving):
@@ -96,18 +96,28 @@ def compared(
 
 
 def _splits(
-    homes: Homes, nodes: Mapping[str, Sequence[Ven]], before: Mapping[str, int], *, homes_min: int, seed: int
+    homes: Homes,
+    nodes: Mapping[str, Sequence[Ven]],
+    assignment: Mapping[str, str],
+    before: float | None,
+    earlier: Mapping[str, int],
+    *,
+    homes_min: int,
+    seed: int,
 ) -> tuple[dict[str, int], dict[str, tuple[Cluster, ...]]]:
-    """Groups that would be better as several: how often in a row that was so, and their parts, the largest first."""
+    """Groups that would be better as several, and with which the feeder as a whole would be: how often in a row that
+    was so, and their parts, the largest first."""
     streaks: dict[str, int] = {}
     parts: dict[str, tuple[Cluster, ...]] = {}
     for name, members in nodes.items():
         if len(members) < 2 * homes_min:
             continue
         clusters = form(_of(homes, {ven.ven_id for ven in members}), homes_min=homes_min, seed=seed).clusters
-        if len(clusters) > 1:
+        parted = {home: f"{name}/{part.name}" for part in clusters[1:] for home in part.homes}
+        after = _number(described(homes, {**assignment, **parted}, homes_min).silhouette)
+        if len(clusters) > 1 and (before is None or (after is not None and after > before)):
             parts[name] = tuple(sorted(clusters, key=lambda each: (-len(each.homes), each.name)))
-            streaks[name] = before.get(name, 0) + 1
+            streaks[name] = earlier.get(name, 0) + 1
     return streaks, parts
 
 
