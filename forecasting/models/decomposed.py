@@ -36,7 +36,7 @@ class Prophet:
     season_scale: float = 10.0
     days_back: int = 1100
     version: int = 1
-    days_min: int = 14
+    days_min: int = 21
     retrain_days: int = 7
 
     def __post_init__(self) -> None:
@@ -148,3 +148,4 @@ class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as what it does
         warnings.simplefilter("ignore")
         for name in ("prophet", "cmdstanpy", "prophet.plot"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).disabled = True  # its first use of a logger sets the level back

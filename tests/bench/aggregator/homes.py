@@ -1,4 +1,4 @@
-"""Homes to measure on: made up, or measured ones of a folder."""
+"""Homes to measure on: measured ones, of the demo or of a folder; made up where a year of many is needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.data.series import FOLDER, HOLIDAYS, ZONE
 from forecasting.calendar import SiteCalendar
 from forecasting.panels.holidays import national_holidays
 from forecasting.panels.panel import Panel
@@ -32,22 +33,37 @@ class Subjects:
 
 
 def subjects(data: Path | None) -> Subjects:
-    """`NODE_HOMES` homes and four test weeks, one a season: of the folder's load_hourly.parquet (kWh an hour, columns
-    H001.. are measured homes), or made up."""
-    if data is None:
-        first = date(2026, 1, 1)
-        homes = some_homes(NODE_HOMES, 300, first=first)
-        starts = [date(2026, 6, 1), date(2026, 7, 13), date(2026, 8, 24), date(2026, 10, 5)]
-        return Subjects(homes, LOS_ANGELES, _weeks(starts), "made up, seed 7")
+    """`NODE_HOMES` measured homes. Of the folder's load_hourly.parquet (kWh an hour, H001.. are measured homes): four
+    test weeks, one a season. Without a folder those of the demo: the last 15 of its 25 days."""
     import pandas as pd
 
+    if data is None:
+        frame = pd.read_csv(FOLDER / "load_wh.csv", index_col="start", parse_dates=True)
+        ids = tuple(sorted(frame.columns)[:NODE_HOMES])
+        values = np.asarray(frame[list(ids)].to_numpy().T, dtype=np.float32)
+        homes = Panel(ids, int(frame.index[0].timestamp() * 1000), 3600, values)
+        days = tuple(date(2016, 8, 18) + timedelta(days=each) for each in range(15))
+        text = "17 measured homes of demo/data: 25 days of August 2016, of which the last 15 are forecast"
+        return Subjects(homes, SiteCalendar(ZONE, HOLIDAYS), days, text)
     frame = pd.read_parquet(data / "load_hourly.parquet")
     calendar = SiteCalendar("America/Los_Angeles", national_holidays("US", 2016, 2017, "CA"))
     ids = tuple(sorted(frame.columns)[:NODE_HOMES])
     values = np.asarray(frame[list(ids)].to_numpy().T * 1000, dtype=np.float32)
     homes = Panel(ids, int(frame.index[0].timestamp() * 1000), 3600, values)
     starts = [date(2017, 1, 9), date(2017, 3, 13), date(2017, 5, 8), date(2017, 7, 10)]
-    return Subjects(homes, calendar, _weeks(starts), "17 measured homes, CityLearn 2022 (MIT)")
+    return Subjects(
+        homes,
+        calendar,
+        _weeks(starts),
+        "17 measured homes, CityLearn 2022 (MIT), four weeks in January, March, May and July 2017",
+    )
+
+
+def to_be_timed(which: Subjects) -> tuple[Panel, SiteCalendar, str]:
+    """Homes with as long a history as forecasts look at: those measured, or made-up ones where theirs is shorter."""
+    if which.homes.values.shape[1] >= 250 * 24:
+        return which.homes, which.calendar, "copies of the measured homes"
+    return some_homes(NODE_HOMES, 300), LOS_ANGELES, "made-up homes of 300 days, seed 7: the measured days are too few"
 
 
 def many(panel: Panel, count: int) -> Panel:
