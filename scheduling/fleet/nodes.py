@@ -102,8 +102,8 @@ class NodeSchedule:
     """The schedules of a node's homes and what they come to together.
 
     net_wh as scheduled and as wished; price_minor_per_kwh: what a kWh of room under the limit is worth in each slot;
-    path: round by round; beyond_wh: what still passes the limits, beyond_w at its highest; answered: how often a home was
-    asked. bound_minor: no schedule that keeps the limits costs less; gap_minor above it, None where a limit is passed.
+    path: round by round; beyond_wh: what still passes the limits, beyond_w at its highest; answered: how often a home
+    was asked. bound_minor: no schedule that keeps the limits costs less; gap_minor above it, None where one is passed.
     """
 
     node: str

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 REPORT = Path("var/bench/aggregator.json")
-_PARTS = ("forecasts", "clusters", "dispatches", "storms", "flexibility")
+_PARTS = ("forecasts", "clusters", "dispatches", "storms", "flexibility", "schedules")
 """Modules of tests.bench.aggregator; each has measured(data, homes, quick)."""
 
 
