@@ -55,6 +55,14 @@ def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir
     ]  # fmt: skip
     columns = ("choice", "round", "rank", "candidate", "forecast kWh", "cost", "reliability", "asked kWh", "reason")
     print_table(f"Need {need_id}: {kwh(sum(view.need.request.target_wh))} kWh", columns, rows)
+    solved = [
+        (group.plan.contract_id, each.round, each.solved.method, _percent(each.solved.asked_bp),
+         _percent(each.solved.probability_bp), f"{each.solved.gap_percent:.2f}", kwh(sum(each.lacking_wh)),
+         "; ".join(map(str, each.solved.limits)))
+        for group in view.groups for each in group.rounds
+    ]  # fmt: skip
+    found_by = ("contract", "round", "method", "asked", "probability", "gap %", "lacking kWh", "limits")
+    print_table("Choices of members", found_by, solved)
     if view.escalations:
         steps = [
             (utc(each.at_ms or None), each.step, view.names.get(each.virtual_node, each.virtual_node),
@@ -95,3 +103,8 @@ def statements(need_id: NeedId, as_json: Json = False, config: Config = None, da
     ]  # fmt: skip
     columns = ("", "party", "status", "outcome", "obliged", "delivered", "energy", "penalty", "amount", "final", "why")
     print_table(f"Statements of {need_id}", columns, rows)
+
+
+def _percent(basis_points: int) -> str:
+    """Empty where nothing is known of it."""
+    return f"{basis_points / 100:.0f} %" if basis_points else ""

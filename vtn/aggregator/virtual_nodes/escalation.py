@@ -1,5 +1,6 @@
 """How far a need had to be escalated, told from what was stored: who was short, who was asked, and who was left.
 
+limits       members could not give all of a contract     and what stood in the way, by how much
 members      a virtual node called others of its own       round 1, 2, ...
 assistance   another virtual node was given a contract      kind "assist"
 exhausted    nobody was left to ask: what lacks stays lacking
@@ -15,7 +16,7 @@ import msgspec
 from contracts.demand_response.contract import ContractRecord
 from vtn.aggregator.records import FirstChoice, GroupPlan, Round
 
-MEMBERS, ASSISTANCE, EXHAUSTED, OUTCOME = "members", "assistance", "exhausted", "outcome"
+LIMITS, MEMBERS, ASSISTANCE, EXHAUSTED, OUTCOME = "limits", "members", "assistance", "exhausted", "outcome"
 _FAILED = ("partial", "failure")
 
 
@@ -41,17 +42,19 @@ def escalations(
     """The steps of one need in order of time, outcomes last. `rounds` by SC1; `choices` among virtual nodes."""
     found = []
     for plan in plans:
-        for each in rounds.get(plan.contract_id, ())[1:]:
-            missing = sum(each.target_wh)
+        for each in rounds.get(plan.contract_id, ()):
+            missing, limits = sum(each.target_wh), [str(limit) for limit in each.solved.limits]
+            if not each.round and not any(each.lacking_wh):
+                continue
             found.append(
                 Escalation(
                     at_ms=each.planned_ms,
-                    step=MEMBERS,
+                    step=MEMBERS if each.round else LIMITS,
                     virtual_node=plan.virtual_node,
                     contract_id=plan.contract_id,
                     missing_wh=missing,
                     found_wh=max(0, missing - sum(each.lacking_wh)),
-                    reason=each.reason,
+                    reason="; ".join([each.reason, *(limits if any(each.lacking_wh) else ())]),
                 )
             )
         if plan.kind == "assist":
