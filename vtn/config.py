@@ -128,7 +128,7 @@ class VtnSettings(ProcessSettings):
         "`intelligence`), in merit order, or auto: the first where it is installed",
     )
     dispatch_limit_s: float = Field(
-        10.0, ge=0, description="Seconds for a choice of homes; then the best one known is taken, with its gap"
+        60.0, ge=0, description="Seconds for a choice of homes; then the best one known is taken, with its gap"
     )
     virtual_node_homes_min: int = Field(
         20, ge=1, description="Homes of one area before they become a virtual node; few are measured badly"

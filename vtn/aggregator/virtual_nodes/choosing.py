@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "optimal", "merit"]
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 _log = get_logger("vtn.choosing")
 

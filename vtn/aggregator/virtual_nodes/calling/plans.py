@@ -8,6 +8,7 @@ say so.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -50,9 +51,11 @@ def payable_plan(
 ) -> Found:
     """The plan for a target, its obligations at most `most_wh` together (None: no matter)."""
     asked: tuple[Goal, Found] | None = None
+    ends = time.monotonic() + policy.limit_s
     for step in _steps(policy):
         fleets, goal = fleets_of(able, step), goal_of(target_wh, able, step)
-        plan = optimise(fleets, goal, seed=SEED, limit_s=policy.limit_s, executor=executor)
+        left_s = max(0.0, ends - time.monotonic())
+        plan = optimise(fleets, goal, seed=SEED, limit_s=left_s, executor=executor)
         if asked is None:
             found = Found(plan, fleets, _limits(fleets, goal, plan, policy, executor))
             asked = (goal, found)
