@@ -55,7 +55,7 @@ class History:
         self._reasons.setdefault(home, Counter())[code] += 1
         call = self._calls.pop(contract_id, None)
         if code not in _OF_THE_MOMENT:
-            self._answer(home, False, call)
+            self.answering.observe(home, False, call)
 
     def opted_out(self, contracts: Mapping[str, str] | Collection[str]) -> None:
         """These contracts were accepted, and opted out of later; with the reason, where one was given."""
@@ -68,12 +68,11 @@ class History:
         call = self._calls.pop(contract_id, None)
         if contract_id in self._opted_out:
             self._reasons.setdefault(home, Counter())[self._opted_out[contract_id] or "optOut"] += 1
-            self._answer(home, False, call)
-            return
-        if trial is None:
-            self.answering.observe(home, True, call)
+            self.answering.observe(home, False, call)
             return
         self.answering.observe(home, True, call)
+        if trial is None:
+            return
         trials = self._trials.setdefault(home, [])
         trials.append(trial)
         del trials[:-_TRIALS]
@@ -85,9 +84,7 @@ class History:
         if at_ms == self._corrected_ms.get(home, 0):
             return
         self._corrected_ms[home] = at_ms
-        known = self.learnt(home)
-        away = known.opted_out
-        fresh = Learnt(called=away, opted_out=away)
+        fresh = _NOTHING
         for trial in self._trials.get(home, ()):
             fresh = self._after(fresh, trial) if trial.start_ms >= at_ms else fresh
         self._learnt[home] = fresh
@@ -99,11 +96,6 @@ class History:
     def reasons(self, home: str) -> Mapping[str, int]:
         """Why it did not answer, how often: codes of its rejections, reasons of its opt-outs."""
         return self._reasons.get(home, {})
-
-    def _answer(self, home: str, answered: bool, call: Call | None) -> None:
-        self.answering.observe(home, answered, call)
-        if not answered:
-            self._learnt[home] = self.learnt(home).away()
 
     def _after(self, known: Learnt, trial: Trial) -> Learnt:
         asked = self._derate * min(1.0, known.part)

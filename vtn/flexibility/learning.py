@@ -1,4 +1,4 @@
-"""What a home really gives, learnt from what it was asked for and delivered; and whether it answers.
+"""What a home really gives, learnt from what it was asked for and delivered.
 
 Who corrects what, where the home learns, too (ven/flexibility):
 
@@ -32,13 +32,11 @@ _WAVERS = 0.1
 
 class Learnt(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one home. part: what it can give over what it says, when it answers; doubt: variance of that;
-    events it answered; called and opted_out counts."""
+    events: how many that rests on; weights: see Capability."""
 
     part: float = 1.0
     doubt: float = 0.09
     events: int = 0
-    called: int = 0
-    opted_out: int = 0
     weights: bytes = b""
 
     def after(
@@ -57,16 +55,7 @@ class Learnt(msgspec.Struct, frozen=True, kw_only=True):
             doubt=known.doubt,
             weights=known.weights,
             events=self.events + 1,
-            called=self.called + 1,
         )
-
-    def away(self) -> Learnt:
-        """With one more call it opted out of, rejected, or left without an answer."""
-        return msgspec.structs.replace(self, called=self.called + 1, opted_out=self.opted_out + 1)
-
-    def answers(self, prior: float = 0.9, weight: float = 10.0) -> float:
-        """Probability that it answers the next call, shrunk toward `prior` as strong as `weight` calls."""
-        return (self.called - self.opted_out + prior * weight) / (self.called + weight)
 
     @property
     def spread(self) -> float:

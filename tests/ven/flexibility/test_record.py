@@ -246,6 +246,21 @@ def test_a_reduction_is_known_by_the_device_that_does_it() -> None:
     assert home.kind_for(400) == ""
 
 
+def test_what_one_device_did_by_itself_is_learnt_of_its_kind() -> None:
+    """The heater gives half of its rating, the car all of it; a kind that was never alone goes with the whole."""
+    trials = [
+        Outcome(
+            contract_id=f"sc2-{n}", start_ms=n, end_ms=n + 1, ended=Ended.DELIVERED, obligation_wh=1_000,
+            claimed_wh=1_000, asked_wh=1_000, delivered_wh=wh, noise_wh=50, kind=kind,
+        )
+        for n, (kind, wh) in enumerate([("water_heater", 500), ("ev", 1_000)] * 6)
+    ]  # fmt: skip
+    known = learnt(trials)
+    assert known.part("water_heater") == pytest.approx(0.5, abs=0.06)
+    assert known.part("ev") > 0.94
+    assert known.part("pump") == known.part() < known.part("ev")
+
+
 some_trials = st.lists(
     st.builds(
         Outcome,
