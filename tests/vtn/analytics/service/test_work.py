@@ -17,7 +17,7 @@ from tests.vtn.analytics.service.reporting import DAY_MS, HOUR_MS, PROGRAM, repo
 from tests.vtn.opened import Opened, opened
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Run, Runs
 from vtn.analytics.service.making import Maker
-from vtn.analytics.service.marks import Marks
+from vtn.analytics.service.marks import DayMeasured, Marks
 from vtn.analytics.service.schedule import CHOICE, DAY_AHEAD, INTRADAY
 from vtn.analytics.service.work import Analytics
 
@@ -125,15 +125,13 @@ async def test_models_are_chosen_anew_and_the_choice_serves_with_its_skill(vtn_u
         assert "similar-days" in (await Marks(found.vtn.database).of_program(PROGRAM))[CHOICE].outcome
 
 
-async def test_an_alarm_is_raised_when_homes_begin_to_use_more(
-    vtn_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Thirty quiet days; then everybody uses twice as much."""
+async def test_an_alarm_is_raised_when_homes_begin_to_use_more(vtn_url: str, tmp_path: Path) -> None:
+    """After a month that was measured as usual come three such days; then everybody uses twice as much."""
     begin_ms = BERLIN.start_ms(date(2026, 4, 20))
     clock = ManualClock(begin_ms)
     settings = {"forecast_choice_days": 0, "forecast_intraday_h": 0, "forecast_history_days": 28}
     async with opened(vtn_url, clock, tmp_path, **settings) as found:
-        _, panel = await reporting(found.vtn, 3, 60, zone="Europe/Berlin", until_ms=begin_ms + 40 * DAY_MS)
+        _, panel = await reporting(found.vtn, 3, 42, zone="Europe/Berlin", until_ms=begin_ms + 12 * DAY_MS)
         registry = CollectorRegistry()
         analytics, maker = Analytics(found.vtn, registry), Maker(found.vtn)
         labels = {"program": PROGRAM, "scope": VIRTUAL_NODES}
@@ -142,7 +140,11 @@ async def test_an_alarm_is_raised_when_homes_begin_to_use_more(
             await analytics.turn(maker)
             return registry.get_sample_value("gridpact_vtn_forecast_alarms", labels) or 0.0
 
-        for _ in range(31):
+        for back in range(31, 0, -1):
+            day = date(2026, 4, 20) - timedelta(days=back)
+            usual = DayMeasured(day.isoformat(), 150.0 if back % 2 else -150.0, 350.0, 0.8)
+            await Marks(found.vtn.database).measure(PROGRAM, VIRTUAL_NODES, usual)
+        for _ in range(3):
             assert await alarms() == 0
             clock.advance(DAY_MS)
         doubled = panel.between(clock.now_ms() - DAY_MS, panel.end_ms)
