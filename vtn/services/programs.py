@@ -29,11 +29,11 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     A home is asked for `derate_percent` of what its forecast says it can shed, and not at all for less than
     `call_wh_min`; `reserve_percent` of the members are not offered but kept to replace others; who has no history
-    counts as having delivered `reliability_prior_bp` of `reliability_prior_events` contracts; members that deliver
-    `monitor_tolerance_percent` less than obliged over two intervals are helped by others.
+    counts as having delivered `reliability_prior_bp` of `reliability_prior_events` contracts.
 
-    What a group delivers beyond its cap is let go once it exceeds the obligation by `monitor_tolerance_percent` even if
-    `baseline_noise_percent` of the group's baseline is error (the default is twice the error of 20 homes).
+    What a group delivers more or less than was expected is believed as far as its baseline lets it be measured:
+    `baseline_noise_percent` is twice the standard error of a group's baseline (the default that of 20 homes). Others
+    are called for what is then missing, and homes let go of what is too much.
 
     A home is called at most `calls_per_day`, `.._week` (or what its owner set, if less) and `.._season` (183 days), and
     never `calls_above_mean` more than the mean of its group. Members are chosen so that an obligation is met with
@@ -73,7 +73,6 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     derate_percent: int = 80
     call_wh_min: int = 200
     reserve_percent: int = 20
-    monitor_tolerance_percent: int = 60
     reliability_prior_bp: int = 9_000
     reliability_prior_events: int = 10
 

@@ -1,4 +1,4 @@
-"""When each VEN was last heard of, and since when somebody listens."""
+"""When each VEN was last heard of, and since when somebody listens; a tolerance that nothing rests on any more."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def upgrade() -> None:
         sa.Column("until_ms", sa.BigInteger(), nullable=False, comment="to here"),
         sa.PrimaryKeyConstraint("watch"),
         prefixes=["UNLOGGED"],
+    )
+    op.execute(
+        "UPDATE programs SET terms = "
+        "convert_to((convert_from(terms, 'UTF8')::jsonb - 'monitor_tolerance_percent')::text, 'UTF8')"
     )
 
 

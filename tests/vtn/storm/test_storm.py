@@ -113,8 +113,8 @@ async def test_readings_that_come_late_in_any_order_are_counted_when_they_come(
     """One home reports an interval late, one three intervals late and then all at once, backwards, twice, the last
     value wrong at first. The one that said nothing for long is replaced and then counted on again; nobody is called
     twice, nothing is missing, and in the end every reading counts with its last value."""
-    async with a_world(*urls, tmp_path, homes=26, virtual_node_homes_min=12) as world:
-        await world.ask((1_500,) * INTERVALS)
+    async with a_world(*urls, tmp_path, homes=14, areas=("F1",), virtual_node_homes_min=12) as world:
+        await world.ask((800,) * INTERVALS)
         await world.advance(4 + 1, parts=2)
         once, thrice, *_ = await called(world)
         once.late, thrice.late = 1, 4
@@ -125,7 +125,7 @@ async def test_readings_that_come_late_in_any_order_are_counted_when_they_come(
             await world.vtn.telemetry.store(thrice.ven_id, readings)
         once.late = 0
         await world.advance(INTERVALS - 5, parts=2)
-        assert met_percent(world, 0, 1_500) >= 95, world.delivered_wh
+        assert met_percent(world, 0, 800) >= 95, world.delivered_wh
         found = await overview.need(world.vtn, "n")
         reasons = {each.reason for each in found.escalations}
         assert reasons <= {"no reading for 2 intervals"}, "late by one interval is not lost"
@@ -144,8 +144,9 @@ async def test_readings_that_come_late_in_any_order_are_counted_when_they_come(
 async def test_odd_readings_are_shown_to_the_operator_and_exclude_nobody(urls: tuple[str, str], tmp_path: Path) -> None:
     """One home's meter stands still, one tells what it was to use, one an export, one a thousandfold; the others are
     honest and give double. Only readings no connection carries cost a home its place."""
-    async with a_world(*urls, tmp_path, homes=26, virtual_node_homes_min=12, dispatch="merit") as world:
-        await world.ask((1_500,) * INTERVALS)
+    area, settings = ("F1",), {"virtual_node_homes_min": 12, "dispatch": "merit"}
+    async with a_world(*urls, tmp_path, homes=14, areas=area, **settings) as world:
+        await world.ask((1_200,) * INTERVALS)
         await world.advance(4, parts=1)
         frozen, copied, export, thousand, *honest = await called(world)
         plans = {each.payee: each.terms for each in (await world.contracts()).values()}

@@ -60,7 +60,6 @@ TERMS = ProgramTerms(
     accept_window_s=300,
     virtual_node_deposit_minor=0,
     device_deposit_minor=0,
-    monitor_tolerance_percent=20,
     baseline_noise_percent=0,
 )
 """Loads are even here, so that baselines are exact and the group is watched closely."""
