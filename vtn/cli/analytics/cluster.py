@@ -53,7 +53,10 @@ def cluster(
     config: Config = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Group homes of one feeder by what they are like, review who should move and why, and test what it brings."""
+    """Group homes of one feeder by what they are like, review who should move and why, and test what it brings.
+
+    A study: it moves nobody. The groups that serve, and their reviews, are those of `dr-vtn nodes`.
+    """
     request = shared.Request(
         input_=input_, unit=unit, kind=kind, zone=zone, naive_zone=naive_zone, stamped=stamped, country=country,
         sites=sites, program=program, history_days=history_days, weather=weather, scope="homes", config=config,
