@@ -142,7 +142,7 @@ async def test_an_alarm_is_raised_when_homes_begin_to_use_more(vtn_url: str, tmp
 
         for back in range(31, 0, -1):
             day = date(2026, 4, 20) - timedelta(days=back)
-            usual = DayMeasured(day.isoformat(), 150.0 if back % 2 else -150.0, 350.0, 0.8)
+            usual = DayMeasured(day.isoformat(), 400.0 if back % 2 else -400.0, 500.0, 0.8)
             await Marks(found.vtn.database).measure(PROGRAM, VIRTUAL_NODES, usual)
         for _ in range(3):
             assert await alarms() == 0
