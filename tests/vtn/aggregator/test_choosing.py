@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from vtn.aggregator.dispatch import Candidate, choose
 from vtn.aggregator.virtual_nodes import choosing
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members
+from vtn.flexibility.calls import WEEK
 
 OPTIMAL = Policy(method="optimal", probability=0.9)
 
@@ -89,3 +93,96 @@ def test_a_failure_of_the_optimisation_leaves_no_need_without_a_choice(monkeypat
     monkeypatch.setattr(choosing, "_optimal", broken)
     members, target = some_members(), (1_500,) * 4
     assert choose_members(target, members, OPTIMAL) == choose(target, members, whole=True)
+
+
+def hour_members(count: int = 40, **given: Any) -> list[Candidate]:
+    """Homes that shed 250 Wh in a quarter-hour, four of them; 30 % comes back within an hour."""
+    homes = [
+        Candidate(
+            candidate=f"ven-{n:02d}",
+            available_wh=(250,) * 4 + (0,) * 8,
+            forecast_wh=6_000,
+            price_minor_per_mwh=100_000,
+            reliability_bp=9_500,
+            at_wh=(250,) * 12,
+            energy_wh=1_000,
+            rebound_percent=30,
+            rebound_intervals=4,
+        )
+        for n in range(count)
+    ]
+    return [replace(each, **given) for each in homes]
+
+
+def test_homes_that_hold_out_an_hour_begin_one_after_the_other() -> None:
+    """Three hours of 1 kWh a quarter-hour by homes of one hour: each gets a start, a duration and its energy there."""
+    policy = Policy(method="optimal", probability=0.6, snapback=1.0)
+    found = choose_members((1_000,) * 12, hour_members(), policy)
+    assert not any(found.lacking_wh)
+    assert {each.count for each in found.chosen} <= {1, 2, 3, 4}
+    assert len({each.start for each in found.chosen}) >= 3
+    for each in found.chosen:
+        on = [n for n, wh in enumerate(each.obligation_wh) if wh]
+        assert on == list(range(each.start, each.start + each.count))
+        assert "of 12 intervals, from the" in each.reason
+
+
+def test_merit_order_keeps_one_event() -> None:
+    found = choose_members((1_000,) * 12, hour_members(), Policy(method="merit"))
+    assert {(each.start, each.count) for each in found.chosen} == {(0, 0)}
+
+
+def test_what_comes_back_after_the_event_stays_below_its_bound() -> None:
+    """Seven homes that begin and end together take back 1,050 Wh in each of two quarter-hours; 750 are allowed."""
+    members = hour_members(60, rebound_intervals=2, reliability_bp=10_000)
+    target, even = (0,) * 8 + (1_500,) * 4, Policy(method="optimal", probability=0.5, mode="each")
+    free = choose_members(target, members, replace(even, snapback=9.0))
+    held = choose_members(target, members, replace(even, snapback=0.5))
+    assert free.solved.snapback_wh > 900
+    assert held.solved.snapback_wh <= 751
+    assert not any(held.lacking_wh)
+    assert len({each.start for each in held.chosen}) > 1
+
+
+def test_no_more_homes_are_called_than_their_contracts_can_be_paid() -> None:
+    """What the contract above holds is a limit that is named, with what it costs in Wh."""
+    policy = Policy(method="optimal", probability=0.9)
+    free = choose_members((1_000,) * 12, hour_members(), policy)
+    held = sum(sum(each.obligation_wh) for each in free.chosen)
+    found = choose_members((1_000,) * 12, hour_members(), policy, most_wh=held * 3 // 4)
+    assert sum(sum(each.obligation_wh) for each in found.chosen) <= held * 3 // 4
+    assert found.solved.limits[0].limit == "what the contract can pay its homes"
+    assert found.solved.limits[0].frees_wh > 0
+    assert found.solved.probability_bp < free.solved.probability_bp
+
+
+def test_without_any_time_the_best_choice_known_is_taken_with_its_gap() -> None:
+    found = choose_members((1_500,) * 4, some_members(), Policy(method="optimal", probability=0.9, limit_s=0.0))
+    assert found.solved.method == "best known when the time ran out"
+    assert found.chosen
+    assert 0 < found.solved.gap_percent < 100
+    assert not any(found.lacking_wh)
+
+
+def test_a_target_that_cannot_be_met_names_its_limits_and_what_they_cost() -> None:
+    members = [replace(each, excluded=WEEK) if n % 2 else each for n, each in enumerate(some_members())]
+    found = choose_members((4_500,) * 4, members, OPTIMAL)
+    limits = {each.limit: each for each in found.solved.limits}
+    assert limits[WEEK].frees_wh > 1_000
+    assert f"without {WEEK}" in str(limits[WEEK])
+
+
+@pytest.mark.slow
+def test_workers_of_dask_choose_what_this_process_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that are chosen from in parts: the same homes, whatever answers for the parts."""
+    from vtn.aggregator.virtual_nodes.calling import options
+    from vtn.aggregator.virtual_nodes.calling.spreading import spread
+
+    monkeypatch.setattr(options, "PART_HOMES", 150)
+    members = [replace(each, candidate=f"{each.candidate}-{n}") for n in range(15) for each in some_members()]
+    target, patient = (22_000,) * 4, Policy(method="optimal", probability=0.9, limit_s=600.0)
+    here = choose_members(target, members, patient)
+    with ThreadPoolExecutor(2) as threads:
+        assert choose_members(target, members, patient, threads) == here
+    with spread("local", 1) as workers:
+        assert choose_members(target, members, patient, workers) == here
