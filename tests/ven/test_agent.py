@@ -226,3 +226,15 @@ def test_absences_are_planned_listed_and_taken_back_by_command(tmp_path):
     for window in ("2100-01-01", "2100-01-02T00:00/2100-01-01T00:00", "2001-01-01T00:00/2001-01-02T00:00"):
         assert say("add", "--window", window).exception is not None
     assert "optReason" not in say("list").stdout
+
+
+async def test_what_came_of_a_contract_is_written_down_once_its_hour_is_read(home):
+    """A dimmer of 2 kW bound to 100 Wh in each quarter of an hour; it is rated for 30 % of its load."""
+    home.is_bound(START_MS)
+    due_ms = home.agent.step()
+    while home.clock.now_ms() < START_MS + 2 * HOUR_MS:
+        home.clock.advance(due_ms - home.clock.now_ms())
+        due_ms = home.agent.step()
+    [event] = read_status(home.folder)["flexibility"]["events"]
+    assert (event["ended"], event["obligation_wh"], event["kind"]) == ("delivered", 400, "dimmer")
+    assert event["delivered_wh"] is not None
