@@ -119,6 +119,25 @@ def test_pv_follows_the_sun_and_never_shines_at_night():
     assert values.sum() == pytest.approx(panel.values[0, 24 * 35 : 24 * 55].sum() / 20, rel=0.25)
 
 
+def test_an_inverter_that_curtails_and_snow_on_the_roof_are_learnt_and_forgotten():
+    panel, _ = some_panels(60)
+    day = date(2026, 2, 25)
+    limited = Panel(panel.ids, panel.start_ms, 3600, np.minimum(panel.values, 1500))
+    forecast = day_ahead(Daily(ClearSkyScaled(ROOF)).fit(limited, SYDNEY), SYDNEY, day)
+    assert 1000 < forecast.values.max() < 1515
+    covered = panel.values.copy()
+    covered[:, 24 * 40 : 24 * 43] = 0
+    snow = Daily(ClearSkyScaled(ROOF)).fit(Panel(panel.ids, panel.start_ms, 3600, covered), SYDNEY)
+    clear = Daily(ClearSkyScaled(ROOF)).fit(panel, SYDNEY)
+
+    def share(days_after):
+        later = date(2026, 1, 1) + timedelta(days=days_after)
+        return day_ahead(snow, SYDNEY, later).values.sum() / day_ahead(clear, SYDNEY, later).values.sum()
+
+    assert 0.6 < share(43) < 0.9
+    assert 0.85 < share(58) < 1
+
+
 def test_irradiance_to_come_beats_the_mean_of_past_clouds():
     panel, light = some_panels(60)
     weather = Weather("made up", "forecast", panel.start_ms, 3600, {"ghi_wm2": light})
