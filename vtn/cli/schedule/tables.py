@@ -15,7 +15,8 @@ from vtn.cli.options import print_table
 from vtn.cli.schedule.horizon import Horizon
 
 _COLUMNS = (
-    "home", "cost before", "after", "less", "peak kW", "PAR net", "PAR gross", "own PV %", "gap %", "state",
+    "home", "cost before", "after", "less", "peak kW", "PAR net", "PAR gross", "own PV %", "off wish K h",
+    "gap %", "state",
 )  # fmt: skip
 _SPANS_MAX = 6
 
@@ -29,7 +30,8 @@ def show(nodes: Sequence[Node], found: Sequence[NodeSchedule], horizon: Horizon)
     )  # fmt: skip
     print_table("When each device runs", ("home", "device", "local time", "kWh"), list(_runs(nodes, found, horizon)))
     typer.echo(
-        "PAR: peak over mean. Net: of what is imported; gross: of all that is used, own PV and battery included."
+        "PAR: peak over mean. Net: of what is imported; gross: of all that is used, own PV and battery included.\n"
+        "Off wish: Kelvin hours colder (rooms: or warmer) than wished, within the bands."
     )
     for node, made in zip(nodes, found, strict=True):
         _tell(node, made, horizon)
@@ -57,12 +59,13 @@ def _lines(found: Sequence[NodeSchedule]) -> Iterator[tuple[str, ...]]:
     for made in found:
         for each in made.schedules:
             before, after = each.before, each.after
+            warmth = (before.comfort_kh, after.comfort_kh) if before.comfort_kh or after.comfort_kh else (None, None)
             yield (
                 each.home, _money(before.total_minor), _money(after.total_minor),
                 _percent(before.total_minor, after.total_minor),
                 f"{before.peak_import_w / 1000:.2f} > {after.peak_import_w / 1000:.2f}",
                 _both(before.par_net, after.par_net, 2), _both(before.par_gross, after.par_gross, 2),
-                _both(before.own_pv_percent, after.own_pv_percent, 0),
+                _both(before.own_pv_percent, after.own_pv_percent, 0), _both(warmth[0], warmth[1], 1),
                 "" if each.gap_percent is None else f"{each.gap_percent:.2f}", each.status,
             )  # fmt: skip
 
@@ -114,14 +117,15 @@ def _tell(node: Node, made: NodeSchedule, horizon: Horizon) -> None:
     typer.echo(f"{made.node}: {len(made.schedules)} homes, {costs}{gap}, {peaks}")
     if node.import_limit_w is not None or node.export_limit_w is not None:
         kept = "limit kept" if not made.beyond_wh else (
-            f"limit passed by up to {made.beyond_w:,.0f} W, {made.beyond_wh:,.0f} Wh in all: no home can give more "
-            "without going short"
+            f"limit passed by up to {made.beyond_w:,.0f} W, {made.beyond_wh:,.0f} Wh in all: the homes found no "
+            "way to give more without going short"
         )  # fmt: skip
         steps = " ".join(f"{step.price / 100:.2f}" for step in made.path)
         typer.echo(f"  {kept} (as wished by {made.wished_beyond_wh:,.0f} Wh); price a kWh of room, by round: {steps}")
     for each in made.schedules:
         for short in each.shortfalls:
-            typer.echo(f"  {each.home}: {short.text}")
+            since = f" (from {horizon.local(horizon.starts_ms[short.first]):%H:%M})" if short.first >= 0 else ""
+            typer.echo(f"  {each.home}: {short.text}{since}")
         for note in each.notes:
             typer.echo(f"  {each.home}: {note}")
         if each.rebound is not None:
