@@ -153,10 +153,11 @@ def test_a_home_that_claims_too_much_does_not_hide_that_others_are_short() -> No
     assert found.performance.factor == pytest.approx(1.5)
 
 
-def test_readings_no_connection_could_carry_are_none_and_their_home_is_lost() -> None:
+def test_a_reading_no_connection_could_carry_is_none_and_its_home_is_lost_until_it_sends_another() -> None:
     """The limit of the contract is 10 kWh an interval."""
-    found = assessed([watched("liar", {0: -20_000, 1: -20_000})], 2)
+    found = assessed([watched("liar", {0: -20_000})], 1)
     assert found.lost == {"liar": "readings beyond what its connection carries"}
+    assert assessed([watched("glitch", {0: -20_000, 1: 400})], 2).lost == {}
     assert found.intervals[0].reporting == 0
 
 

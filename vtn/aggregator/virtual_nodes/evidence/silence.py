@@ -3,6 +3,7 @@
     one home      opted out                                          at once
                   no reading in two intervals                        its baseline is too noisy to judge it by delivery
                   no reading in one, and it missed three polls       two witnesses for one interval
+                  the latest reading cannot be true                  what it does is not known
     many at once  more missed three polls than chance explains       at once, in the running interval
                   more of those of whose polls nothing is known
                   sent no reading than chance explains               after one interval
@@ -59,9 +60,8 @@ def _alone(each: Watched, closed_until_ms: int) -> str:
     if each.opted_out:
         return OPTED_OUT
     silent = each.silent(closed_until_ms)
+    if silent and each.expected(closed_until_ms)[-1] in each.readings_wh:
+        return "readings beyond what its connection carries"
     if silent >= SILENT_INTERVALS:
-        last = each.expected(closed_until_ms)[-SILENT_INTERVALS:]
-        if any(start in each.readings_wh for start in last):
-            return "readings beyond what its connection carries"
         return f"no reading for {SILENT_INTERVALS} intervals"
     return "no reading for an interval, and it missed its polls" if silent and each.unheard else ""
