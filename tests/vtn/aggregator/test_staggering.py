@@ -9,12 +9,15 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from contracts.core.commands import RequestReduction
 from contracts.demand_response.contract import Status, terms_end_ms
 from contracts.tokens import Account
 from openadr.model import digest
+from tests.ledger.running import AGGREGATOR_ID
 from tests.vtn.storm.world import EVENT_MS, INTERVALS, STEP_MS, TERMS, World, a_world
 from vtn.aggregator import overview
 from vtn.aggregator.virtual_nodes.preview import preview
+from vtn.flexibility.calls import DAY
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.vens import Resource
 
@@ -39,8 +42,9 @@ async def give(world: World, devices: Sequence[Device]) -> None:
 
 
 async def charge(world: World) -> None:
-    """Homes owe what they were called for, so that none of them is let go early."""
-    await world.vtn.programs.update("evening", msgspec.structs.replace(TERMS, device_tolerance_percent=90))
+    """Homes owe what they were called for, so that none of them is let go early; one call a day."""
+    terms = msgspec.structs.replace(TERMS, device_tolerance_percent=90, calls_per_day=1)
+    await world.vtn.programs.update("evening", terms)
     await world.restart()
 
 
@@ -58,8 +62,12 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
     ) as world:
         await give(world, [AN_HOUR])
         await charge(world)
+        await world.turn()  # virtual nodes are formed
         program = await world.vtn.programs.get("evening")
-        seen = await preview(world.vtn, program, area="F1", start_ms=EVENT_MS, target_wh=(TARGET_WH,) * INTERVALS)
+        seen = await preview(
+            world.vtn, program, area="F1", start_ms=EVENT_MS, target_wh=(TARGET_WH,) * INTERVALS,
+            price_minor_per_mwh=200_000,
+        )  # fmt: skip
         await world.ask((TARGET_WH,) * INTERVALS, area="F1")
         await world.turn()
         stored = await overview.need(world.vtn, "n")
@@ -85,6 +93,25 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
         assert min(world.delivered_wh.values()) >= 0.95 * TARGET_WH, world.delivered_wh
         assert max(world.delivered_wh.values()) <= 2 * TARGET_WH, "no pile of calls at the beginning"
 
+        acted = {contract.payee for contract in called.values()}
+        second = RequestReduction(
+            need_id="m", aggregator=AGGREGATOR_ID, area="F1", start_ms=EVENT_MS + 16 * STEP_MS, interval_s=900,
+            target_wh=(TARGET_WH,) * 4, energy_price_minor_per_mwh=200_000, budget_minor=100_000,
+        )  # fmt: skip
+        await world.utility.submit(second)
+        later = await preview(
+            world.vtn, await world.vtn.programs.get("evening"), area="F1", start_ms=second.start_ms,
+            target_wh=second.target_wh,
+        )  # fmt: skip
+        party = {home.ven_id: home.party for home in world.homes}
+        why = {party[each.candidate.candidate]: each.candidate.excluded for each in later.choices}
+        assert {why[each] for each in acted} == {DAY}, "one call a day, and it was had"
+        assert DAY not in {why[each] for each in why if each not in acted}
+        await world.turn()
+        called_again = {contract.payee for contract in (await world.contracts("sc2-m-")).values()}
+        assert called_again
+        assert not called_again & acted
+
         before = sum((await balances(world)).values())
         await world.sign()
         world.clock.advance(TERMS.metering_grace_s * 1000 + STEP_MS)
@@ -98,7 +125,7 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
             if each.status not in (Status.REJECTED, Status.EXPIRED)
         )
         assert sum((await balances(world)).values()) == before
-        assert [state for _, state in await world.cycle._records.all_needs()] == ["closed"]
+        assert {need.need_id: state for need, state in await world.cycle._records.all_needs()}["n"] == "closed"
         homes = [each for each in await overview.need_statements(world.vtn, "n") if each.level == "SC2"]
         assert {each.payee for each in homes if each.amount_minor > 0} == {
             each.payee for each in homes if each.delivered_wh > 0
