@@ -13,10 +13,11 @@ import msgspec
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import EngagementRecord
 from vtn.aggregator.gateway import member_of
+from vtn.aggregator.virtual_nodes.calling.seen import Preview
 from vtn.aggregator.virtual_nodes.groups.balance import Absorbed, Balance, absorbed, balances
 from vtn.aggregator.virtual_nodes.groups.records import Quality
 from vtn.aggregator.virtual_nodes.members.candidacy import SILENT_AFTER_INTERVALS, flexibility
-from vtn.aggregator.virtual_nodes.preview import PORTFOLIO, Preview, preview
+from vtn.aggregator.virtual_nodes.preview import PORTFOLIO, preview
 from vtn.auth.permissions import AGGREGATED_HOMES_MIN, Access, Role, Subject, access
 from vtn.errors import InvalidInput, NotAllowed
 from vtn.services.vens import ENROLLED, Ven

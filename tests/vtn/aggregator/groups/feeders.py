@@ -38,6 +38,7 @@ class ListingLedger(MemoryLedger):
     def app(self) -> web.Application:
         app = super().app()
         app.router.add_get("/v1/channels/main/records/{kind}", self._listed)
+        app.router.add_get("/v1/channels/main/facts", self._facts)
         return app
 
     async def _listed(self, request: web.Request) -> web.Response:
@@ -50,6 +51,9 @@ class ListingLedger(MemoryLedger):
             if key.startswith(prefix) and key > after
         ]
         return web.json_response({"records": found, "next_after": None})
+
+    async def _facts(self, _: web.Request) -> web.Response:
+        return web.json_response({"facts": []})
 
     async def _record(self, request: web.Request) -> web.Response:
         try:

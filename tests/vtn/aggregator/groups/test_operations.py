@@ -262,6 +262,20 @@ async def test_members_are_asked_to_take_a_surplus_before_others_of_the_feeder(
     assert found.asked.left_wh == 0
 
 
+async def test_a_dispatch_is_looked_at_for_one_virtual_node_of_a_feeder(world: Feeders, clock: ManualClock) -> None:
+    evening = await world.homes("e", 21, days=30)
+    await world.homes("n", 24, peak=NIGHT, days=30)
+    await world.formation().form()
+    node = (await world.opened.vtn.vens.get(evening[0])).virtual_node or ""
+    found = await Figures(operations(world)).dispatch(node, clock.now_ms() + 18 * HOUR_MS, [1_000])
+    assert found.preview.homes == 21
+    assert {name.split("-")[0] for name in found.preview.names.values()} == {"e"}
+    assert found.preview.calls > 0
+    [curve] = as_json(found)["EndDeviceGroup"]["DERMonitorableParameter"]
+    assert curve["flowDirection"] == "reverse"
+    assert curve["DispatchSchedule"]["DERCurveData"][0]["nominalYValue"] == 1_000
+
+
 async def test_a_forecast_has_a_band_and_what_is_used_inside(world: Feeders) -> None:
     from vtn.services.virtual_nodes.outlook import Outlook
 
