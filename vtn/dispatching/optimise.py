@@ -80,9 +80,11 @@ def optimise(
     seed: int = 1,
     limit_s: float | None = None,
     executor: Executor | None = None,
+    search: bool = True,
 ) -> Plan:
-    """A plan over the fleets. The same fleets, goal and seed give the same plan, unless the time runs out: then it is
-    the best one known, with its gap. Raises InvalidFleet, InvalidGoal."""
+    """A plan over the fleets; of few options, with `search`, by an integer programme too. The same fleets, goal and
+    seed give the same plan, unless the time runs out: then it is the best one known, with its gap. Raises InvalidFleet,
+    InvalidGoal."""
     began = time.monotonic()
     pool = Pool(sources, executor, None if limit_s is None else began + limit_s)
     scales = pool.map(scale_of)
@@ -103,7 +105,7 @@ def optimise(
         again, second, z = relaxed, rows, goal.first_z()
     found = whole(goal, z, again, seed)
     called, sums, bound = found.called, found.totals, again.bound - _spread_loss(goal, z, again, second)
-    if sum(each.options for each in scales) <= EXACT_OPTIONS_MAX and len(sources) == 1:
+    if search and sum(each.options for each in scales) <= EXACT_OPTIONS_MAX and len(sources) == 1:
         fleet, limit = load(sources[0]), min(EXACT_LIMIT_S, pool.left_s)
         small = exact.solve(fleet, goal, z, again.totals.variance, penalty, limit, start=found.called[0])
         if small is not None:

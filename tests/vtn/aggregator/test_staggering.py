@@ -58,7 +58,7 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
     async with a_world(
-        *urls, tmp_path, homes=36, areas=("F1",), virtual_node_homes_min=12, dispatch="optimal"
+        *urls, tmp_path, homes=28, areas=("F1",), virtual_node_homes_min=20, dispatch="optimal"
     ) as world:
         await give(world, [AN_HOUR])
         await charge(world)

@@ -54,14 +54,19 @@ def payable_plan(
     ends = time.monotonic() + policy.limit_s
     for step in _steps(policy):
         fleets, goal = fleets_of(able, step), goal_of(target_wh, able, step)
-        left_s = max(0.0, ends - time.monotonic())
-        plan = optimise(fleets, goal, seed=SEED, limit_s=left_s, executor=executor)
+        # Whether it can be paid is seen before the time for the last percent is spent.
+        for search in (False, True) if most_wh is not None else (True,):
+            left_s = max(0.0, ends - time.monotonic())
+            plan = optimise(fleets, goal, seed=SEED, limit_s=left_s, executor=executor, search=search)
+            payable = most_wh is None or _obliged(able, fleets, plan) <= most_wh
+            if not payable:
+                break
         if asked is None:
             found = Found(plan, fleets, _limits(fleets, goal, plan, policy, executor))
             asked = (goal, found)
         else:
             found = Found(plan, fleets, (_escrow(*asked, plan, len(target_wh)), *asked[1].limits))
-        if most_wh is None or _obliged(able, fleets, plan) <= most_wh:
+        if payable:
             return found
     assert most_wh is not None
     kept = _cut(able, found, most_wh)
