@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from openadr.model import Reading
 from runtime.clock import Clock
@@ -14,6 +15,7 @@ from vtn.records.database import Database
 from vtn.records.tables import telemetry, vens
 
 _BATCH = 2_000
+_VENS_AT_ONCE = 50
 _FUTURE_MS = 60_000
 """A reading may begin this much after the VTN's clock: clocks differ."""
 _STORE = text(
@@ -97,19 +99,27 @@ class Telemetry:
     async def histories(
         self, ven_ids: Sequence[str], first_ms: int, end_ms: int, *, r_id: str | None = None
     ) -> dict[str, dict[int, int]]:
-        """As `history`, for several VENs with one query."""
+        """As `history`, for several VENs, in the order of time.
+
+        Fifty at a time: whoever else waits for the event loop gets its turn in between."""
         t = telemetry.c
         query = (
-            select(t.ven_id, t.start_ms, t.energy_wh)
+            select(
+                t.ven_id,
+                func.array_agg(aggregate_order_by(t.start_ms, t.start_ms)),
+                func.array_agg(aggregate_order_by(t.energy_wh, t.start_ms)),
+            )
             .join(vens, vens.c.ven_id == t.ven_id)
-            .where(t.ven_id.in_(ven_ids), t.start_ms >= first_ms, t.start_ms < end_ms, t.quality != "missing")
+            .where(t.start_ms >= first_ms, t.start_ms < end_ms, t.quality != "missing")
             .where(t.r_id == (vens.c.meter_r_id if r_id is None else r_id))
-            .order_by(t.ven_id, t.start_ms)
+            .group_by(t.ven_id)
         )
         found: dict[str, dict[int, int]] = {ven_id: {} for ven_id in ven_ids}
         async with self._database.reading() as connection:
-            for ven_id, start_ms, energy_wh in await connection.execute(query):
-                found[ven_id][start_ms] = energy_wh
+            for first in range(0, len(ven_ids), _VENS_AT_ONCE):
+                some = query.where(t.ven_id.in_(ven_ids[first : first + _VENS_AT_ONCE]))
+                for ven_id, starts, energy in await connection.execute(some):
+                    found[ven_id] = dict(zip(starts, energy, strict=True))
         return found
 
     async def delays_ms(self, ven_ids: Collection[str], first_ms: int, end_ms: int) -> dict[str, int]:
