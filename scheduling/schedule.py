@@ -21,7 +21,9 @@ _NO_MORE = 1e-5
 """Relative, and Wh: as exact as the solver is."""
 _REBOUND_HOURS = 4
 _ROUNDS = 3
-Status = Literal["optimal", "short", "timed out"]
+_NODES = 100
+"""Of the search that improves on a schedule that is there."""
+Status = Literal["optimal", "near", "short", "timed out"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Rebound:
 class Schedule:
     """A plan with what it comes to, beside the home as wished.
 
-    status: "optimal" (within the gap asked for), "short" (a demand cannot be met: `shortfalls` says which and by how
-    much, and the plan falls short by as little as possible at least cost), "timed out" (the best known).
+    status: "optimal" (within the gap asked for), "near" (the search ended before: the gap says how near), "short" (a
+    demand cannot be met: `shortfalls` says which and by how much, and the plan falls short by as little as possible at
+    least cost), "timed out" (the best known).
     bound_minor: no schedule costs less (None: not known); gap_minor above it. rounding_wh: farthest a slot is from its
     solution in a slot. wished_shortfalls: what the unscheduled home does not keep. notes: what else is to be known.
     room_minor_per_kwh: what a kWh more within an obligation with a penalty would be worth, where that was asked for.
@@ -104,6 +107,8 @@ def schedule(
     if short and status == "optimal":
         status = "short"
     gap_minor = None if found.bound is None else max(after.total_minor - found.bound, 0.0)
+    if status == "optimal" and gap_minor is not None and gap_minor > max(gap * abs(found.bound or 0.0), 2 * _GAP_MINOR):
+        status = "near"
     return Schedule(
         home.name, status, plan, wished, after, before, short, wished_short, found.bound, gap_minor, rounding,
         rebound(home, plan, wished), tuple(notes), search.seconds, search.room,
@@ -123,6 +128,7 @@ class _Search:
     def __init__(self, home: Home, seed: int, gap: float, limit_s: float, solver: Solver, marginals: bool) -> None:
         self._home, self._seed, self._gap, self._limit_s, self._solver = home, seed, gap, limit_s, solver
         self._marginals = marginals
+        self._nodes: int | None = None
         self.seconds = 0.0
         self.room: tuple[float, ...] = ()
 
@@ -191,9 +197,11 @@ class _Search:
             if whole_slots(ev, self._home) and status != "short":
                 made.whenever(ev)
                 made.on_off(ev)
+        self._nodes = None if joined is None else _NODES
         answer = self._separated(made)
+        in_time = answer.in_time or (joined is not None and self.seconds < self._limit_s)
         if answer.feasible and (joined is None or answer.objective < joined[0]):
-            return _found(made, status if answer.in_time else "timed out", answer.bound or relaxed.bound, notes)
+            return _found(made, status if in_time else "timed out", answer.bound or relaxed.bound, notes)
         return _Found(None, "timed out", relaxed.bound, 0.0, notes) if joined is None else joined[1]
 
     def _joined(
@@ -215,7 +223,9 @@ class _Search:
 
     def _solve(self, made: Formulation, costs: list[tuple[Any, float]] | None = None) -> Answer:
         left_s = max(self._limit_s - self.seconds, 0.05)
-        answer = made.model.solve(limit_s=left_s, gap=self._gap / 2, seed=self._seed, solver=self._solver, costs=costs)
+        answer = made.model.solve(
+            limit_s=left_s, gap=self._gap / 2, seed=self._seed, solver=self._solver, nodes=self._nodes, costs=costs
+        )
         self.seconds += answer.seconds
         return answer
 

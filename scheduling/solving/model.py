@@ -66,11 +66,15 @@ class Model:
         self._row(terms, pulp.LpConstraintEQ, value)
 
     def solve(
-        self, *, limit_s: float, gap: float, seed: int, solver: Solver, costs: Sequence[tuple[Any, float]] | None = None
-    ) -> Answer:
-        """Minimises the costs of the columns, or others. Raises SolverFailed."""
+        self, *, limit_s: float, gap: float, seed: int, solver: Solver, nodes: int | None = None,
+        costs: Sequence[tuple[Any, float]] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Minimises the costs of the columns, or others. nodes: how many of the search tree it may look at, an end that
+        does not depend on the machine. Raises SolverFailed."""
         self._problem.objective = pulp.LpAffineExpression(self._costs if costs is None else list(costs))
-        return self._by_cbc(limit_s, gap, seed) if solver == "cbc" else self._by_highs(limit_s, gap, seed)
+        if solver == "cbc":
+            return self._by_cbc(limit_s, gap, seed, nodes)
+        return self._by_highs(limit_s, gap, seed, nodes)
 
     def _row(self, terms: Terms, sense: int, value: float) -> Any:
         row = pulp.LpConstraint(pulp.LpAffineExpression(list(terms)), sense, rhs=value)
@@ -84,11 +88,12 @@ class Model:
         self._run_cbc(limit_s, None, (), whole=False)
         return [-float(row.pi or 0.0) for row in rows]
 
-    def _by_cbc(self, limit_s: float, gap: float, seed: int) -> Answer:
+    def _by_cbc(self, limit_s: float, gap: float, seed: int, nodes: int | None) -> Answer:
         problem = self._problem
         number = 1 + seed % (2**31 - 1)  # 0 would be the time of day
         seeds = (f"randomSeed {number}", f"randomCbcSeed {number}")
-        text = self._run_cbc(limit_s, gap, (*_OPTIONS, *seeds), whole=True)
+        most = () if nodes is None else (f"maxNodes {nodes}",)
+        text = self._run_cbc(limit_s, gap, (*_OPTIONS, *seeds, *most), whole=True)
         feasible = problem.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
         in_time = problem.sol_status in (pulp.LpSolutionOptimal, pulp.LpSolutionInfeasible)
         objective = float(problem.objective.value() or 0.0) if feasible else 0.0
@@ -115,10 +120,11 @@ class Model:
                 ) from error
             return log.read_text(errors="replace")
 
-    def _by_highs(self, limit_s: float, gap: float, seed: int) -> Answer:
+    def _by_highs(self, limit_s: float, gap: float, seed: int, nodes: int | None) -> Answer:
         """Not by problem.solve: it fails where the search ended without a solution."""
         problem = self._problem
-        solver = pulp.HiGHS(msg=False, timeLimit=limit_s, gapRel=gap, threads=1, random_seed=seed % 2**31)
+        most = {} if nodes is None else {"mip_max_nodes": nodes}
+        solver = pulp.HiGHS(msg=False, timeLimit=limit_s, gapRel=gap, threads=1, random_seed=seed % 2**31, **most)
         problem.startClock()
         solver.createAndConfigureSolver(problem)
         solver.buildSolverModel(problem)
