@@ -54,6 +54,27 @@ async def balances(world: World) -> dict[str, int]:
     return {key: account.credits_posted - account.debits_posted for key, account in found}
 
 
+async def call_others_later(world: World, acted: set[str]) -> None:
+    """A second need of the same day: who was called has had its call, and says so."""
+    second = RequestReduction(
+        need_id="m", aggregator=AGGREGATOR_ID, area="F1", start_ms=EVENT_MS + 16 * STEP_MS, interval_s=900,
+        target_wh=(TARGET_WH,) * 4, energy_price_minor_per_mwh=200_000, budget_minor=100_000,
+    )  # fmt: skip
+    await world.utility.submit(second)
+    later = await preview(
+        world.vtn, await world.vtn.programs.get("evening"), area="F1", start_ms=second.start_ms,
+        target_wh=second.target_wh,
+    )  # fmt: skip
+    party = {home.ven_id: home.party for home in world.homes}
+    why = {party[each.candidate.candidate]: each.candidate.excluded for each in later.choices}
+    assert {why[each] for each in acted} == {DAY}, "one call a day, and it was had"
+    assert DAY not in {why[each] for each in why if each not in acted}
+    await world.turn()
+    called_again = {contract.payee for contract in (await world.contracts("sc2-m-")).values()}
+    assert called_again
+    assert not called_again & acted
+
+
 async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_other(
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -93,24 +114,7 @@ async def test_homes_that_hold_out_an_hour_cover_two_and_a_half_one_after_the_ot
         assert min(world.delivered_wh.values()) >= 0.95 * TARGET_WH, world.delivered_wh
         assert max(world.delivered_wh.values()) <= 2 * TARGET_WH, "no pile of calls at the beginning"
 
-        acted = {contract.payee for contract in called.values()}
-        second = RequestReduction(
-            need_id="m", aggregator=AGGREGATOR_ID, area="F1", start_ms=EVENT_MS + 16 * STEP_MS, interval_s=900,
-            target_wh=(TARGET_WH,) * 4, energy_price_minor_per_mwh=200_000, budget_minor=100_000,
-        )  # fmt: skip
-        await world.utility.submit(second)
-        later = await preview(
-            world.vtn, await world.vtn.programs.get("evening"), area="F1", start_ms=second.start_ms,
-            target_wh=second.target_wh,
-        )  # fmt: skip
-        party = {home.ven_id: home.party for home in world.homes}
-        why = {party[each.candidate.candidate]: each.candidate.excluded for each in later.choices}
-        assert {why[each] for each in acted} == {DAY}, "one call a day, and it was had"
-        assert DAY not in {why[each] for each in why if each not in acted}
-        await world.turn()
-        called_again = {contract.payee for contract in (await world.contracts("sc2-m-")).values()}
-        assert called_again
-        assert not called_again & acted
+        await call_others_later(world, {contract.payee for contract in called.values()})
 
         before = sum((await balances(world)).values())
         await world.sign()
