@@ -19,6 +19,7 @@ from contracts.core.envelope import seal
 from contracts.core.parties import Role
 from contracts.demand_response.needs import NeedRecord
 from forecasting.calendar import SiteCalendar
+from ledger.cli import app as ledger_app
 from ledger.client import party_id
 from runtime.clock import ManualClock
 from runtime.errors import SettingsError
@@ -261,6 +262,10 @@ def test_an_operator_approves_at_the_terminal_and_gets_what_the_utility_signs(
     told = run("approve", proposal.proposal_id, "--output", str(tmp_path / "need.json"))
     assert "dr-ledger request-reduction --from" in told
     assert decode((tmp_path / "need.json").read_bytes().strip(), RequestReduction) == proposal.proposal.request
+    (tmp_path / "other.json").write_text("{}")
+    for name, sentence in (("need.json", "no private key"), ("other.json", "is not the JSON of a need")):
+        words = ["request-reduction", "--from", str(tmp_path / name), "--key", str(tmp_path / "missing.key")]
+        assert sentence in str(CliRunner().invoke(ledger_app, words).exception)
     run("reject", proposal.proposal_id, "--reason", "no")
     assert json.loads(run("list", "--json")) == []
     [kept] = json.loads(run("list", "--all", "--json"))
