@@ -237,3 +237,13 @@ def test_as_wished_everything_runs_at_once():
     row = wished.devices_wh["ev"]
     assert row[0] == 3700
     assert all(each == 0 or each >= 700 for each in row)
+
+
+def test_a_schedule_dearer_than_the_home_as_wished_is_not_taken(monkeypatch):
+    """A wide gap, or rounding, may leave one."""
+    home = a_home([10.0, 60.0], appliances=(Appliance(name="washer", earliest=0, latest_end=2, profile_wh=(1000,)),))
+    late = plan_of(home, {}, {"washer": 1}, (0, 0), (0, 0))
+    monkeypatch.setattr("scheduling.schedule.whole_plan", lambda made: late)
+    made = schedule(home)
+    assert made.plan == made.wished != late
+    assert made.notes == ("nothing is gained by moving a device",)
