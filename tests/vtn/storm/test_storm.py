@@ -43,8 +43,9 @@ async def test_a_third_of_the_devices_lost_at_once_is_made_up_for_by_others(
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
     """Three in ten of the homes called die after three quarter-hours, one is late, one claims an export it does not
-    have, and the VTN dies wherever it has half done its answer. Before the next interval is over others are called by
-    new contracts: at once where two of a group are gone, after a silent interval where one is. Before that the group gave more than is paid for, and homes were let go."""
+    have, and the VTN dies wherever it has half done its answer. Others are called by new contracts: at once where two
+    of a group are gone, after a silent interval where one is. Before that the group gave more than is paid for, and
+    homes were let go."""
     async with a_world(*urls, tmp_path, homes=32, virtual_node_homes_min=12) as world:
         program = (await world.vtn.programs.list())[0]
         seen = await preview(world.vtn, program, area="portfolio", start_ms=EVENT_MS, target_wh=[TARGET_WH] * INTERVALS)
