@@ -18,6 +18,8 @@ from vtn.flexibility.learning import Learnt
 
 #: a home that cannot give so much, and says so, will answer when it is asked for less; a clock can be set
 _OF_THE_MOMENT = ("capability", "clock", "deadline")
+_EXCUSED = 3
+"""So often in a row: who says it every time does not answer."""
 _TRIALS = 200
 _NOTHING = Learnt()
 
@@ -44,6 +46,7 @@ class History:
         self._calls: dict[str, Call | None] = {}
         self._opted_out: dict[str, str] = {}
         self._reasons: dict[str, Counter[str]] = {}
+        self._excused: dict[str, int] = {}
 
     def asked(self, contract_id: str, call: Call | None) -> None:
         """A home is asked; `call` says when and how."""
@@ -54,7 +57,9 @@ class History:
         code = reason.partition(":")[0].strip() or "no reason"
         self._reasons.setdefault(home, Counter())[code] += 1
         call = self._calls.pop(contract_id, None)
-        if code not in _OF_THE_MOMENT:
+        if code in _OF_THE_MOMENT:
+            self._excused[home] = self._excused.get(home, 0) + 1
+        if code not in _OF_THE_MOMENT or self._excused[home] > _EXCUSED:
             self.answering.observe(home, False, call)
 
     def opted_out(self, contracts: Mapping[str, str] | Collection[str]) -> None:
@@ -71,6 +76,7 @@ class History:
             self.answering.observe(home, False, call)
             return
         self.answering.observe(home, True, call)
+        self._excused.pop(home, None)
         if trial is None:
             return
         trials = self._trials.setdefault(home, [])
