@@ -89,6 +89,14 @@ def test_a_home_that_is_always_late_is_judged_when_its_reading_is_due() -> None:
     assert assessed([late], 3).lost == {"late": "no reading for 2 intervals"}
 
 
+@pytest.mark.parametrize("part", [0.3, 0.4, 0.5, 0.9])
+def test_a_group_that_pushes_its_readings_late_is_not_taken_for_silent(part: float) -> None:
+    """Readings are looked at a third of an interval after its end; nothing is known of the polls of who pushes."""
+    homes = [watched(f"{n:02d}", {0: 400}, delay_ms=int(part * STEP_MS)) for n in range(20)]
+    assert assessed(homes, 2).lost == {}, "those of the second interval are still on their way"
+    assert len(assessed(homes, 3).lost) == 20
+
+
 def test_a_home_is_judged_in_its_own_window_only() -> None:
     """It begins two intervals after the others and ends an interval before them."""
     own = some_terms((100,), START_MS + 2 * STEP_MS)

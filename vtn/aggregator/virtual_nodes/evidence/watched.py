@@ -11,6 +11,9 @@ from contracts.core.commands import Terms
 from contracts.core.units import MS_PER_S
 from vtn.aggregator.dispatch import BASIS_POINTS
 
+#: a reading that takes longer than this part of an interval at best may not be there when the interval is looked at
+LATE_PARTS = 4
+
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """A device under contract: its terms, the telemetry received so far (interval start ms -> Wh), and its opt.
@@ -31,7 +34,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     def expected(self, closed_until_ms: int) -> list[int]:
         """Intervals of its own window, by their start, whose reading should be here by now."""
         step_ms = self.terms.interval_s * MS_PER_S
-        late_ms = -(-self.delay_ms // step_ms) * step_ms if self.delay_ms > step_ms // 2 else 0
+        # Readings are looked at a third of an interval after its end (view): who needs longer, or nearly so long,
+        # is judged when the next interval has closed.
+        late_ms = -(-self.delay_ms // step_ms) * step_ms if self.delay_ms > step_ms // LATE_PARTS else 0
         starts = (self.terms.start_ms + n * step_ms for n in range(len(self.terms.obligation_wh)))
         return [start for start in starts if start + step_ms <= closed_until_ms - late_ms]
 
