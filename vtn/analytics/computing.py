@@ -25,14 +25,21 @@ from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
 from forecasting.serving.catalogue import by_itself, model
 from forecasting.solar.clearsky import Place
-from runtime.errors import SettingsError
+from runtime.errors import GridpactError, SettingsError
 
 LOCAL = "local"
 _PART_VALUES = 256 * 24
 """Series times slots of a part: about 60 MB of features."""
 
+PATIENCE_S = 3_600.0
+"""So long a result may take on Dask: a worker that hangs, or was the last one, never says that there will be none."""
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class WorkersLost(GridpactError):
+    """The workers of a scheduler gave no result in time."""
 
 
 class Computing(Protocol):
@@ -48,11 +55,14 @@ class Computing(Protocol):
 
 
 @contextlib.contextmanager
-def computing(scheduler: str | None = None, workers: int = 0) -> Iterator[Computing]:
+def computing(
+    scheduler: str | None = None, workers: int = 0, patience_s: float = PATIENCE_S
+) -> Iterator[Computing]:  # fmt: skip
     """None: threads of this process. "local": a Dask cluster of processes on this machine. An address
     (tcp://host:8786, tls://..): the scheduler that answers there.
 
-    workers: 0 takes one for each core. Raises SettingsError where Dask is not installed or the scheduler not reached.
+    workers: 0 takes one for each core; patience_s: how long one result may take on Dask before it is given up with
+    WorkersLost. Raises SettingsError where Dask is not installed or the scheduler not reached.
     """
     count = workers or os.cpu_count() or 1
     if scheduler is None:
@@ -67,7 +77,8 @@ def computing(scheduler: str | None = None, workers: int = 0) -> Iterator[Comput
             )
         else:
             _answers(scheduler)
-        yield _Dask(stack.enter_context(distributed.Client(scheduler, timeout="10s", set_as_default=False)))
+        client = stack.enter_context(distributed.Client(scheduler, timeout="10s", set_as_default=False))
+        yield _Dask(client, patience_s)
 
 
 def _answers(scheduler: str) -> None:
@@ -103,8 +114,9 @@ class _Threads:
 
 
 class _Dask:
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, patience_s: float) -> None:
         self._client = client
+        self._patience_s = patience_s
 
     def place(self, value: T) -> T:
         """A future of the scheduler, which its workers see as the value."""
@@ -120,20 +132,23 @@ class _Dask:
             for part in parts:
                 waiting.append(self._client.submit(partial(_alone, function), part, pure=False))
                 if len(waiting) > ahead:
-                    yield _taken(waiting)
+                    yield self._taken(waiting)
             while waiting:
-                yield _taken(waiting)
+                yield self._taken(waiting)
         finally:
             for future in waiting:
-                future.cancel()
+                future.release()  # what nobody waits for is not done; a question to the scheduler might not be answered
 
-
-def _taken(waiting: deque[Any]) -> Any:
-    future = waiting.popleft()
-    try:
-        return future.result()
-    finally:
-        future.release()
+    def _taken(self, waiting: deque[Any]) -> Any:
+        future = waiting.popleft()
+        try:
+            return future.result(self._patience_s)
+        except TimeoutError:
+            if future.done():
+                raise  # the part's own
+            raise WorkersLost(f"Dask gave no result in {self._patience_s:g} s: look at its workers") from None
+        finally:
+            future.release()
 
 
 def forecasts(

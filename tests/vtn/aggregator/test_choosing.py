@@ -186,3 +186,23 @@ def test_workers_of_dask_choose_what_this_process_chooses(monkeypatch: pytest.Mo
         assert choose_members(target, members, patient, threads) == here
     with spread("local", 1) as workers:
         assert choose_members(target, members, patient, workers) == here
+
+
+def test_workers_that_are_lost_hold_up_one_choice_and_not_each_of_an_event() -> None:
+    from vtn.aggregator.virtual_nodes.calling.spreading import Spread
+    from vtn.analytics.computing import WorkersLost
+
+    class Lost:
+        asked = 0
+
+        def map(self, function: object, parts: object) -> object:
+            Lost.asked += 1
+            raise WorkersLost("no result in 60 s")
+
+        def place(self, value: object) -> object:
+            return value
+
+    target, policy = (3_000,) * 4, Policy(method="optimal", probability=0.9)
+    here, workers = choose_members(target, some_members(), policy), Spread(Lost())  # type: ignore[arg-type]
+    assert [choose_members(target, some_members(), policy, workers) for _ in range(3)] == [here] * 3
+    assert Lost.asked == 1

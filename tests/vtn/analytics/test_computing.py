@@ -13,7 +13,7 @@ from runtime.errors import SettingsError
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 from vtn.analytics import computing as module
 from vtn.analytics import studies
-from vtn.analytics.computing import computing, forecasts
+from vtn.analytics.computing import WorkersLost, computing, forecasts
 from vtn.analytics.studies import compared
 
 HOMES = some_homes(6, 60)
@@ -125,3 +125,16 @@ def test_a_model_that_fails_is_left_out_of_the_comparison_with_its_reason(monkey
 def test_a_scheduler_that_is_not_there_is_named(address):
     with pytest.raises(SettingsError, match=f"scheduler {address} cannot be used"), computing(address):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_workers_that_never_answer_are_given_up():
+    """A worker that hangs, or was the last one, held up whoever asked for ever: a need was never called."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as cluster,
+        computing(cluster.scheduler_address, patience_s=0.5) as where,
+        pytest.raises(WorkersLost),
+    ):
+        list(where.map(double, [1, 2, 3, 4]))
