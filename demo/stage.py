@@ -26,6 +26,8 @@ from runtime.clock import Clock, clock_from_file, write_clock
 from runtime.ports import free_ports
 
 Dispatch = Literal["merit", "optimal"]
+#: the same homes are called with and without the extra `intelligence`
+_SMALL = {"GRIDPACT_VTN_FORECAST_HOMES": "naive", "GRIDPACT_VTN_FORECAST_SCHEDULE": "false"}
 
 PROGRAM = "evening-peak"
 #: domain time between the need and the start of the event
@@ -60,7 +62,7 @@ class Stage:
     seed: int
     speed: float
     members: int = 1
-    #: how members are chosen; in merit order the same homes are called with and without the extra `intelligence`
+    #: how members are chosen, and with "optimal" forecast
     dispatch: Dispatch = "merit"
     vtn_url: str = ""
     faults: Faults = field(init=False)
@@ -86,6 +88,7 @@ class Stage:
             "GRIDPACT_VTN_ENROLMENT_CREDIT_MINOR": "200",
             "GRIDPACT_VTN_AGGREGATOR_TURN_S": "0.5",
             "GRIDPACT_VTN_DISPATCH": self.dispatch,
+            **(_SMALL if self.dispatch == "merit" else {}),
             # a poll a home and wall second: the default of a domain minute would be several hundred a second in all
             "GRIDPACT_VTN_POLL_INTERVAL_S": str(max(60, int(self.speed))),
         }

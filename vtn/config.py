@@ -198,6 +198,11 @@ class VtnSettings(ProcessSettings):
         "on this machine, or the address of a Dask scheduler (tcp://host:8786)"
     )  # fmt: skip
     analytics_workers: int = Field(0, ge=0, description="Threads or local workers of analytics; 0 takes one a core")
+    forecast_homes: Literal["auto", "naive"] = Field(
+        "auto",
+        description="How homes are forecast when they are evaluated: by the chosen model (auto, needs the extra "
+        "intelligence), or by the mean of their last like days",
+    )
     forecast_schedule: bool = Field(
         True, description="Make forecasts by the clock: each local midnight and in between; of several workers one does"
     )

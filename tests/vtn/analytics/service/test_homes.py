@@ -151,3 +151,11 @@ async def test_without_the_extra_homes_are_called_all_the_same(
     made = await by(forecasts, readings())
     assert set(made) == set(PANEL.ids)
     assert all("intelligence is not installed" in each.reason for each in made.values())
+
+
+async def test_the_setting_leaves_it_to_the_mean_of_like_days(opened_vtn: Opened) -> None:
+    vtn = opened_vtn.vtn
+    plain = vtn.settings.model_copy(update={"forecast_homes": "naive"})
+    made = await by(home_forecasts(vtn.database, plain, await vtn.programs.get(PROGRAM)), readings())
+    assert all(each.reason.startswith("by setting") for each in made.values())
+    assert made == await by(NaiveForecasts("by setting (forecast_homes)"), readings())

@@ -22,7 +22,9 @@ _log = get_logger("vtn.forecasts")
 
 def home_forecasts(database: Database, settings: VtnSettings, program: Program) -> HomeForecasts:
     """The forecasts of a program's homes: by the chosen model with the extra `intelligence`, by the seasonal naive one
-    without it, which is said in the log and with each candidate."""
+    without it, which is said in the log and with each candidate, or where the settings say so."""
+    if settings.forecast_homes == "naive":
+        return NaiveForecasts("by setting (forecast_homes)")
     try:
         from vtn.analytics.service.homes import ChosenForecasts
     except ImportError as error:
