@@ -251,9 +251,11 @@ async def test_a_home_that_is_asked_for_one_need_is_not_offered_to_another(
     [asked] = await records.asked(clock.now_ms())
 
     seen: dict[str, bool] = {}
+    calls: dict[str, int] = {}
 
-    def evaluate(member: Member, *_: object, engaged: bool, **__: object) -> None:
+    def evaluate(member: Member, *_: object, engaged: bool, planned: Sequence[object], **__: object) -> None:
         seen[member.party] = engaged
+        calls[member.party] = len(planned)
 
     class OneHome:
         async def of_group(self, group: str) -> list[Member]:
@@ -276,6 +278,7 @@ async def test_a_home_that_is_asked_for_one_need_is_not_offered_to_another(
     assert seen == {asked.device: True, "another": False}
     await node._evaluate(a_request("b"), NEED_START_MS + 24 * HOUR_MS, 8, ())
     assert seen == {asked.device: False, "another": False}
+    assert calls == {asked.device: 1, "another": 0}, "it counts among the calls of its day"
 
 
 async def test_a_budget_that_cannot_hold_the_contracts_plans_what_it_can(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -37,6 +38,7 @@ def evaluated(
     track: TrackRecord | None = None,
     engaged: bool = False,
     forecast: HomeForecast | None = None,
+    planned: Sequence[date] = (),
     **changes: object,
 ) -> Evaluation:
     track = track or TrackRecord(site_calendar(TERMS))
@@ -54,6 +56,7 @@ def evaluated(
         count=4,
         now_ms=NOW_MS,
         engaged=engaged,
+        planned=planned,
     )
 
 
@@ -163,6 +166,24 @@ def test_calls_of_day_and_week_keep_a_home_out() -> None:
     assert evaluated(readings(20), a_track(*six)).candidate.excluded == ""
     found = evaluated(readings(20), a_track(*six), events_per_week_max=6).candidate
     assert found.excluded == "its calls of the week are used up"
+
+
+def test_a_call_that_is_not_answered_yet_counts() -> None:
+    """Two needs of one day that come together would both call a home that is to be called once."""
+    track, day = a_track(), site_calendar(TERMS).day_of(EVENT_MS)
+    assert (track.calls("dev-1", day).day, track.calls("dev-1", day, planned=[day]).day) == (0, 1)
+    found = evaluated(readings(20), events_per_week_max=1, planned=[day - timedelta(days=2)]).candidate
+    assert found.excluded == "its calls of the week are used up"
+
+
+def test_calls_of_later_days_count_in_the_weeks_they_share() -> None:
+    """The needs of Thursday to Sunday are there before that of Wednesday: the week that ends on Sunday holds five."""
+    wednesday = date(2026, 3, 18)
+    later = [wednesday + timedelta(days=n) for n in range(1, 5)]
+    assert a_track().calls("dev-1", wednesday, planned=later).week == 4
+    assert a_track().calls("dev-1", wednesday, planned=[wednesday + timedelta(days=7)]).week == 0
+    spread = [wednesday - timedelta(days=6), wednesday + timedelta(days=6)]
+    assert a_track().calls("dev-1", wednesday, planned=spread).week == 1
 
 
 def test_what_shifts_and_for_how_long_comes_from_the_devices_a_home_names() -> None:

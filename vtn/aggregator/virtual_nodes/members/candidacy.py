@@ -47,15 +47,16 @@ def evaluate(
     forecast: HomeForecast | None,
     unavailable: str = "",
     mean_calls: float = 0.0,
+    planned: Collection[date] = (),
 ) -> Evaluation:
     """Can this member be called for `count` intervals from `start_ms`, with how much, and on which baseline?
-    `forecast`: of these intervals, None without any reading; `mean_calls`: what its group has been called this season.
-    """
+    `forecast`: of these intervals, None without any reading; `mean_calls`: what its group has been called this season;
+    `planned`: days for which it is asked and has not answered yet."""
     learnt = track.learnt(member.party)
     envelope = flexibility(member, _moment(program, start_ms, count))
     accept_by_ms = min(now_ms + program.accept_window_s * MS_PER_S, start_ms)
     answers = track.answers(member.party, track.call(member.party, start_ms, accept_by_ms))
-    made = track.calls(member.party, site_calendar(program).day_of(start_ms), member.events_per_week_max)
+    made = track.calls(member.party, site_calendar(program).day_of(start_ms), member.events_per_week_max, planned)
     left = allowance(made, call_limits(program), mean_calls)
     excluded, baseline, spread = "", None, learnt.spread
     available: tuple[int, ...] = (0,) * count

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from contracts.baseline import PRESETS
@@ -18,6 +20,7 @@ from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import EngagementRecord, terms_end_ms
 from ledger.client import LedgerClient
 from vtn.aggregator.ports import HomeForecasts, Member
+from vtn.aggregator.records import DevicePlan
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate, site_calendar
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.services.programs import ProgramTerms
@@ -46,11 +49,8 @@ async def evaluate_group(
         for key, engagement in await ledger.records(EngagementRecord)
         if int(key.split("/")[1]) < end_ms and engagement.end_ms > start_ms
     }
-    engaged |= {
-        plan.device
-        for plan in await around.records.asked(now_ms)
-        if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms
-    }
+    asked = await around.records.asked(now_ms)
+    engaged |= {plan.device for plan in asked if plan.terms.start_ms < end_ms and terms_end_ms(plan.terms) > start_ms}
     members = await around.members.of_group(group)
     preset = PRESETS[around.program.terms.baseline_preset]
     from_ms = max(0, request.start_ms - (preset.lookback_days + 2) * _DAY_MS)
@@ -70,7 +70,19 @@ async def evaluate_group(
         now_ms=now_ms,
         engaged=engaged | set(exclude),
         unavailable=unavailable,
+        planned=_unanswered(asked, around.program.terms, around.track),
     )
+
+
+def _unanswered(
+    asked: Sequence[DevicePlan], program: ProgramTerms, track: TrackRecord
+) -> dict[str, list[date]]:  # fmt: skip
+    """party -> local days for which it is asked, and has not accepted: they count as calls until it has answered."""
+    calendar, found = site_calendar(program), dict[str, list[date]]()
+    for plan in asked:
+        if not track.accepted(plan.contract_id):
+            found.setdefault(plan.device, []).append(calendar.day_of(plan.terms.start_ms))
+    return found
 
 
 async def evaluated(
@@ -87,9 +99,10 @@ async def evaluated(
     now_ms: int,
     engaged: Collection[str],
     unavailable: Mapping[str, str],
+    planned: Mapping[str, Collection[date]] = MappingProxyType({}),
 ) -> list[Evaluation]:
     """Each member on its readings (ven_id -> interval start -> Wh). engaged: parties that are under contract in this
-    time; unavailable: ven_id -> why it does not want to be called."""
+    time; unavailable: ven_id -> why it does not want to be called; planned: party -> days it is asked for already."""
     day = site_calendar(program).day_of(start_ms)
     mean_calls = track.mean_calls([member.party for member in members], day) if members else 0.0
     made = await forecasts.of_homes(
@@ -119,6 +132,7 @@ async def evaluated(
                 forecast=made.get(member.ven_id),
                 unavailable=unavailable.get(member.ven_id, ""),
                 mean_calls=mean_calls,
+                planned=planned.get(member.party, ()),
             )
             for member in members
         ]

@@ -96,7 +96,7 @@ class TrackRecord:
             hour=slot_of(self._calendar.zone, _HOUR_S, start_ms),
             weekend=self._calendar.day_type(day) is not DayType.WORKING,
             notice_s=max(0, start_ms - accept_by_ms) // 1000,
-            lately=self.calls(device, day).week,
+            lately=sum(0 <= (day - each).days < WEEK_DAYS for each in self._days.get(device, ())),
         )
 
     def answers(self, device: str, call: Call) -> float:
@@ -107,15 +107,20 @@ class TrackRecord:
         """Why it did not answer, how often each."""
         return self._history.reasons(device)
 
-    def calls(self, device: str, day: date, week_most: int | None = None) -> CallsMade:
-        """Contracts it accepted until `day`: of that day, of the week and of the season that end with it."""
-        ago = [(day - each).days for each in self._days.get(device, ())]
+    def calls(self, device: str, day: date, week_most: int | None = None, planned: Collection[date] = ()) -> CallsMade:
+        """Contracts it accepted, and days for which it is asked already (`planned`): of `day`, of the fullest week that
+        holds it (calls for later days may be known before), and of the season until then."""
+        ago = [(day - each).days for each in (*self._days.get(device, ()), *planned)]
         return CallsMade(
             day=ago.count(0),
-            week=sum(0 <= days < WEEK_DAYS for days in ago),
-            season=sum(0 <= days < SEASON_DAYS for days in ago),
+            week=max(sum(-after <= days < WEEK_DAYS - after for days in ago) for after in range(WEEK_DAYS)),
+            season=sum(days < SEASON_DAYS for days in ago),
             week_most=week_most,
         )
+
+    def accepted(self, contract_id: str) -> bool:
+        """Did the device accept this contract?"""
+        return contract_id in self._accepted
 
     def mean_calls(self, devices: Collection[str], day: date) -> float:
         """Calls of the season of these homes on average."""
