@@ -77,12 +77,14 @@ class FittedDaily:
     calendar: SiteCalendar
     excluded: frozenset[date] = frozenset()
     weather: Weather | None = None
-    trained: dict[tuple[int, int, int], Any] = field(default_factory=dict, compare=False, repr=False)
+    trained: dict[tuple[int, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def update(self, newer: Panel, weather: Weather | None = None) -> FittedDaily:
-        return replace(
-            self, history=self.history.joined(newer), weather=weather or self.weather, trained=dict(self.trained)
-        )
+        """Trainings are kept where they last and what they learnt from stays as it was: no reading came late, the
+        weather is the same."""
+        lasting = self.settings.model.retrain_days > 1 and newer.start_ms >= self.history.end_ms and weather is None
+        trained = dict(self.trained) if lasting else {}
+        return replace(self, history=self.history.joined(newer), weather=weather or self.weather, trained=trained)
 
     def rows(self, positions: slice) -> FittedDaily:
         """The same model of some of the series, for work in parts."""
@@ -91,7 +93,7 @@ class FittedDaily:
     def forecast(self, start_ms: int, count: int, issued_at_ms: int, levels: Sequence[float] = ()) -> PanelForecast:
         if start_ms % self.history.step_ms or start_ms < issued_at_ms or count < 1:
             raise ValueError(f"cannot forecast {count} intervals from {start_ms}, issued at {issued_at_ms}")
-        known = _recent(self.history.ended_by(issued_at_ms), self.calendar, self.settings.history_days)
+        known = _recent(self.history.ended_by(issued_at_ms), self.calendar, self.settings)
         if known is None:
             raise NoHistory(f"no reading had ended at {issued_at_ms}; the history starts at {self.history.start_ms}")
         step_ms = known.step_ms
@@ -164,9 +166,12 @@ class _Issue:
         age = (ordinal + until) % model.retrain_days
         if until - age >= model.days_min:
             until -= age
-        key = (step, ordinal + until, lead)
+        lasting = model.retrain_days > 1
+        at = self._known.values.shape[1]  # of a day that is nearly over more is known later
+        seen = min(int(np.searchsorted(self._grid.day_of, until)), at) if lasting else at
+        key = (step, ordinal + until, lead, self._known.start_ms, seen)
         if key not in self._fitted.trained:
-            days = self._days.until(until) if model.retrain_days > 1 else self._days
+            days = self._days.until(until) if lasting else self._days
             self._fitted.trained[key] = model.train(days, until, lead)
         return self._fitted.trained[key]
 
@@ -200,15 +205,15 @@ class _Issue:
         """Carries the errors of the day so far into the next hours, in place; nothing to do at the start of a day."""
         at = self._known.values.shape[1]
         today = int(self._grid.day_of[min(at, self._grid.count - 1)])
-        if today != self.known_days or first - at > intraday.reach(self._grid.interval_s):
-            return
         begun = int(np.searchsorted(self._grid.day_of, today))
-        if begun >= at:
+        if begun >= at or today < 1 or first - at > intraday.reach(self._grid.interval_s):
             return
-        profile = self.profiles(today, today + 1, 0)[0]
+        # Of a day that is nearly over, and counts as known, the forecast is that of its beginning as well.
+        profile = self.profiles(today, today + 1, 0, until=today)[0]
         expected = profile[:, 0][:, self._grid.slot_of[begun:at]]
         errors_today = self._known.values[:, begun:at].astype(np.float32) - expected
-        errors = self.errors(0)
+        past = self.errors(0)
+        errors = past if today == self.known_days else Errors(past.values[:, :-1], past.interval_s)
         if errors.values.shape[1] >= 7:
             intraday.carry(values, quantiles, first - at, errors, errors_today, int(self._grid.slot_of[at - 1]) + 1)
 
@@ -280,7 +285,7 @@ def _told(weather: Weather | None, issued_at_ms: int) -> str:
     return f"{weather.source}, issued later than the forecast" if later else weather.source
 
 
-def _recent(known: Panel, calendar: SiteCalendar, history_days: int) -> Panel | None:
+def _recent(known: Panel, calendar: SiteCalendar, settings: Daily) -> Panel | None:
     """The history that is looked at: it ends with the last reading of any series, and begins with a local day if long
     enough. None where there is no reading at all."""
     columns = np.flatnonzero(~np.isnan(known.values).all(axis=0))
@@ -288,8 +293,11 @@ def _recent(known: Panel, calendar: SiteCalendar, history_days: int) -> Panel | 
         return None
     known = known.between(known.start_ms, known.start_ms + (int(columns[-1]) + 1) * known.step_ms)
     per_day = 86_400 // known.interval_s
-    if known.values.shape[1] > history_days * per_day:
-        known = known.between(known.end_ms - history_days * per_day * known.step_ms, known.end_ms)
+    if known.values.shape[1] > settings.history_days * per_day:
+        day_ms = per_day * known.step_ms
+        first_ms = known.end_ms - settings.history_days * day_ms
+        # Trainings that last are made of the same days for as long.
+        known = known.between(first_ms - first_ms % (settings.model.retrain_days * day_ms), known.end_ms)
     if known.values.shape[1] > 14 * per_day:
         grid = LocalDays(calendar, known.start_ms, known.interval_s, 2 * per_day)
         midnight = int(np.searchsorted(grid.day_of, 1)) if int(grid.slot_of[0]) else 0

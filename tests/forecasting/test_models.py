@@ -51,6 +51,21 @@ def test_a_fit_that_grew_says_what_a_new_fit_says(name):
     assert np.array_equal(grown.forecast(start_ms, 24, start_ms).values, day_ahead(name).values)
 
 
+@pytest.mark.parametrize("gaps", [0.0, 0.05])
+def test_a_forecast_is_the_same_whatever_was_asked_before(gaps):
+    """Asked in the evening, when the day counts as known, and again at midnight; and the other way round."""
+    values = np.where(np.random.default_rng(3).random(HOMES.values.shape) < gaps, np.nan, HOMES.values)
+    panel = Panel(HOMES.ids, HOMES.start_ms, 3600, values).rows(slice(0, 4))
+    midnight_ms = LOS_ANGELES.start_ms(DAY)
+    evening_ms = midnight_ms - 3 * 3_600_000
+    early = model("ridge").fit(panel.ended_by(evening_ms), LOS_ANGELES)
+    fresh = {at: model("ridge").fit(panel, LOS_ANGELES).forecast(at, 24, at) for at in (evening_ms, midnight_ms)}
+    assert np.array_equal(early.forecast(evening_ms, 24, evening_ms).values, fresh[evening_ms].values)
+    grown = early.update(panel.between(evening_ms, panel.end_ms))
+    assert np.array_equal(grown.forecast(midnight_ms, 24, midnight_ms).values, fresh[midnight_ms].values)
+    assert np.array_equal(grown.forecast(evening_ms, 24, evening_ms).values, fresh[evening_ms].values)
+
+
 @each_model
 @pytest.mark.parametrize(
     ("zone", "first", "day", "intervals"),
@@ -208,6 +223,21 @@ def test_the_day_so_far_improves_the_next_hours():
     truth = actual(panel, at_noon)
     assert np.abs(at_noon.values - truth).mean() < 0.8 * np.abs(at_midnight.values - truth).mean()
     assert (at_noon.quantiles[0.1] <= at_noon.quantiles[0.9]).all()
+
+
+@pytest.mark.parametrize("hour", [20, 21])
+def test_a_spell_is_followed_until_the_day_ends(hour):
+    """From eight in the evening on a day counts as known: what went wrong in it is carried forward all the same."""
+    values = HOMES.values.copy()
+    start = (LOS_ANGELES.start_ms(DAY) - HOMES.start_ms) // HOMES.step_ms
+    for spell in range(20, 111, 10):
+        values[:, spell * 24 + 14 : spell * 24 + 24] *= 1.8
+    values[:, start + 14 : start + 24] *= 1.8
+    fitted = model("ridge").fit(Panel(HOMES.ids, HOMES.start_ms, 3600, values), LOS_ANGELES)
+    issued_ms = LOS_ANGELES.start_ms(DAY) + hour * 3_600_000
+    now, before = (fitted.forecast(issued_ms, 3, at) for at in (issued_ms, issued_ms - hour * 3_600_000))
+    truth = values[:, start + hour : start + hour + 3]
+    assert np.abs(now.values - truth).mean() < 0.85 * np.abs(before.values - truth).mean()
 
 
 def test_a_load_that_follows_the_weather_is_forecast_better_with_it():
