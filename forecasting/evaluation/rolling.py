@@ -26,7 +26,8 @@ from forecasting.panels.weather import Weather
 HOUR_MS = 3_600_000
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BAND = (0.1, 0.9)
-_SURE = 1e-6
+SURE = 1e-6
+"""Width of a band, over the mean of the readings, below which what lies inside was sure."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Rolling:
             return crps, float("nan")
         low, high = (self.quantiles[..., self.levels.index(level)] for level in BAND)
         inside = (low <= self.actual) & (self.actual <= high)
-        asked = there & ~(inside & (high - low <= _SURE * np.nanmean(np.abs(self.actual))))
+        asked = there & ~(inside & (high - low <= SURE * np.nanmean(np.abs(self.actual))))
         return crps, float(inside[asked].mean()) if asked.any() else float("nan")
 
 

@@ -1,6 +1,7 @@
 """Tests on history: what they may know, what they count, which model they choose, and when they raise an alarm."""
 
 import math
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -119,6 +120,17 @@ def some_days(count, *, bias=0.0, size=1.0, coverage=0.8, seed=1, first=date(202
 def test_nothing_drifts_where_nothing_changed():
     quiet = [alarms(some_days(42, seed=seed), some_days(30, seed=100 + seed)) for seed in range(20)]
     assert sum(map(len, quiet)) <= 2
+
+
+def test_a_spell_of_weather_is_no_drift():
+    """Errors go on from day to day (here half of each); the watch over bias looked at daily for 4 years."""
+    random = np.random.default_rng(5)
+    noise, errors = random.normal(0, 10, 1500), [0.0]
+    for each in noise:
+        errors.append(0.5 * errors[-1] + each)
+    days = [replace(day, bias=bias) for day, bias in zip(some_days(1500), errors[1:], strict=True)]
+    looks = [alarms(days[end - 74 : end - 14], days[end - 14 : end]) for end in range(74, 1500, 7)]
+    assert sum(alarm.watch == "bias" for look in looks for alarm in look) <= 10
 
 
 @pytest.mark.parametrize(

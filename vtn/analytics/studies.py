@@ -13,7 +13,7 @@ from forecasting.calendar import SiteCalendar
 from forecasting.errors import ForecastError, MissingLibrary
 from forecasting.evaluation.choice import Choice, choose, skill_over
 from forecasting.evaluation.drift import DayErrors
-from forecasting.evaluation.rolling import BAND, DECILES, Issue, Rolling, Skill, rolling
+from forecasting.evaluation.rolling import BAND, DECILES, SURE, Issue, Rolling, Skill, rolling
 from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
 from forecasting.serving.catalogue import CATALOGUE, HOME_DEFAULT, NAIVE, VIRTUAL_NODE_DEFAULT, model
@@ -114,7 +114,9 @@ def _tested(
 
 
 def day_errors(runs: Sequence[Run], panel: Panel, calendar: SiteCalendar) -> list[DayErrors]:
-    """Errors of kept forecasts by local day over all their series; of several forecasts of a time the latest counts."""
+    """Errors of kept forecasts by local day over all their series; of several forecasts of a time the latest counts.
+
+    Coverage leaves out what was sure, as in `forecasting.evaluation.rolling.Skill`: a roof at night, an empty house."""
     row_of = {each: row for row, each in enumerate(panel.ids)}
     shape = panel.values.shape
     forecast, low, high = (np.full(shape, np.nan) for _ in range(3))
@@ -137,7 +139,8 @@ def day_errors(runs: Sequence[Run], panel: Panel, calendar: SiteCalendar) -> lis
         if there.sum() < 0.5 * max(int((~np.isnan(panel.values[:, part])).sum()), 1):
             continue
         inside = (low[:, part] <= panel.values[:, part]) & (panel.values[:, part] <= high[:, part])
-        banded = there & ~np.isnan(low[:, part])
+        wide = high[:, part] - low[:, part] > SURE * np.abs(panel.values[:, part][there]).mean()
+        banded = there & ~np.isnan(low[:, part]) & ~(inside & ~wide)
         covered = float(inside[banded].mean()) if banded.any() else 0.8
         found.append(DayErrors(day, float(error[there].mean()), float(np.abs(error[there]).mean()), covered))
     return found

@@ -4,12 +4,14 @@ from datetime import date
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from forecasting.panels.panel import Panel
 from forecasting.panels.weather import Weather
 from forecasting.serving.catalogue import model
 from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Chosen, Moved, Review, Runs, run_of
+from vtn.analytics.studies import day_errors
 from vtn.errors import NotFound
 
 PANEL = some_homes(3, 50)
@@ -46,6 +48,16 @@ def test_a_refused_series_is_kept_as_such():
     run = a_run(Panel(PANEL.ids, PANEL.start_ms, 3600, values))
     assert run.values[1] == (None,) * 24
     assert run.refused == {"home-00001": "no reading had ended at the issue"}
+
+
+def test_what_is_sure_of_a_roof_at_night_is_no_success_of_its_band():
+    """Else the watch over coverage of a group of roofs would raise an alarm for ever: half of its hours are sure."""
+    roof = Panel(("roof",), START_MS, 3600, np.where(np.arange(24) % 24 < 12, 0.0, 100.0)[None])
+    nothing, row = (0.0,) * 12, (90.0,) * 12
+    run = replace(a_run(), series=("roof",), values=(nothing + row,),
+                  quantiles={"0.1": (nothing + row,), "0.9": (nothing + (110.0,) * 6 + (95.0,) * 6,)})  # fmt: skip
+    (day,) = day_errors([run], roof, LOS_ANGELES)
+    assert day.coverage == 0.5
 
 
 async def test_runs_choices_and_reviews_are_found_again(opened_vtn):
