@@ -6,7 +6,7 @@ itself is `profiles`, and shown to whom its consent names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -31,6 +31,8 @@ from vtn.services.virtual_nodes.messages import (
     stamp,
 )
 from vtn.services.virtual_nodes.operations import VirtualNodes
+
+_MOVED = f"intervals before a move of fewer than {AGGREGATED_HOMES_MIN} homes are not shown: the sum would tell of them"
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +128,7 @@ class Figures:
         last = await self._vtn.telemetry.last_readings()
         late_ms = now_ms - SILENT_AFTER_INTERVALS * step_ms
         silent = tuple(sorted(ven.ven_name for ven in homes if last.get(ven.ven_id, 0) < late_ms))
-        lines, note = await self.balance(homes, now_ms - hours * 3_600_000, now_ms)
+        lines, note = await self.balance(row.name, homes, now_ms - hours * 3_600_000, now_ms)
         newest = max(lines, default=None)
         load = None if newest is None else power(lines[newest].net_wh, self._program.terms.interval_s)
         parameters = []
@@ -144,21 +146,26 @@ class Figures:
         )  # fmt: skip
 
     async def balance(
-        self, homes: Sequence[Ven], first_ms: int, end_ms: int
+        self, name: str, homes: Sequence[Ven], first_ms: int, end_ms: int
     ) -> tuple[dict[int, Balance], str]:  # fmt: skip
         """Intervals at the boundary, and why there are none, where nobody may be shown them."""
         if reason := not_shown(len(homes)):
             return {}, reason
         step_ms = self._program.terms.interval_s * MS_PER_S
-        found = await self._vtn.telemetry.histories([ven.ven_id for ven in homes], first_ms, end_ms)
+        members = {ven.ven_id for ven in homes}
+        moved = await self._nodes.nodes.moved_since(name, first_ms)
+        every = await self._vtn.telemetry.histories(sorted(members.union(*moved.values())), first_ms, end_ms)
+        found = {ven_id: every[ven_id] for ven_id in members}
         lines = balances(found, AGGREGATED_HOMES_MIN)
         # An interval that runs, or that a part of the homes has reported, is no sum of the group.
         most = max((sum(at in each for each in found.values()) for at in lines), default=0)
-        return {
+        shown = {
             at: line
             for at, line in lines.items()
             if at + step_ms <= end_ms and 5 * sum(at in each for each in found.values()) >= 4 * most
-        }, ""
+        }
+        told = {at: line for at, line in shown.items() if not _tells_of_few(at, moved, every)}
+        return told, _MOVED if len(told) < len(shown) else ""
 
     async def dispatch(
         self, name: str, start_ms: int, target_wh: Sequence[int], probability: float | None = None
@@ -183,7 +190,7 @@ class Figures:
         row = await self._nodes.find(name)
         homes = await self._nodes.members(row)
         step_ms = self._program.terms.interval_s * MS_PER_S
-        lines, reason = await self.balance(homes, start_ms, start_ms + step_ms)
+        lines, reason = await self.balance(row.name, homes, start_ms, start_ms + step_ms)
         if reason:
             raise NotAllowed("group_too_small", reason)
         if start_ms not in lines:
@@ -211,6 +218,14 @@ class Figures:
             if device in parties and int(start_ms) <= now_ms < engagement.end_ms
         }
         return len(acting)
+
+
+def _tells_of_few(at_ms: int, moved: Mapping[int, Collection[str]], readings: Mapping[str, Mapping[int, int]]) -> bool:
+    """Would a sum of this interval, beside the one that was shown before a move, tell what few homes used?"""
+    changed = (
+        sum(at_ms in readings[each] for each in homes) for moved_ms, homes in moved.items() if moved_ms > at_ms
+    )  # fmt: skip
+    return any(0 < homes < AGGREGATED_HOMES_MIN for homes in changed)
 
 
 def not_shown(homes: int, role: Role = Role.AGGREGATOR) -> str:

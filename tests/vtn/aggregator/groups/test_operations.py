@@ -240,6 +240,30 @@ async def test_a_sum_of_four_homes_is_nobodys_to_see(world: Feeders) -> None:
     assert (found.load_w, found.balance, found.note) == (None, (), "sums are shown of at least 5 homes")
 
 
+async def test_a_sum_before_and_after_a_move_does_not_tell_what_the_home_that_moved_used(
+    world: Feeders, clock: ManualClock
+) -> None:
+    ids = await world.homes("e", 20, days=2)
+    await world.formation().form()
+    nodes, at_ms = operations(world), clock.now_ms() - HOUR_MS
+    for ven_id in ids:
+        await world.opened.vtn.telemetry.store(ven_id, [Reading("energy", at_ms, 3600, 200, "ok")])
+    assert (await Figures(nodes).status("vn-F1", hours=2)).load_ms == at_ms
+    clock.advance(60_000)
+    await nodes.maintain("vn-F1", remove=["e-3"])
+    after = await Figures(nodes).status("vn-F1", hours=2)
+    assert (after.load_w, after.balance) == (None, ())
+    assert "would tell of them" in after.note
+    clock.advance(HOUR_MS)
+    for ven_id in ids:
+        await world.opened.vtn.telemetry.store(ven_id, [Reading("energy", at_ms + HOUR_MS, 3600, 200, "ok")])
+    clock.advance(HOUR_MS)
+    for ven_id in ids:
+        await world.opened.vtn.telemetry.store(ven_id, [Reading("energy", at_ms + 2 * HOUR_MS, 3600, 300, "ok")])
+    seen = await Figures(nodes).status("vn-F1", hours=3)
+    assert [line.start_ms for line in seen.balance] == [at_ms + 2 * HOUR_MS], "what came after the move is shown"
+
+
 async def test_members_are_asked_to_take_a_surplus_before_others_of_the_feeder(
     world: Feeders, clock: ManualClock
 ) -> None:

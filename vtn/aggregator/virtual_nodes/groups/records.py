@@ -224,6 +224,16 @@ class NodeRecords:
             rows = (await connection.execute(query.order_by(m.sequence.desc()).limit(limit))).mappings()
             return [HomeMove(**row) for row in rows]
 
+    async def moved_since(self, node: str, since_ms: int) -> dict[int, set[str]]:
+        """Homes that came to a virtual node or left it after an instant, by the time of each move."""
+        m = virtual_node_moves.c
+        query = select(m.moved_ms, m.ven_id).where((m.came_from == node) | (m.went_to == node), m.moved_ms > since_ms)
+        found: dict[int, set[str]] = {}
+        async with self._database.reading() as connection:
+            for moved_ms, ven_id in await connection.execute(query):
+                found.setdefault(moved_ms, set()).add(ven_id)
+        return found
+
     async def taken_out(self, ven_ids: Collection[str]) -> dict[str, str]:
         """Homes an operator took out of a virtual node and put into none since: home -> that virtual node."""
         m = virtual_node_moves.c
