@@ -1,9 +1,11 @@
 """Events a forecast calls for: four policies over one day, each best on its own figure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from vtn.analytics.proposing.policies import Policy, Scenario, figures, imbalances, propose
+from vtn.analytics.proposing.policies import Bounds, Policy, Scenario, bounds, figures, imbalances, propose
 
 HOUR = np.arange(24)
 LOAD = 2000 + 3000 * np.exp(-(((HOUR - 19) / 2) ** 2)) + 1000 * np.exp(-(((HOUR - 7) / 1.5) ** 2))
@@ -32,6 +34,41 @@ def test_each_policy_is_best_on_its_own_figure_and_they_differ():
     assert len({each.change_wh for each in found.values()}) >= 3
     assert 17 <= found[Policy.PEAK].first <= 20
     assert found[Policy.CO2].first < 6
+
+
+def test_an_event_brings_the_area_back_towards_its_limit_whatever_the_policy():
+    """The peak is at 18 h when energy is cheapest, so cost alone would shift load into it."""
+    load = 5000 + 9000 * np.exp(-(((HOUR - 18) / 2) ** 2))
+    limits = Bounds(load + 500, load - 500, 12_000, np.inf)
+    day = a_day(
+        load_wh=load, generation_wh=np.zeros(24), sheddable_wh=0.3 * load, bounds=limits,
+        price_per_kwh=np.where((HOUR >= 7) & (HOUR < 9), 0.6, np.where((HOUR >= 18) & (HOUR < 20), 0.05, 0.2)),
+        carbon_kg_per_kwh=np.where(HOUR < 5, 0.9, 0.2),
+    )  # fmt: skip
+    was = limits.beyond_wh(np.zeros(24))
+    for policy in (Policy.COST, Policy.PEAK, Policy.CO2):
+        found = propose(day, policy)
+        left = limits.beyond_wh(np.array(found.change_wh))
+        assert (left < 0.6 * was and "beyond the limit" in found.reason) or not found.count
+        assert found.figures.badness(policy) <= found.without.badness(policy)
+    assert propose(day, Policy.PEAK).count
+    assert propose(replace(day, bounds=None), Policy.COST).figures.cost < propose(day, Policy.COST).figures.cost
+
+
+def test_no_event_is_proposed_that_eases_nothing():
+    load = np.full(24, 3000.0)
+    day = a_day(load_wh=load, generation_wh=np.zeros(24), bounds=Bounds(load, load, 2000.0, np.inf), rebound=1.0,
+                sheddable_wh=np.full(24, 300.0))  # fmt: skip
+    found = propose(day, Policy.COST)
+    assert (found.count, found.reason) == (0, "no event takes any of the 24.00 kWh beyond the limit")
+
+
+def test_a_surplus_is_eased_by_what_comes_back_in_it():
+    net = LOAD - SUN
+    found = propose(a_day(bounds=bounds(net, {0.1: net - 500, 0.9: net + 500}, 0.1, np.inf, 2000.0)), Policy.RENEWABLE)
+    back = np.flatnonzero(np.array(found.change_wh) > 0)
+    assert found.count
+    assert (net[back] < -500).all()
 
 
 def test_what_is_shed_comes_back_and_nobody_sheds_more_than_he_can():

@@ -17,7 +17,7 @@ from runtime.logs import get_logger
 from vtn.aggregator.gateway import member_of
 from vtn.aggregator.ports import Member
 from vtn.aggregator.virtual_nodes.members.candidacy import flexibility
-from vtn.analytics.proposing.policies import Imbalance, Policy, imbalances
+from vtn.analytics.proposing.policies import Imbalance, Policy, bounds, imbalances
 from vtn.analytics.proposing.policies import Proposal as Event
 from vtn.analytics.proposing.policies import propose as best_event
 from vtn.analytics.proposing.records import OPEN, Beyond, Proposal, Proposed, add, days_of
@@ -93,19 +93,20 @@ def _of_area(
     if not len(net) or np.isnan(net).any():
         raise ForecastError(f"the forecast of {area} does not reach {day}")
     hours = run.interval_s / 3600
-    beyond = imbalances(
-        net,
-        {level: rows[of_day] for level, rows in quantiles_of(run, area).items()},
-        np.inf if limits.import_w is None else limits.import_w * hours,
-        np.inf if limits.export_w is None else limits.export_w * hours,
-    )
+    quantiles = {level: rows[of_day] for level, rows in quantiles_of(run, area).items()}
+    import_wh, export_wh = (np.inf if w is None else w * hours for w in (limits.import_w, limits.export_w))
+    beyond = imbalances(net, quantiles, import_wh, export_wh)
     beyond = [each for each in beyond if round(100 * each.chance_min) >= settings.proposal_chance_percent]
     if not beyond:
         return None
     signals = settings.proposal_signals
     given = None if signals is None else signals_of(signals, start_ms, run.interval_s, len(net))
     flexible, most_wh, rebound = _flexible(homes, terms, hours)
-    what = scenario(net, run.interval_s, given, flexible=flexible, most_wh=most_wh, rebound=rebound)
+    chance = settings.proposal_chance_percent / 100
+    what = scenario(
+        net, run.interval_s, given, flexible=flexible, most_wh=most_wh, rebound=rebound,
+        bounds=bounds(net, quantiles, chance, import_wh, export_wh),
+    )  # fmt: skip
     event = best_event(what, Policy(settings.proposal_policy))
     target = [max(0, -round(wh)) for wh in event.change_wh[event.first : event.first + event.count]]
     if not any(target):

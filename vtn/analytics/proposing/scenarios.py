@@ -10,7 +10,7 @@ import numpy as np
 
 from forecasting.errors import BadReadings
 from forecasting.panels.panel import Floats
-from vtn.analytics.proposing.policies import Scenario
+from vtn.analytics.proposing.policies import Bounds, Scenario
 from vtn.analytics.runs import Run
 from vtn.analytics.sources import table
 from vtn.analytics.stamps import epoch_ms
@@ -45,6 +45,7 @@ def scenario(
     flexible: float,
     most_wh: float = np.inf,
     rebound: float,
+    bounds: Bounds | None = None,
 ) -> Scenario:
     """A forecast net of generation with its signals. flexible: share of the load that can be shed, `most_wh` an
     interval at most. Without generation in the signals what is exported is taken for all there is."""
@@ -60,6 +61,7 @@ def scenario(
         given["carbon_kg_per_kwh"],
         np.minimum(flexible * load, most_wh),
         rebound,
+        bounds,
     )
 
 

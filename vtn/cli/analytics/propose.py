@@ -24,11 +24,17 @@ Signals = Annotated[
 ]
 Series = Annotated[str | None, typer.Option("--series", help="Series of the run; not needed where there is one.")]
 PolicyName = Annotated[str, typer.Option("--policy", help="renewable, cost, peak, co2, or all of them side by side.")]
-Limit = Annotated[float | None, typer.Option("--limit-w", min=0, help="Import or export the feeder bears, W.")]
+Limit = Annotated[
+    float | None,
+    typer.Option("--limit-w", min=0, help="Import or export the feeder bears, W: events have to bring it back there."),
+]
 Flexible = Annotated[
     float, typer.Option("--flexible-percent", min=0, max=100, help="How much of the load can be shed.")
 ]
 Rebound = Annotated[float, typer.Option("--rebound-percent", min=0, max=200, help="How much of it comes back.")]
+
+_CHANCE = 0.1
+"""Passing the limit counts from this chance on: the outer quantiles of a forecast."""
 
 
 def propose(
@@ -41,9 +47,9 @@ def propose(
     Nothing is called: an operator decides, and a need is the utility's to sign.
     """
     with shared.explained():
-        from vtn.analytics.proposing.policies import Policy
+        from vtn.analytics.proposing.policies import Policy, bounds
         from vtn.analytics.proposing.policies import propose as proposed
-        from vtn.analytics.proposing.scenarios import net_of, scenario, signals_of
+        from vtn.analytics.proposing.scenarios import net_of, quantiles_of, scenario, signals_of
 
         run = _run(of, config, data_dir)
         if series is None and len(run.series) > 1:
@@ -53,7 +59,11 @@ def propose(
         if policy != "all" and policy not in [each.value for each in Policy]:
             raise SettingsError(f"--policy is {policy}; it is all, {', '.join(Policy)}")
         given = signals_of(signals, run.start_ms, run.interval_s, len(net))
-        day = scenario(net, run.interval_s, given, flexible=flexible_percent / 100, rebound=rebound_percent / 100)
+        limit_wh = None if limit_w is None else limit_w * run.interval_s / 3600
+        limits = None if limit_wh is None else bounds(net, quantiles_of(run, name), _CHANCE, limit_wh, limit_wh)
+        day = scenario(
+            net, run.interval_s, given, flexible=flexible_percent / 100, rebound=rebound_percent / 100, bounds=limits
+        )
         beyond = _beyond(run, name, limit_w)
         found = [proposed(day, each) for each in Policy if policy in ("all", each.value)]
     starts = [run.start_ms + each * run.interval_s * 1000 for each in range(len(net))]
