@@ -196,10 +196,15 @@ class Runs:
         return int(done.rowcount)
 
     async def choose(self, chosen: Chosen) -> None:
-        """Keeps a choice; the newest of a program and scope counts."""
+        """Keeps a choice; the newest of a program and scope counts. Those of a clock that was ahead are forgotten."""
         row = {"program": chosen.program, "scope": chosen.scope, "chosen_ms": chosen.chosen_ms,
                "choice": msgspec.json.encode(chosen)}  # fmt: skip
+        table = forecast_choices.c
+        ahead = delete(forecast_choices).where(
+            table.program == chosen.program, table.scope == chosen.scope, table.chosen_ms > chosen.chosen_ms
+        )
         async with self._database.transaction() as connection:
+            await connection.execute(ahead)
             await connection.execute(insert(forecast_choices).values(row).on_conflict_do_nothing())
 
     async def chosen(self, program: str, scope: str) -> Chosen | None:

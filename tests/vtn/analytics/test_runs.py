@@ -74,7 +74,7 @@ async def test_runs_choices_and_reviews_are_found_again(opened_vtn):
     assert await runs.forget(START_MS + day_ms) == 1
 
     assert await runs.chosen("evening", HOMES) is None
-    for at, name in ((1, "blend"), (2, "ridge")):
+    for at, name in ((1, "blend"), (9, "prophet"), (2, "ridge")):  # 9: of a clock that was ahead
         await runs.choose(
             Chosen(
                 program="evening", scope=HOMES, chosen_ms=at, model=name, skill=0.2, reason="", table={"a": {"b": None}}

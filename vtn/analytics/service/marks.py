@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import BigInteger, Column, LargeBinary, PrimaryKeyConstraint, Table, Text, select
+from sqlalchemy import BigInteger, Column, LargeBinary, PrimaryKeyConstraint, Table, Text, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from vtn.records.database import Database
@@ -89,7 +89,7 @@ class Marks:
         }  # fmt: skip
 
     async def put(self, mark: Mark) -> None:
-        """Keep a mark instead of the one before it; never an older slot."""
+        """Keep a mark instead of the one before it; never of an older slot, but for one that is yet to come."""
         row = {
             "program": mark.program, "kind": mark.kind, "slot_ms": mark.slot_ms, "done_ms": mark.done_ms,
             "outcome": mark.outcome, "detail": msgspec.json.encode(mark.alarms),
@@ -100,7 +100,10 @@ class Marks:
             await connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["program", "kind"], set_=fresh,
-                    where=forecast_marks.c.slot_ms <= statement.excluded.slot_ms,
+                    where=or_(
+                        forecast_marks.c.slot_ms <= statement.excluded.slot_ms,
+                        forecast_marks.c.slot_ms > statement.excluded.done_ms,
+                    ),
                 )
             )  # fmt: skip
 

@@ -4,7 +4,8 @@
     intraday    every few hours after it, counted from that midnight
     choice      the midnight of every n-th day
 
-Only the latest slot of each is due, however long nobody looked: what was missed is skipped, never made up for.
+Only the latest slot of each is due, however long nobody looked: what was missed is skipped, never made up for. What was
+done for a slot that is yet to come was done by a clock that was ahead: it counts for nothing.
 """
 
 from __future__ import annotations
@@ -39,4 +40,4 @@ def due(
         slots = {CHOICE: calendar.start_ms(today - timedelta(days=today.toordinal() % choice_days)), **slots}
     if intraday_h and (steps := (now_ms - midnight_ms) // (intraday_h * _HOUR_MS)):
         slots[INTRADAY] = midnight_ms + steps * intraday_h * _HOUR_MS
-    return [Due(kind, slot_ms) for kind, slot_ms in slots.items() if done.get(kind, -1) < slot_ms]
+    return [Due(kind, slot_ms) for kind, slot_ms in slots.items() if not slot_ms <= done.get(kind, -1) <= now_ms]

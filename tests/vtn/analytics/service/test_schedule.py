@@ -54,6 +54,12 @@ def test_what_was_missed_is_not_made_up_for() -> None:
     assert slots(at("2026-06-07T11:30"), done) == {DAY_AHEAD: at("2026-06-06T22:00"), INTRADAY: at("2026-06-07T10:00")}
 
 
+def test_a_clock_that_was_ahead_holds_nothing_up() -> None:
+    """A machine that woke in 2035 made forecasts of then; the clock was put right, and today's are due."""
+    ahead = dict.fromkeys((DAY_AHEAD, INTRADAY, CHOICE), at("2035-06-01T22:00"))
+    assert set(slots(at("2026-06-07T11:30"), ahead, choice_days=7)) == {DAY_AHEAD, INTRADAY, CHOICE}
+
+
 def test_models_are_chosen_anew_every_few_days_before_they_serve() -> None:
     days = [date.fromordinal(date(2026, 6, 1).toordinal() + each) for each in range(21)]
     found = {slots(PARIS.start_ms(day) + HOUR_MS, choice_days=7)[CHOICE] for day in days}

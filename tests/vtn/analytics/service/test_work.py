@@ -17,7 +17,7 @@ from tests.vtn.analytics.service.reporting import DAY_MS, HOUR_MS, PROGRAM, repo
 from tests.vtn.opened import Opened, opened
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Run, Runs
 from vtn.analytics.service.making import Maker
-from vtn.analytics.service.marks import DayMeasured, Marks
+from vtn.analytics.service.marks import DayMeasured, Mark, Marks
 from vtn.analytics.service.schedule import CHOICE, DAY_AHEAD, INTRADAY
 from vtn.analytics.service.work import Analytics
 
@@ -107,6 +107,16 @@ async def test_a_program_without_readings_is_said_and_not_tried_again_and_again(
     assert not await analytics.turn(maker)
     [program] = await opened_vtn.vtn.programs.list()
     assert "usable readings" in (await Marks(opened_vtn.vtn.database).of_program(program.name))[DAY_AHEAD].outcome
+
+
+async def test_marks_of_a_clock_that_was_ahead_are_replaced_once(opened_vtn: Opened, clock: ManualClock) -> None:
+    [program] = await opened_vtn.vtn.programs.list()
+    marks, ahead_ms = Marks(opened_vtn.vtn.database), clock.now_ms() + 3000 * DAY_MS
+    await marks.put(Mark(program=program.name, kind=DAY_AHEAD, slot_ms=ahead_ms, done_ms=ahead_ms, outcome="ahead"))
+    analytics, maker = task(opened_vtn)
+    assert await analytics.turn(maker)
+    assert (await marks.of_program(program.name))[DAY_AHEAD].slot_ms <= clock.now_ms()
+    assert not await analytics.turn(maker)
 
 
 async def test_models_are_chosen_anew_and_the_choice_serves_with_its_skill(vtn_url: str, tmp_path: Path) -> None:
