@@ -58,6 +58,15 @@ def test_candidates_of_a_file_are_chosen_without_a_vtn(tmp_path: Path) -> None:
         assert len([wh for wh in each["obligation_wh"] if wh]) == (each.get("count") or 4)
 
 
+@pytest.mark.parametrize("option", [("--area", "F9"), ("--program", "evening"), ("--price", "100")])
+def test_what_a_file_cannot_answer_is_not_passed_over_in_silence(tmp_path: Path, option: tuple[str, str]) -> None:
+    path = tmp_path / "homes.csv"
+    path.write_text(CANDIDATES)
+    result = CliRunner().invoke(app, [*ASKED, "--input", str(path), *option])
+    assert isinstance(result.exception, InvalidInput)
+    assert "leave them out with --input" in str(result.exception)
+
+
 def test_a_dispatch_that_was_printed_is_chosen_again_from_its_candidates(tmp_path: Path) -> None:
     path, printed = tmp_path / "homes.csv", tmp_path / "seen.json"
     path.write_text(CANDIDATES)

@@ -60,8 +60,11 @@ def from_file(
 ) -> Loaded:
     """The homes of a file. interval_s: None takes the commonest step of the stamps.
 
-    Raises BadReadings where the file has no stamps or no home in it is usable, with the reason of the first.
+    Raises BadReadings where the file has no stamps or no home in it is usable, with the reason of the first, ValueError
+    for an unknown zone.
     """
+    for named in (zone, naive_zone or zone):
+        SiteCalendar(named)  # a misspelt zone is said before a large file is read
     frame = table(path)
     ends = [name for name in frame.columns if str(name).lower() in _END_STAMPS]
     starts = [name for name in frame.columns if str(name).lower() in _STAMPS]
@@ -104,14 +107,25 @@ def from_file(
 
 
 def table(path: Path) -> Any:
-    """A CSV or Parquet file as a data frame, an index with a name as a column. Raises BadReadings."""
+    """A CSV or Parquet file as a data frame, an index with a name or of times as a column. A CSV may have semicolons or
+    tabs between its columns, and commas for decimal points then. Raises BadReadings."""
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path, **_separators(path))
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise BadReadings(f"{path} is no table: {error}") from error
+    if frame.index.name is None and isinstance(frame.index, pd.DatetimeIndex):
+        frame.index.name = _STAMPS[0]
     return frame.reset_index() if frame.index.name is not None else frame
+
+
+def _separators(path: Path) -> dict[str, str]:
+    """What stands between columns, and in decimal numbers, by the first two lines of a CSV."""
+    with path.open(encoding="utf-8") as file:
+        head, first = file.readline(), file.readline()
+    found = next((each for each in (";", "\t") if each in head and "," not in head), ",")
+    return {"sep": found, "decimal": "," if found != "," and "," in first else "."}
 
 
 def sites_of(path: Path) -> dict[str, Site]:
@@ -206,8 +220,10 @@ def _loaded(
             good[name] = made
         else:
             refused[name] = "no usable reading"
+    if not rows:
+        raise BadReadings("no home has usable readings: there is no home")
     if not good:
-        first = next(iter(refused.items()), ("", "there is no home"))
+        first = next(iter(refused.items()))
         raise BadReadings(f"no home has usable readings; {first[0]}: {first[1]}")
     panel = Panel.of({name: each.series for name, each in good.items()})
     return Loaded(panel, {name: each.findings for name, each in good.items() if each.findings}, refused)

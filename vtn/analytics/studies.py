@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -94,6 +95,14 @@ def compared(
         if progress is not None:
             progress(name)
     skills = {name: each.skill() for name, each in made.items()}
+    if NAIVE not in skills or not math.isfinite(skills[NAIVE].nrmse):
+        first, end, tested, last = (
+            calendar.day_of(at) for at in (panel.start_ms, panel.end_ms - 1, issues[0].start_ms, issues[-1].start_ms)
+        )
+        raise ValueError(
+            f"no day can be tested: there are readings from {first} to {end}, days from {tested} to {last} were to be "
+            f"tested, and {NAIVE}, which every model is measured against, needs the week before a day and its readings"
+        )
     return Comparison(made, choose(skills, NAIVE, tuple(CATALOGUE)), left_out)
 
 

@@ -64,6 +64,10 @@ def dispatch(
         raise InvalidInput("mode_invalid", f"--mode is {mode}; it is joint or each")
     if bool(target_kwh) == bool(target_kw):
         raise InvalidInput("target_invalid", "give the target once for each interval, by --kwh or by --kw")
+    if input_ is not None and (area != PORTFOLIO or program is not None or price is not None):
+        raise InvalidInput(
+            "option_invalid", "--area, --program and --price are of the VTN's homes: leave them out with --input"
+        )
     asked = _Asked(begin, target_kwh, target_kw, probability, mode)
     merged = settings(config, data_dir)
     with contextlib.ExitStack() as stack:
@@ -166,7 +170,7 @@ def _rows(view: Preview) -> list[tuple[object, ...]]:
          utc(view.start_ms + each.start * view.interval_s * 1000) if each.chosen else "",
          (each.count or len(view.target_wh)) * minutes if each.chosen else None,
          kwh(sum(each.obligation_wh if each.chosen else each.candidate.available_wh)),
-         each.candidate.reliability_bp, each.reason)
+         f"{each.candidate.reliability_bp / 100:g} %", each.reason)
         for each in view.choices
     ]  # fmt: skip
 

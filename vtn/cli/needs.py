@@ -50,7 +50,7 @@ def show(need_id: NeedId, as_json: Json = False, config: Config = None, data_dir
     rows: list[tuple[Any, ...]] = [
         (line.scope, line.round, line.choice.rank or None, view.names.get(line.choice.candidate.candidate),
          kwh(line.choice.candidate.forecast_wh), line.choice.candidate.cost_minor_per_mwh,
-         line.choice.candidate.reliability_bp, kwh(sum(line.choice.obligation_wh)), line.choice.reason)
+         f"{line.choice.candidate.reliability_bp / 100:g} %", kwh(sum(line.choice.obligation_wh)), line.choice.reason)
         for line in view.choices
     ]  # fmt: skip
     columns = ("choice", "round", "rank", "candidate", "forecast kWh", "cost", "reliability", "asked kWh", "reason")

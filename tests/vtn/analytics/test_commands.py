@@ -83,12 +83,27 @@ def test_a_time_in_the_past_is_forecast_as_it_could_have_been(files):
         (["--weather", "nowhere.csv"], 1, "nowhere.csv"),
         (["--country", "XX"], 2, "no holidays are known for XX"),
         (["--dask", "tcp://127.0.0.1:1"], 2, "cannot be used"),
+        (["--zone", "Mars/Olympus"], 2, "'Mars/Olympus' is not a zone"),
+        (["--naive-zone", "Foo/Bar"], 2, "'Foo/Bar' is not a zone"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(files, words, code, sentence):
     result = CliRunner().invoke(app, ["forecast", *files, *words])
     assert sentence in str(result.exception)
     assert result.exception.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--choose"], "leave out --choose or --input"),
+        (["--until", "2027-01-01", "--models", "last-week"], "days from 2026-12-05 to 2027-01-01 were to be tested"),
+    ],
+)
+def test_a_test_that_cannot_be_done_is_said_in_a_sentence(files, words, sentence):
+    result = CliRunner().invoke(app, ["backtest", *files, *words])
+    assert sentence in str(result.exception)
+    assert result.exception.exit_code == 2
 
 
 def test_models_are_tested_side_by_side_and_one_is_chosen(files, tmp_path):

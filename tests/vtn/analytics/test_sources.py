@@ -62,6 +62,21 @@ def test_one_bad_meter_spoils_no_other_and_says_what_is_wrong(tmp_path):
     assert [each.fault for each in loaded.findings["home-00002"]] == ["negative"]
 
 
+@pytest.mark.parametrize(("separator", "decimal"), [(";", ","), (";", "."), ("\t", ","), ("\t", ".")])
+def test_a_table_of_another_country_is_the_same(tmp_path, separator, decimal):
+    wide().to_csv(tmp_path / "load.csv", sep=separator, decimal=decimal, index=False)
+    wide().to_csv(tmp_path / "commas.csv", index=False)
+    np.testing.assert_array_equal(
+        from_file(tmp_path / "load.csv").panel.values, from_file(tmp_path / "commas.csv").panel.values
+    )
+
+
+def test_a_parquet_file_may_have_its_stamps_in_an_index_without_a_name(tmp_path):
+    frame = wide()
+    frame.set_index(pd.DatetimeIndex(frame.pop("ts"), name=None)).to_parquet(tmp_path / "load.parquet")
+    assert from_file(tmp_path / "load.parquet").panel.ids == ("home-00000", "home-00001", "home-00002")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

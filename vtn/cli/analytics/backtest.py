@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.errors import SettingsError
 from vtn.cli.analytics import options as shared
 from vtn.cli.analytics.options import local_day
 from vtn.cli.options import Config, DataDir, Json, print_json, print_table
@@ -63,6 +64,8 @@ def backtest(
         sites=sites, program=program, history_days=history_days, weather=weather, scope=scope, config=config,
         data_dir=data_dir,
     )  # fmt: skip
+    if choose and input_ is not None:
+        raise SettingsError("--choose sets the model of the VTN, by its own readings: leave out --choose or --input")
     with shared.explained():
         from vtn.analytics import figures
         from vtn.analytics.computing import computing
