@@ -51,6 +51,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     site_zone: str = "UTC"
     program: str = ""
     holidays: tuple[str, ...] = ()
+    weekend: tuple[int, ...] = (5, 6)
     authorities: str | None = None
 
 
@@ -67,6 +68,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     ledger_url: str | None = None
     openadr2_url: str | None = None
     holidays: tuple[str, ...] | None = None
+    weekend: tuple[int, ...] | None = None
     clock: _ClockAnswer | None = None
     certificate: HandedCertificate | None = None
 
@@ -121,6 +123,7 @@ async def enrol(
         program=invitation.program,
         site_zone=invitation.site_zone,
         holidays=invitation.holidays if answer.holidays is None else answer.holidays,
+        weekend=invitation.weekend if answer.weekend is None else answer.weekend,
     )
     identity.calendar()
     if answer.certificate is not None:

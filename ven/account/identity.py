@@ -17,7 +17,8 @@ _POLICY_NOTE = "policy"
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """An enrolment. `ledger_url` and `party` are empty at a VTN without contracts; `channel` is where its contracts
-    live; `site_zone` is the IANA zone of the site; `holidays` are ISO dates."""
+    live; `site_zone` is the IANA zone of the site; `holidays` are ISO dates,
+    `weekend` the days of the week on which people rest, Monday 0."""
 
     ven_name: str
     ven_id: str | None
@@ -31,11 +32,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     program: str = ""
     site_zone: str = "UTC"
     holidays: tuple[str, ...] = ()
+    weekend: tuple[int, ...] = (5, 6)
 
     def calendar(self, holidays: tuple[str, ...] = ()) -> SiteCalendar:
         """The site's calendar with further holidays. Raises ValueError for an unknown zone or a wrong date."""
         dates = frozenset(date.fromisoformat(day) for day in (*self.holidays, *holidays))
-        return SiteCalendar(self.site_zone, dates)
+        return SiteCalendar(self.site_zone, dates, frozenset(self.weekend))
 
 
 def read_identity(notes: Notes) -> Identity:

@@ -110,12 +110,11 @@ async def of_vtn(vtn: Vtn, program: str, days: int) -> Subjects:
     """Homes enrolled in a program. Raises BadReadings, NotFound."""
     loaded, sites, groups = await from_telemetry(vtn, program, days)
     terms = (await vtn.programs.get(program)).terms
-    holidays = frozenset(datetime.fromisoformat(day).date() for day in terms.holidays)
     members: dict[str, tuple[str, ...]] = {}
     for home, group in groups.items():
         members[group] = (*members.get(group, ()), home)
     return Subjects(
-        loaded, SiteCalendar(terms.zone, holidays), vtn.clock.now_ms(), program=program, sites=sites, groups=members
+        loaded, terms.calendar, vtn.clock.now_ms(), program=program, sites=sites, groups=members
     )
 
 

@@ -163,6 +163,7 @@ class EnrolmentFace:
             interval_s=terms.interval_s,
             site_zone=terms.zone,
             holidays=terms.holidays,
+            weekend=terms.weekend,
             clock=_domain_time(vtn),
             policy=policy,
             ledger_url=vtn.settings.ledger_url,

@@ -74,6 +74,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     site_zone: str
     program: str
     holidays: tuple[str, ...] = ()
+    weekend: tuple[int, ...] = (5, 6)
     expires_ms: int = 0
     authorities: str | None = None
 
@@ -119,7 +120,8 @@ class DomainTime(msgspec.Struct, frozen=True, kw_only=True):
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     """The answer: ids under which the VEN is known to the VTN and on the ledger, and what it has to know of both.
 
-    `policy` is the text of the trust file; `holidays` are local dates (ISO) of the program; `certificate` is there if
+    `policy` is the text of the trust file; `holidays` are local dates (ISO) of the program, `weekend` its days of
+    rest, Monday 0; `certificate` is there if
     one was asked for.
     """
 
@@ -132,6 +134,7 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: int
     site_zone: str
     holidays: tuple[str, ...]
+    weekend: tuple[int, ...]
     clock: DomainTime | None
     policy: str
     ledger_url: str

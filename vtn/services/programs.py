@@ -40,10 +40,13 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `meeting_probability_percent`, in all its intervals at once (`meeting_probability_mode` is "joint") or in each by
     itself ("each"), where what moves all homes at once varies by `common_variation_percent`. What homes take back after
     the end may be at most `snapback_percent` of the mean obligation in an interval.
+
+    Which days are like which follows from `zone`, `holidays` (local dates) and `weekend` (days of the week, Monday 0).
     """
 
     zone: str = "UTC"
     holidays: tuple[str, ...] = ()
+    weekend: tuple[int, ...] = (5, 6)
     interval_s: int = 900
     history_days: int = 15
     connection_w: int = 25_000
@@ -101,9 +104,15 @@ class ProgramTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("meeting_probability_percent is 50 to 99, common_variation_percent 20 at most")
         if self.meeting_probability_mode not in ("joint", "each"):
             raise ValueError("meeting_probability_mode is joint or each")
-        SiteCalendar(self.zone, frozenset(date.fromisoformat(day) for day in self.holidays))
+        _ = self.calendar
         if self.signal_level not in (1, 2, 3):
             raise ValueError("signal_level is 1, 2 or 3 (rule 9)")
+
+    @property
+    def calendar(self) -> SiteCalendar:
+        """Zone, holidays and weekend of the program's homes."""
+        holidays = frozenset(date.fromisoformat(day) for day in self.holidays)
+        return SiteCalendar(self.zone, holidays, frozenset(self.weekend))
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import date
 
 import aiohttp
 import msgspec
@@ -34,6 +35,7 @@ class EnrollingVtn:
     def __init__(self) -> None:
         self.asked: list[dict] = []
         self.answers: list[web.Response] = []
+        self.further: dict[str, object] = {}
         self.url = ""
         self.ledger_url = "http://127.0.0.1:2"
 
@@ -47,7 +49,7 @@ class EnrollingVtn:
         if not verify(asked["public_key"], enrolment_bytes(enrolment), bytes.fromhex(asked["proof"])):
             return web.json_response({"title": "wrong proof"}, status=403)
         found = {"ven_id": "ven-7", "party": party, "policy": "log x\nquorum none\n", "interval_s": 900}
-        return web.json_response(found | {"ledger_url": self.ledger_url})
+        return web.json_response(found | {"ledger_url": self.ledger_url, **self.further})
 
 
 @contextlib.asynccontextmanager
@@ -106,6 +108,15 @@ async def test_a_home_joins_with_a_key_that_never_leaves_it(vtn, tmp_path, store
     assert identity.openadr2_url == f"{vtn.url}/OpenADR2/Simple/2.0b"
     assert read_identity(store.notes) == identity
     assert read_policy(store.notes) == (tmp_path / "policy.txt").read_bytes() == b"log x\nquorum none\n"
+
+
+async def test_its_like_days_are_those_of_the_program(vtn, tmp_path, store):
+    vtn.further = {"holidays": ["2026-12-02"], "weekend": [4, 5]}
+    calendar = (await attempt(vtn, tmp_path, store)).calendar()
+    tuesday, wednesday, friday, sunday = (date(2026, 12, day) for day in (1, 2, 4, 6))
+    assert calendar.alike(tuesday, sunday)
+    assert calendar.alike(wednesday, friday)
+    assert not calendar.alike(tuesday, friday)
 
 
 async def test_a_home_works_in_the_channel_that_its_invitation_names(vtn, tmp_path, store):

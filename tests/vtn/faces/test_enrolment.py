@@ -35,6 +35,7 @@ async def test_an_invitation_leads_to_an_identity(opened_vtn, url, session):
     status, body = await post(session, url, request)
     enrolled = msgspec.json.decode(body, type=Enrolled)
     assert status == 200
+    assert (enrolled.site_zone, enrolled.holidays, enrolled.weekend) == ("UTC", (), (5, 6))
     assert (enrolled.policy, enrolled.openadr2_url) == (POLICY, invitation.openadr2_url)
     assert (await vtn.vens.get(enrolled.ven_id)).party == enrolled.party
     assert await post(session, url, request) == (200, body)

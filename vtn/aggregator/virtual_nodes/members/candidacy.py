@@ -162,7 +162,7 @@ def _moment(program: ProgramTerms, start_ms: int, count: int) -> Moment:
 
 def site_calendar(program: ProgramTerms) -> SiteCalendar:
     """Zone and holidays of the programme's homes."""
-    return SiteCalendar(program.zone, frozenset(date.fromisoformat(day) for day in program.holidays))
+    return program.calendar
 
 
 def committed_baseline(
