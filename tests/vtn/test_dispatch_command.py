@@ -58,6 +58,15 @@ def test_candidates_of_a_file_are_chosen_without_a_vtn(tmp_path: Path) -> None:
         assert len([wh for wh in each["obligation_wh"] if wh]) == (each.get("count") or 4)
 
 
+def test_a_home_that_is_not_worth_a_call_is_told_how_much_would_be(tmp_path: Path) -> None:
+    path = tmp_path / "homes.csv"
+    path.write_text("home,available_wh\nsmall,40\nlarge,300\n")
+    view = seen("--input", str(path))
+    reasons = {each["candidate"]["candidate"]: each["reason"] for each in view["choices"]}
+    assert "200 Wh in these intervals" in reasons["small"]
+    assert "200 Wh" not in reasons["large"]
+
+
 @pytest.mark.parametrize("option", [("--area", "F9"), ("--program", "evening"), ("--price", "100")])
 def test_what_a_file_cannot_answer_is_not_passed_over_in_silence(tmp_path: Path, option: tuple[str, str]) -> None:
     path = tmp_path / "homes.csv"

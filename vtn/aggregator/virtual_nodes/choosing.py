@@ -167,6 +167,8 @@ def _choices(
         start, count = 0, 0
         obligation: tuple[int, ...] = ()
         text = reason.text
+        if reason.start < 0 and not candidate.excluded and policy.least_wh:
+            text = f"offers less than a call is worth making for: {policy.least_wh} Wh in these intervals"
         if reason.called:
             start, count, obligation = _call(candidate, reason.start, intervals)
             own = f"called for {count} of {intervals} intervals, from the {start + 1}. on; " if count else ""
