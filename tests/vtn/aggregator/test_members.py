@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,8 +11,9 @@ from contracts.baseline import InsufficientHistory
 from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
 from vtn.aggregator.ports import HomeForecast, Member
+from vtn.aggregator.virtual_nodes.members import group
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate, site_calendar
-from vtn.aggregator.virtual_nodes.members.forecasts import naive_forecast
+from vtn.aggregator.virtual_nodes.members.forecasts import NaiveForecasts, naive_forecast
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.envelope import Device, Kind
 from vtn.services.programs import ProgramTerms
@@ -204,3 +205,54 @@ def test_a_load_that_is_hard_to_tell_counts_where_it_is_what_limits_the_home(fle
     assert (unsure.spread_bp / 10_000) ** 2 == pytest.approx((known.spread_bp / 10_000) ** 2 + spread**2, abs=0.002)
     assert unsure.available_wh == known.available_wh
     assert unsure.forecast_basis == "m: why"
+
+
+# ---- one home that says what cannot be: it alone is not called, and no other notices
+
+Wh = dict[int, int]
+
+
+async def of_group(wh: dict[str, Wh]) -> dict[str, Evaluation]:
+    members = [a_member(ven_id=each, party=each) for each in wh]
+    found = await group.evaluated(
+        members, wh, TERMS, TrackRecord(site_calendar(TERMS)), NaiveForecasts(), need_id="need-1",
+        need_start_ms=EVENT_MS, start_ms=EVENT_MS, count=4, now_ms=NOW_MS, engaged=(), unavailable={},
+    )  # fmt: skip
+    return {each.candidate.candidate: each for each in found}
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        lambda wh: dict.fromkeys(wh, 9 * 10**18),
+        lambda wh: dict.fromkeys(wh, -(9 * 10**18)),
+        lambda wh: {at: 9 * 10**18 * (1 if at // STEP_MS % 2 else -1) for at in wh},
+        lambda wh: dict.fromkeys(wh, 10**9),
+    ],
+    ids=["more than the ledger counts", "less", "both", "a power station"],
+)
+async def test_readings_no_meter_can_have_made_exclude_one_home_and_not_its_group(lies: Callable[[Wh], Wh]) -> None:
+    """The baseline of such readings was none the ledger's codec takes: the whole need was called by nobody."""
+    found = await of_group({"liar": lies(readings(20)), "other": readings(20)})
+    assert found["liar"].candidate.excluded.startswith("no baseline")
+    assert (found["other"].candidate.excluded, found["other"].candidate.available_wh) == ("", (160,) * 4)
+
+
+async def test_one_reading_that_cannot_be_is_left_out_of_a_home_s_baseline() -> None:
+    wh = readings(20)
+    wh[EVENT_MS - 86_400_000] = 10**17
+    found = (await of_group({"glitch": wh}))["glitch"]
+    assert found.baseline is not None
+    assert found.baseline.curve_wh == (400,) * 4
+
+
+async def test_whatever_goes_wrong_with_one_home_the_others_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(member: Member, *given: object, **named: object) -> Evaluation:
+        if member.ven_id == "odd":
+            raise OverflowError("of a kind nobody thought of")
+        return evaluate(member, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(group, "evaluate", fails)
+    found = await of_group({"odd": readings(20), "other": readings(20)})
+    assert "nobody thought of" in found["odd"].candidate.excluded
+    assert found["other"].candidate.excluded == ""

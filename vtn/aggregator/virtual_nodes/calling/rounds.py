@@ -16,6 +16,7 @@ from vtn.aggregator.records import DevicePlan, Round
 from vtn.aggregator.virtual_nodes.calling.contracts import Calling, device_plans
 from vtn.aggregator.virtual_nodes.choosing import choose_members
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline
+from vtn.aggregator.virtual_nodes.members.group import valid
 from vtn.services.programs import ProgramTerms
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def _own_baselines(
         return {}
     program, now_ms = around.program.terms, around.clock.now_ms()
     from_ms = max(0, request.start_ms - (PRESETS[program.baseline_preset].lookback_days + 2) * _DAY_MS)
-    readings = await around.members.readings(list(windows), from_ms, now_ms)
+    readings = valid(await around.members.readings(list(windows), from_ms, now_ms), program)
     party = {each.member.ven_id: each.member.party for each in evaluations}
 
     def commit() -> dict[str, BaselineCommitment]:

@@ -19,6 +19,8 @@ from contracts.core.commands import RequestReduction
 from contracts.core.units import MS_PER_S
 from contracts.demand_response.contract import EngagementRecord, terms_end_ms
 from ledger.client import LedgerClient
+from runtime.logs import get_logger
+from vtn.aggregator.dispatch import Candidate
 from vtn.aggregator.ports import HomeForecasts, Member
 from vtn.aggregator.records import DevicePlan
 from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate, site_calendar
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from vtn.aggregator.virtual_nodes.agent import Surroundings
 
 _DAY_MS = 86_400_000
+_HOUR_S = 3_600
+
+_log = get_logger("vtn.members")
 
 
 async def evaluate_group(
@@ -101,10 +106,13 @@ async def evaluated(
     unavailable: Mapping[str, str],
     planned: Mapping[str, Collection[date]] = MappingProxyType({}),
 ) -> list[Evaluation]:
-    """Each member on its readings (ven_id -> interval start -> Wh). engaged: parties that are under contract in this
-    time; unavailable: ven_id -> why it does not want to be called; planned: party -> days it is asked for already."""
+    """Each member on its readings (ven_id -> interval start -> Wh), as far as a meter can have made them. engaged:
+    parties that are under contract in this time; unavailable: ven_id -> why it does not want to be called; planned:
+    party -> days it is asked for already."""
     day = site_calendar(program).day_of(start_ms)
     mean_calls = track.mean_calls([member.party for member in members], day) if members else 0.0
+    # Off the event loop: homes go on polling while a large group is evaluated.
+    readings = await asyncio.to_thread(valid, readings, program)
     made = await forecasts.of_homes(
         readings,
         {member.ven_id: track.event_days(member.party) for member in members},
@@ -115,10 +123,10 @@ async def evaluated(
     )
     for member in members:
         track.corrected(member.party, member.corrected_ms)
-    # Off the event loop: homes go on polling while a large group is evaluated.
-    return await asyncio.to_thread(
-        lambda: [
-            evaluate(
+
+    def each_of(member: Member) -> Evaluation:
+        try:
+            return evaluate(
                 member,
                 readings[member.ven_id],
                 program,
@@ -134,6 +142,29 @@ async def evaluated(
                 mean_calls=mean_calls,
                 planned=planned.get(member.party, ()),
             )
-            for member in members
-        ]
-    )
+        except Exception as error:  # whatever a home says of itself: the others are to be called
+            _log.exception("home not evaluated", ven=member.ven_id)
+            return _excluded(member, count, f"cannot be evaluated: {error}"[:200])
+
+    return await asyncio.to_thread(lambda: [each_of(member) for member in members])
+
+
+def valid(readings: Mapping[str, Mapping[int, int]], program: ProgramTerms) -> Mapping[str, Mapping[int, int]]:
+    """Readings without those beyond what the connection of a home carries: one of them would be its baseline, and
+    larger than what the ledger counts with."""
+    most = program.connection_w * program.interval_s // _HOUR_S
+
+    def of_home(wh: Mapping[int, int]) -> Mapping[int, int]:
+        if not wh or (max(wh.values()) <= most and min(wh.values()) >= -most):
+            return wh
+        return {at: energy for at, energy in wh.items() if -most <= energy <= most}
+
+    return {ven_id: of_home(wh) for ven_id, wh in readings.items()}
+
+
+def _excluded(member: Member, count: int, reason: str) -> Evaluation:
+    candidate = Candidate(
+        candidate=member.ven_id, available_wh=(0,) * count, forecast_wh=0, price_minor_per_mwh=0, reliability_bp=0,
+        excluded=reason,
+    )  # fmt: skip
+    return Evaluation(member=member, candidate=candidate, baseline=None)
