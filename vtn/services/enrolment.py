@@ -118,12 +118,9 @@ class DomainTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer: ids under which the VEN is known to the VTN and on the ledger, and what it has to know of both.
-
-    `policy` is the text of the trust file; `holidays` are local dates (ISO) of the program, `weekend` its days of
-    rest, Monday 0; `certificate` is there if
-    one was asked for.
-    """
+    """The answer: the VEN's ids, and what it has to know of VTN and ledger. `policy` is the text of the trust file;
+    `holidays` are local dates (ISO) of the program, `weekend` days of the week, Monday 0; `certificate` is there if one
+    was asked for."""
 
     ven_id: str
     ven_name: str
