@@ -118,12 +118,14 @@ def weighted_days(days: Days, first: int, end: int, lead: int, choose: Chooser, 
 
 _MATRICES: OrderedDict[tuple[object, ...], tuple[int, Floats]] = OrderedDict()
 """The same days serve every part of a panel: only the newest few are kept."""
+_MATRICES_MAX = 64
 
 
 def _matrix(days: Days, first: int, end: int, lead: int, choose: Chooser, key: str) -> tuple[int, Floats]:
     """First day that has a weight, and the weights (target days, days from that one on)."""
     name = (key, first, end, lead, days.known, days.working.tobytes())
-    if name not in _MATRICES:
+    found = _MATRICES.get(name)
+    if found is None:
         weights = np.zeros((end - first, max(days.known, 0)), dtype=np.float32)
         for day in range(first, end):
             for other, weight in choose(day, min(day - 1 - lead, days.known - 1), days.working):
@@ -131,10 +133,10 @@ def _matrix(days: Days, first: int, end: int, lead: int, choose: Chooser, key: s
                     weights[day - first, other] = weight
         used = np.flatnonzero(weights.any(axis=0))
         oldest = int(used[0]) if len(used) else 0
-        _MATRICES[name] = oldest, weights[:, oldest:]
-        while len(_MATRICES) > 64:
-            _MATRICES.popitem(last=False)
-    return _MATRICES[name]
+        found = _MATRICES[name] = oldest, weights[:, oldest:]
+        while len(_MATRICES) > _MATRICES_MAX:
+            _MATRICES.popitem(last=False)  # several threads look here: what was found may be gone by now
+    return found
 
 
 def _weighted(weights: Floats, cube: Floats, complete: bool) -> Floats:

@@ -50,6 +50,12 @@ class Weather:
         last = max((int(each[-1]) for each in known if len(each)), default=-1)
         return self.start_ms + (last + 1) * self.interval_s * 1000
 
+    def hindsight(self, at_ms: int) -> bool:
+        """Whether it holds what nobody could know at an instant."""
+        if self.kind == "observed":
+            return self.end_ms > at_ms
+        return self.issued_at_ms is not None and self.issued_at_ms > at_ms
+
     def on_grid(self, quantity: str, start_ms: int, interval_s: int, count: int) -> Floats | None:
         """A quantity for `count` intervals from `start_ms`: means of what lies inside, held where it is coarser.
 

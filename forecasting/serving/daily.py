@@ -279,10 +279,9 @@ def _told(weather: Weather | None, issued_at_ms: int) -> str:
     """The source of the weather, with what it knew that nobody could have known at the issue."""
     if weather is None:
         return ""
-    if weather.kind == "observed":
-        return f"{weather.source}, observed" if weather.end_ms > issued_at_ms else weather.source
-    later = weather.issued_at_ms is not None and weather.issued_at_ms > issued_at_ms
-    return f"{weather.source}, issued later than the forecast" if later else weather.source
+    if not weather.hindsight(issued_at_ms):
+        return weather.source
+    return f"{weather.source}, {'observed' if weather.kind == 'observed' else 'issued later than the forecast'}"
 
 
 def _recent(known: Panel, calendar: SiteCalendar, settings: Daily) -> Panel | None:

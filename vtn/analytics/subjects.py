@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+from sqlalchemy import select
+
+from contracts.core.units import MS_PER_S
 from forecasting.calendar import SiteCalendar
 from forecasting.clustering.traits import Site
 from forecasting.errors import BadReadings
@@ -18,6 +23,7 @@ from forecasting.panels.units import Kind
 from forecasting.panels.weather import Weather
 from forecasting.solar.clearsky import Place
 from runtime.errors import SettingsError
+from vtn.aggregator.records import sc2_plans
 from vtn.analytics.runs import FEEDERS, HOMES, VIRTUAL_NODES
 from vtn.analytics.sources import Loaded, from_file, from_telemetry, masked, sites_of
 from vtn.analytics.weather import place_of, provider
@@ -106,16 +112,38 @@ def of_file(
     )  # fmt: skip
 
 
+class _Called(msgspec.Struct):
+    """Of the terms of a contract, when it began and what was asked of its intervals."""
+
+    start_ms: int
+    interval_s: int
+    obligation_wh: tuple[int, ...]
+
+
 async def of_vtn(vtn: Vtn, program: str, days: int) -> Subjects:
-    """Homes enrolled in a program. Raises BadReadings, NotFound."""
+    """Homes enrolled in a program with their history, less the days on which each was called: they say nothing of its
+    habits, nor of how good a forecast of them was. Raises BadReadings, NotFound."""
     loaded, sites, groups = await from_telemetry(vtn, program, days)
     terms = (await vtn.programs.get(program)).terms
     members: dict[str, tuple[str, ...]] = {}
     for home, group in groups.items():
         members[group] = (*members.get(group, ()), home)
-    return Subjects(
-        loaded, terms.calendar, vtn.clock.now_ms(), program=program, sites=sites, groups=members
-    )
+    found = Subjects(loaded, terms.calendar, vtn.clock.now_ms(), program=program, sites=sites, groups=members)
+    return await asyncio.to_thread(found.without, await _called(vtn, terms.calendar))
+
+
+async def _called(vtn: Vtn, calendar: SiteCalendar) -> dict[str, set[date]]:
+    """Local days on which each home was called; two for a night."""
+    found: dict[str, set[date]] = {}
+    query = select(sc2_plans.c.ven_id, sc2_plans.c.terms)
+    async with vtn.database.reading() as connection:
+        for ven_id, terms in await connection.execute(query):
+            called = msgspec.json.decode(terms, type=_Called)
+            end_ms = called.start_ms + len(called.obligation_wh) * called.interval_s * MS_PER_S
+            first, last = calendar.day_of(called.start_ms), calendar.day_of(end_ms - 1)
+            days = found.setdefault(ven_id, set())
+            days.update(first + timedelta(days=each) for each in range((last - first).days + 1))
+    return found
 
 
 def calendar_of(zone: str, country: str | None, panel: Panel) -> SiteCalendar:

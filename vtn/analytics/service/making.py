@@ -13,15 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-import msgspec
-from sqlalchemy import select
-
 from forecasting.errors import ForecastError, NoHistory
 from forecasting.evaluation.drift import DayErrors
 from forecasting.evaluation.drift import alarms as drifted
 from forecasting.evaluation.rolling import BAND, DECILES, day_ahead
 from forecasting.panels.panel import Panel
-from vtn.aggregator.records import sc2_plans
 from vtn.analytics.computing import computing, forecasts
 from vtn.analytics.proposing.making import proposed
 from vtn.analytics.runs import FEEDERS, HOMES, VIRTUAL_NODES, Chosen, Run, Runs, run_of, scores
@@ -42,12 +38,6 @@ _JUDGED_DAYS = 7
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
-class _Called(msgspec.Struct):
-    """Of the terms of a contract, when it began."""
-
-    start_ms: int
-
-
 @dataclass(frozen=True)
 class Span:
     """When a forecast is issued, what it begins with, and how many intervals it has."""
@@ -55,18 +45,6 @@ class Span:
     issued_at_ms: int
     start_ms: int
     count: int
-
-
-async def subjects(vtn: Vtn, program: str) -> Subjects:
-    """The homes of a program with their history, less the days on which each was called. Raises BadReadings."""
-    found = await of_vtn(vtn, program, vtn.settings.forecast_history_days)
-    days: dict[str, set[date]] = {}
-    query = select(sc2_plans.c.ven_id, sc2_plans.c.terms)
-    async with vtn.database.reading() as connection:
-        for ven_id, terms in await connection.execute(query):
-            start_ms = msgspec.json.decode(terms, type=_Called).start_ms
-            days.setdefault(ven_id, set()).add(found.calendar.day_of(start_ms))
-    return await asyncio.to_thread(found.without, days)
 
 
 class Stopped(Exception):
@@ -92,16 +70,9 @@ class Maker:
             raise Stopped
 
     async def subjects(self, program: str) -> Subjects:
-        """The homes of a program with their history, less the days on which each was called. Raises BadReadings."""
+        """The homes of a program with their history and the weather. Raises BadReadings."""
         found = await of_vtn(self._vtn, program, self._vtn.settings.forecast_history_days)
-        days: dict[str, set[date]] = {}
-        query = select(sc2_plans.c.ven_id, sc2_plans.c.terms)
-        async with self._vtn.database.reading() as connection:
-            for ven_id, terms in await connection.execute(query):
-                start_ms = msgspec.json.decode(terms, type=_Called).start_ms
-                days.setdefault(ven_id, set()).add(found.calendar.day_of(start_ms))
-        weather = await asyncio.to_thread(self._shelf.around, found.now_ms)
-        return await asyncio.to_thread(replace(found, weather=weather).without, days)
+        return replace(found, weather=await asyncio.to_thread(self._shelf.around, found.now_ms))
 
     async def step(self, what: Due, subject: Subjects, now_ms: int) -> Outcome:
         """One of the steps of the schedule. Raises ForecastError where the readings do not serve."""
@@ -114,16 +85,19 @@ class Maker:
         for scope in WATCHED:
             try:
                 found = await asyncio.to_thread(_compared, self._vtn.settings, subject, scope, self._go_on)
-            except ForecastError as error:
+            except (ForecastError, ValueError) as error:  # ValueError: no day of the test has a score
                 told.append(f"{scope}: {error}")
                 continue
+            reason = found.choice.reason
+            if subject.weather is not None and subject.weather.hindsight(subject.now_ms - _TEST_DAYS * _DAY_MS):
+                reason += "; tested with weather as it was known later"
             chosen = Chosen(
                 program=subject.program, scope=scope, chosen_ms=now_ms, model=found.choice.model,
-                skill=found.choice.skill, reason=found.choice.reason, table=scores(found.table()),
+                skill=found.choice.skill, reason=reason, table=scores(found.table()),
             )  # fmt: skip
             await self._runs.choose(chosen)
             skills[scope] = chosen.skill
-            told.append(f"{scope}: {chosen.model}, {chosen.reason}")
+            told.append(f"{scope}: {chosen.model}, {reason}")
         return Outcome("; ".join(told), skills=skills)
 
     async def _day_ahead(self, subject: Subjects, slot_ms: int, now_ms: int) -> Outcome:

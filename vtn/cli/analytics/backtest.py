@@ -91,7 +91,7 @@ def backtest(
             _keep(request, subject.program, found)
         if figure is not None:
             figures.of_scores(figure, _points(found), *_table(found))
-    observed = subject.weather is not None and subject.weather.kind == "observed"
+    observed = subject.weather is not None and subject.weather.hindsight(issues[0].issued_at_ms)
     if as_json:
         print_json(_json(found, observed))
         return
@@ -99,7 +99,9 @@ def backtest(
     if serves:
         typer.echo("it serves from now on")
     if observed:
-        typer.echo("the weather is observed: models knew more of it than a forecaster would have")
+        typer.echo(
+            "the weather was known later than the forecasts: models knew more of it than a forecaster would have"
+        )
 
 
 def _names(models: str, generation: bool) -> list[str]:

@@ -7,19 +7,24 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import insert
 
 from forecasting.calendar import SiteCalendar
 from forecasting.panels.panel import Panel
 from runtime.clock import ManualClock
 from tests.vtn.analytics.service.reporting import DAY_MS, HOUR_MS, PROGRAM, report, reporting
 from tests.vtn.opened import Opened, opened
+from vtn.aggregator.records import sc2_plans
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Run, Runs
 from vtn.analytics.service.making import Maker
 from vtn.analytics.service.marks import DayMeasured, Mark, Marks
 from vtn.analytics.service.schedule import CHOICE, DAY_AHEAD, INTRADAY
 from vtn.analytics.service.work import Analytics
+from vtn.analytics.subjects import of_vtn
 
 BERLIN = SiteCalendar("Europe/Berlin")
 CHANGE = date(2026, 3, 29)
@@ -107,6 +112,34 @@ async def test_a_program_without_readings_is_said_and_not_tried_again_and_again(
     assert not await analytics.turn(maker)
     [program] = await opened_vtn.vtn.programs.list()
     assert "usable readings" in (await Marks(opened_vtn.vtn.database).of_program(program.name))[DAY_AHEAD].outcome
+
+
+async def test_every_study_leaves_out_the_days_on_which_a_home_was_called(
+    opened_vtn: Opened, clock: ManualClock
+) -> None:
+    """From before midnight until after it: both days; the command's study is the one of the service."""
+    _, panel = await reporting(opened_vtn.vtn, 2, 5, until_ms=clock.now_ms())
+    utc = SiteCalendar("UTC")
+    day = utc.day_of(clock.now_ms()) - timedelta(days=3)
+    terms = {"start_ms": utc.start_ms(day) + 23 * HOUR_MS, "interval_s": 3600, "obligation_wh": [500, 500]}
+    async with opened_vtn.vtn.database.transaction() as connection:
+        await connection.execute(
+            insert(sc2_plans).values(
+                contract_id="sc2-a",
+                sc1="sc1-a",
+                round=1,
+                device="d",
+                ven_id=panel.ids[0],
+                terms=msgspec.json.encode(terms),
+                reliability_bp=9000,
+            )
+        )
+    for study in (of_vtn(opened_vtn.vtn, PROGRAM, 5), Maker(opened_vtn.vtn).subjects(PROGRAM)):
+        seen = (await study).loaded.panel
+        gaps = np.isnan(seen.between(utc.start_ms(day), utc.start_ms(day + timedelta(days=2))).values)
+        assert gaps[seen.ids.index(panel.ids[0])].all()
+        assert not gaps[seen.ids.index(panel.ids[1])].any()
+        assert np.isnan(seen.values).sum() == gaps.sum()
 
 
 async def test_marks_of_a_clock_that_was_ahead_are_replaced_once(opened_vtn: Opened, clock: ManualClock) -> None:
