@@ -106,6 +106,17 @@ class Fleet:
         """[N] calls this home may still get, 0 where it is blocked."""
         return np.where(self.blocked > 0, 0, self.calls_left)
 
+    def of_options(self, chosen: Ints) -> Fleet:
+        """The same homes with some of their options, given by rising index."""
+        return replace(
+            self,
+            home=self.home[chosen],
+            occasion=self.occasion[chosen],
+            start=self.start[chosen],
+            mean_wh=self.mean_wh[chosen],
+            cost=self.cost[chosen],
+        )
+
     def without_block(self, *codes: int) -> Fleet:
         """The fleet if these reasons did not hold; who was blocked by one may be called once."""
         lifted = np.isin(self.blocked, codes)

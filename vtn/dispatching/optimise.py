@@ -1,7 +1,7 @@
 """The cheapest plan that meets a goal with its probability, or the nearest to it, and how far from the best it can be.
 
 z of Bonferroni --> relaxation --> z of the covariance this plan has --> relaxation again --> whole calls
-                                                                            (few options: integer programme)
+                                                     (few options, or those near the margin: integer programme)
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from vtn.dispatching.chance import Goal, joint_z, need, probability, slope
 from vtn.dispatching.errors import InvalidFleet
 from vtn.dispatching.fleet import Fleet, Floats, Ints
 from vtn.dispatching.linear import Pool, Relaxed, Rows, Source, load, relax, sampled_prices, summed
-from vtn.dispatching.pricing import Totals, respond, totals_of
+from vtn.dispatching.pricing import Totals, nearest, respond, totals_of
 from vtn.dispatching.rounding import whole
 
 OPTIMAL, TIMED_OUT = "optimal", "timed out"
 #: so few options are decided by an integer programme
 EXACT_OPTIONS_MAX = 400
 EXACT_LIMIT_S = 20.0
+#: of more options so many, if rounding costs more than this part
+NEAR_OPTIONS = 300
+_WORTH_A_SEARCH = 0.02
+#: at most so many whole plans, each safer than the one before, until the probability is that which was asked for
+_ATTEMPTS = 3
 #: the bound holds for every plan whose standard deviation is within this part of the plan's own
 SPREAD_WITHIN = 0.05
 _PENALTY = 50.0
@@ -103,18 +108,48 @@ def optimise(
     status = OPTIMAL if again is not None else TIMED_OUT
     if again is None:
         again, second, z = relaxed, rows, goal.first_z()
-    found = whole(goal, z, again, seed)
-    called, sums, bound = found.called, found.totals, again.bound - _spread_loss(goal, z, again, second)
-    if search and sum(each.options for each in scales) <= EXACT_OPTIONS_MAX and len(sources) == 1:
-        fleet, limit = load(sources[0]), min(EXACT_LIMIT_S, pool.left_s)
-        small = exact.solve(fleet, goal, z, again.totals.variance, penalty, limit, start=found.called[0])
-        if small is not None:
-            bound = max(bound, small.bound)
-            lacks = float(found.lacking.sum())
-            whole_now = lacks > 1e-6 and not small.lacking.any()
-            if whole_now or small.objective <= found.totals.cost + penalty * lacks:
-                called, sums = [small.called], totals_of(fleet, small.called)
-    return _finished(goal, z, seed, called, sums, bound, again, second, status, began)
+    bound, tried = again.bound - _spread_loss(goal, z, again, second), z
+    fleet = load(sources[0]) if search and len(sources) == 1 else None
+    for attempt in range(_ATTEMPTS):
+        called, sums, proven = _calls(goal, tried, again, second, seed, fleet, pool.left_s)
+        bound = max(bound, proven) if not attempt else bound
+        if tried >= goal.first_z() or probability(goal, sums.covariance, sums.mean, seed) >= goal.probability:
+            break
+        if (need(goal, tried, sums.variance) - sums.mean > 1e-6).any():
+            break
+        # Whole calls go together less than the fractions z was found for.
+        tried = min(goal.first_z(), max(1.02 * tried, joint_z(goal, sums.covariance, sums.mean, seed)))
+    return _finished(goal, tried, seed, called, sums, bound, again, second, status, began)
+
+
+def _calls(
+    goal: Goal, z: float, relaxed: Relaxed, rows: Rows, seed: int, fleet: Fleet | None, left_s: float
+) -> tuple[list[Ints], Totals, float]:
+    """Whole calls, their sums, and what an integer programme has proven that they cost at least (-inf: nothing).
+    `fleet`: the only one, None: without such a programme. Of many options it looks at those near the margin."""
+    found = whole(goal, z, relaxed, seed)
+    lacks = float(found.lacking.sum())
+    objective = found.totals.cost + rows.penalty * lacks
+    nothing = found.called, found.totals, -np.inf
+    if fleet is None:
+        return nothing
+    few, options = len(fleet.home) <= EXACT_OPTIONS_MAX, np.arange(len(fleet.home))
+    if not few and objective - relaxed.objective <= _WORTH_A_SEARCH * objective:
+        return nothing
+    if not few:
+        options = np.union1d(nearest(fleet, relaxed.prices, rows.slopes, NEAR_OPTIONS), found.called[0])
+    small = exact.solve(
+        fleet if few else fleet.of_options(options), goal, z, relaxed.totals.variance, rows.penalty,
+        min(EXACT_LIMIT_S, left_s), start=np.searchsorted(options, found.called[0]),
+    )  # fmt: skip
+    if small is None:
+        return nothing
+    proven = small.bound if few else -np.inf
+    whole_now = lacks > 1e-6 and not small.lacking.any()
+    if not whole_now and small.objective > objective:
+        return found.called, found.totals, proven
+    called = options[small.called]
+    return [called], totals_of(fleet, called), proven
 
 
 def with_calls(plan: Plan, fleets: Sequence[Fleet], goal: Goal, called: list[Ints], seed: int) -> Plan:

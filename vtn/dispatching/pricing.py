@@ -78,7 +78,7 @@ def totals_of(fleet: Fleet, options: Ints) -> Totals:
 def respond(fleet: Fleet, prices: Floats, slopes: Floats, share: float) -> Answer:
     """The answer of each home at prices [T] and slopes [T] (see chance.need). The `share` of homes whose answer is
     closest to another one form the band; 1.0: all of them."""
-    reduced = fleet.cost - fleet.mean_wh @ prices + fleet.weight * (fleet.mean_wh**2 @ (prices * slopes))
+    reduced = _reduced(fleet, prices, slopes)
     first = fleet.segments
     if not len(first):
         nothing = np.zeros(0, np.int64)
@@ -111,6 +111,23 @@ def respond(fleet: Fleet, prices: Floats, slopes: Floats, share: float) -> Answe
     surplus = float(best[kept].sum())
     reach = np.inf if wanted == count else float(max(0.0, limit)) / 2
     return Answer(surplus, reach, totals_of(fleet, called), called, _band(fleet, np.flatnonzero(useful)))
+
+
+def nearest(fleet: Fleet, prices: Floats, slopes: Floats, count: int) -> Ints:
+    """The options that lose least against the best answer of their home, calls that are not wanted left out of it."""
+    reduced, first = _reduced(fleet, prices, slopes), fleet.segments
+    size = np.diff(np.append(first, len(reduced)))
+    best = np.repeat(np.minimum(0.0, np.minimum.reduceat(reduced, first)), size) if len(first) else reduced
+    loses = np.where(fleet.allowed[fleet.home] > 0, reduced - best, np.inf)
+    found = np.argsort(loses, kind="stable")[:count]
+    return np.sort(found[np.isfinite(loses[found])])
+
+
+def _reduced(fleet: Fleet, prices: Floats, slopes: Floats) -> Floats:
+    """[J] what an option costs beyond what its energy is worth."""
+    return np.asarray(
+        fleet.cost - fleet.mean_wh @ prices + fleet.weight * (fleet.mean_wh**2 @ (prices * slopes)), np.float64
+    )
 
 
 def _within_calls(fleet: Fleet, home: Ints, best: Floats) -> tuple[Flags, Flags]:
