@@ -280,7 +280,8 @@ def _connection(made: Formulation, net: list[list[tuple[Any, float]]], most: lis
         limited = lowest[slot] > -bottom or (
             home.obligation.net_wh_min and home.obligation.net_wh_min[slot] is not None
         )
-        if pv[slot] and home.pv_curtailable and (elastic or sell < 0 or limited):
+        # where importing earns, what the roof gives is in the way
+        if pv[slot] and home.pv_curtailable and (elastic or sell < 0 or buy < 0 or limited):
             less = model.column(0, pv[slot], _TIE)
         made.curtailed.append(less)
         turned_down = [] if less is None else [(less, -1.0)]

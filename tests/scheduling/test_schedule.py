@@ -125,6 +125,16 @@ def test_one_slot_is_a_horizon():
     assert_sound(home, made)
 
 
+def test_where_importing_earns_the_roof_is_turned_down_though_its_export_would_be_paid() -> None:
+    """Slot 1: 2 kWh of load imported at -50 earn 100, 3 kWh of PV exported at 20 earn 60 less what the load takes."""
+    home = a_home([30, -50, 30], export=20.0, load=[0.0, 2000.0, 0.0], pv=(0.0, 3000.0, 0.0))
+    made = schedule(home)
+    assert made.plan.curtailed_wh == (0, 3000, 0)
+    assert made.plan.import_wh == (0, 2000, 0)
+    assert made.after.total_minor == pytest.approx(-100.0)
+    assert made.bound_minor == pytest.approx(-100.0, abs=0.05)
+
+
 @pytest.mark.parametrize("efficiency", [0.81, 1.0])
 def test_negative_prices_never_make_a_battery_burn_energy(efficiency):
     """Charging and discharging at once would use energy that is paid for."""
