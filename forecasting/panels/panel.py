@@ -79,6 +79,11 @@ class Panel:
         last = max(min((until_ms - self.start_ms) // self.step_ms, self.values.shape[1]), first)
         return Panel(self.ids, self.start_ms + first * self.step_ms, self.interval_s, self.values[:, first:last])
 
+    def from_first_reading(self) -> Panel:
+        """Without the columns before any series begins: how long a history is decides what a model learns from it."""
+        there = np.flatnonzero(~np.isnan(self.values).all(axis=0))
+        return self.between(self.start_ms + int(there[0]) * self.step_ms, self.end_ms) if len(there) else self
+
     def rows(self, positions: Sequence[int] | slice) -> Panel:
         """Some of the series."""
         chosen = range(len(self.ids))[positions] if isinstance(positions, slice) else positions

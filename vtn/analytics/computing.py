@@ -171,6 +171,7 @@ def forecasts(
     Raises NoHistory where no series has a reading, MissingLibrary, ValueError for an unknown model.
     """
     model(name, place)
+    panel = panel.from_first_reading()
     length = _part_length(panel) if by_itself(name) else len(panel.ids)
     parts = [panel.rows(slice(first, first + length)) for first in range(0, len(panel.ids), length)]
     work = partial(

@@ -37,6 +37,18 @@ def test_parts_come_back_together_in_their_order(small_parts):
     assert np.array_equal(forecast.quantiles[0.9][4:], alone.quantiles[0.9])
 
 
+@pytest.mark.parametrize("name", ["ridge", "blend"])
+def test_how_far_back_readings_were_looked_for_changes_no_forecast(name):
+    """Homes that joined three weeks ago, asked for the readings of sixty days before that."""
+    young = HOMES.between(START_MS - 21 * 86_400_000, START_MS)
+    nothing = np.full((len(HOMES.ids), 60 * 24), np.nan, dtype=np.float32)
+    padded = Panel(young.ids, young.start_ms - 60 * 86_400_000, 3600, np.concatenate([nothing, young.values], axis=1))
+    with computing(workers=2) as where:
+        plain, long = (forecasts(where, name, panel, LOS_ANGELES, **ISSUE) for panel in (young, padded))
+    assert np.array_equal(plain.values, long.values)
+    assert np.array_equal(plain.quantiles[0.1], long.quantiles[0.1])
+
+
 def test_a_part_without_readings_is_refused_and_the_others_are_not(small_parts):
     values = HOMES.values.copy()
     values[2:4] = np.nan
