@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from forecasting.calendar import SiteCalendar
 from forecasting.clustering.traits import Site
 from forecasting.errors import BadReadings, ForecastError
-from forecasting.panels.cleaning import Cleaned, Finding, Stamped, cleaned
+from forecasting.panels.cleaning import Finding, Stamped, cleaned
 from forecasting.panels.panel import Panel
 from forecasting.panels.units import Kind
 from vtn.analytics.stamps import UNREADABLE, epoch_ms
@@ -99,7 +100,9 @@ def from_file(
     if refused and not rows:
         raise BadReadings(f"no home has usable readings; {next(iter(refused))}: {next(iter(refused.values()))}")
     step_s = interval_s or _step_s([each for each, _ in rows.values()], path)
-    loaded = _loaded(rows, step_s, unit, kind, zone, stamped=stamped)
+    gathered = _Gathered(step_s, unit, kind, zone, stamped=stamped)
+    gathered.take(rows)
+    loaded = gathered.loaded()
     findings = {name: (*lost[name], *loaded.findings.get(name, ())) for name in loaded.panel.ids}
     return replace(
         loaded, findings={name: each for name, each in findings.items() if each}, refused=refused | dict(loaded.refused)
@@ -154,14 +157,13 @@ async def from_telemetry(vtn: Vtn, program: str, days: int) -> tuple[Loaded, dic
     terms = (await vtn.programs.get(program)).terms
     now_ms = vtn.clock.now_ms()
     homes = [ven for ven in await vtn.vens.list(status="enrolled") if ven.program == program]
-    rows: dict[str, tuple[Any, Any]] = {}
+    found = _Gathered(terms.interval_s, "Wh", "net", terms.zone, now_ms=now_ms, w_max=terms.connection_w)
     for first in range(0, len(homes), _HOMES_AT_ONCE):
         ids = [ven.ven_id for ven in homes[first : first + _HOMES_AT_ONCE]]
-        rows |= await _columns(vtn.database, ids, now_ms - days * _DAY_MS, now_ms)
-    # Off the event loop: every reading is looked at.
-    loaded = await asyncio.to_thread(
-        _loaded, rows, terms.interval_s, "Wh", "net", terms.zone, now_ms=now_ms, w_max=terms.connection_w
-    )
+        rows = await _columns(vtn.database, ids, now_ms - days * _DAY_MS, now_ms)
+        # Off the event loop: every reading is looked at.
+        await asyncio.to_thread(found.take, rows)
+    loaded = await asyncio.to_thread(found.loaded)
     sites = {ven.ven_id: Site(ven.area, ven.program) for ven in homes}
     return loaded, sites, {ven.ven_id: ven.virtual_node for ven in homes if ven.virtual_node is not None}
 
@@ -200,33 +202,56 @@ def masked(panel: Panel, event_days: Mapping[str, Collection[date]], calendar: S
     return Panel(panel.ids, panel.start_ms, panel.interval_s, values)
 
 
-def _loaded(
-    rows: Mapping[str, tuple[Any, Any]], interval_s: int, unit: str, kind: Kind, zone: str, *,
-    now_ms: int | None = None, w_max: float | None = None, stamped: Stamped = "start",
-) -> Loaded:  # fmt: skip
-    """Each home cleaned by itself: one bad meter spoils no other."""
-    good: dict[str, Cleaned] = {}
-    refused: dict[str, str] = {}
-    for name, (stamps, values) in rows.items():
-        there = ~np.isnan(values)
-        pairs = zip(stamps[there].tolist(), values[there].tolist(), strict=True)
-        try:
-            made = cleaned(pairs, interval_s, unit=unit, kind=kind, zone=zone, now_ms=now_ms, power_w_max=w_max,
-                           stamped=stamped)  # fmt: skip
-        except ForecastError as error:
-            refused[name] = str(error)
-            continue
-        if made.series.readings:
-            good[name] = made
-        else:
-            refused[name] = "no usable reading"
-    if not rows:
-        raise BadReadings("no home has usable readings: there is no home")
-    if not good:
-        first = next(iter(refused.items()))
-        raise BadReadings(f"no home has usable readings; {first[0]}: {first[1]}")
-    panel = Panel.of({name: each.series for name, each in good.items()})
-    return Loaded(panel, {name: each.findings for name, each in good.items() if each.findings}, refused)
+class _Gathered:
+    """Homes cleaned one after the other, each by itself: one bad meter spoils no other.
+
+    A home is kept as a row of numbers at once: as readings in Python ten thousand of them take fifteen gigabytes."""
+
+    def __init__(
+        self, interval_s: int, unit: str, kind: Kind, zone: str, *, now_ms: int | None = None,
+        w_max: float | None = None, stamped: Stamped = "start",
+    ) -> None:  # fmt: skip
+        self._step_ms = interval_s * 1000
+        self._clean = partial(
+            cleaned, interval_s=interval_s, unit=unit, kind=kind, zone=zone, now_ms=now_ms, power_w_max=w_max,
+            stamped=stamped,
+        )  # fmt: skip
+        self._rows: dict[str, tuple[int, Any]] = {}
+        self._findings: dict[str, tuple[Finding, ...]] = {}
+        self._refused: dict[str, str] = {}
+
+    def take(self, rows: Mapping[str, tuple[Any, Any]]) -> None:
+        """Stamps and values of homes."""
+        for name, (stamps, values) in rows.items():
+            there = ~np.isnan(values)
+            try:
+                made = self._clean(zip(stamps[there].tolist(), values[there].tolist(), strict=True))
+            except ForecastError as error:
+                self._refused[name] = str(error)
+                continue
+            if not made.series.readings:
+                self._refused[name] = "no usable reading"
+                continue
+            alone = Panel.of({name: made.series})
+            self._rows[name] = (alone.start_ms, alone.values[0])
+            if made.findings:
+                self._findings[name] = made.findings
+
+    def loaded(self) -> Loaded:
+        """All of them side by side. Raises BadReadings where there is none."""
+        if not self._rows and not self._refused:
+            raise BadReadings("no home has usable readings: there is no home")
+        if not self._rows:
+            name, why = next(iter(self._refused.items()))
+            raise BadReadings(f"no home has usable readings; {name}: {why}")
+        step_ms, first_ms = self._step_ms, min(start_ms for start_ms, _ in self._rows.values())
+        end_ms = max(start_ms + len(values) * step_ms for start_ms, values in self._rows.values())
+        side = np.full((len(self._rows), (end_ms - first_ms) // step_ms), np.nan, dtype=np.float32)
+        for row, (start_ms, values) in enumerate(self._rows.values()):
+            first = (start_ms - first_ms) // step_ms
+            side[row, first : first + len(values)] = values
+        panel = Panel(tuple(self._rows), first_ms, step_ms // 1000, side)
+        return Loaded(panel, self._findings, self._refused)
 
 
 def _homes_column(frame: Any) -> Any:
