@@ -5,7 +5,8 @@
                  └── proposals: what the ledger said, what is over
 
 Work is bounded: one slot of each kind at a time, what was missed is skipped, and after each turn that did something the
-task rests three times as long as it worked, so that a fast clock takes a quarter of a core at most.
+task rests three times as long as it worked, so that a fast clock takes a quarter of a core at most. What failed (a Dask
+scheduler away for a minute) is tried again after a while, three times, as long as its slot is the newest.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ LOCK = 0x6772_6964_7572
 _FOLLOW_S = 2.0
 _TURN_S = 1.0
 _REST = 3
+_AGAIN_S = (60.0, 300.0, 900.0)
+"""Seconds of this machine until a step that failed is tried again: the first time, the second, the third."""
 
 _log = get_logger("vtn.analytics")
 
@@ -48,6 +51,8 @@ class Analytics:
     def __init__(self, vtn: Vtn, registry: CollectorRegistry) -> None:
         self._vtn = vtn
         self._marks = Marks(vtn.database)
+        self._failed: dict[tuple[str, str], tuple[int, int, float]] = {}
+        """(program, kind) -> slot, how often it failed, when it may be tried again."""
         self._done = Counter(
             "gridpact_vtn_forecast_runs_total",
             "Scheduled analytics by kind (day_ahead, intraday, choice) and outcome: done, refused, failed",
@@ -137,6 +142,7 @@ class Analytics:
             intraday_h=settings.forecast_intraday_h,
             choice_days=settings.forecast_choice_days,
         )
+        found = [each for each in found if not self._waits(program.name, each)]
         if not found:
             return False
         subject: Subjects | ForecastError
@@ -148,11 +154,27 @@ class Analytics:
             found_out, result = await self._outcome(maker, what, subject, now_ms)
             self._done.labels(kind=what.kind, outcome=result).inc()
             _log.info("scheduled analytics", program=program.name, kind=what.kind, outcome=result, what=found_out.text)
+            if result == "failed" and self._again(program.name, what):
+                continue
+            self._failed.pop((program.name, what.kind), None)
             await self._mark(program.name, what.kind, what.slot_ms, found_out.text)
             for scope, skill in found_out.skills.items():
                 self._skill.labels(program=program.name, scope=scope).set(skill)
             for scope, raised in found_out.alarms.items():
                 await self._alarmed(program.name, scope, what.slot_ms, raised)
+        return True
+
+    def _waits(self, program: str, what: Due) -> bool:
+        slot_ms, _, until = self._failed.get((program, what.kind), (0, 0, 0.0))
+        return slot_ms == what.slot_ms and time.monotonic() < until
+
+    def _again(self, program: str, what: Due) -> bool:
+        """Whether what failed is to be tried again; then it is not marked as done."""
+        slot_ms, times, _ = self._failed.get((program, what.kind), (0, 0, 0.0))
+        times = times if slot_ms == what.slot_ms else 0
+        if times >= len(_AGAIN_S):
+            return False
+        self._failed[program, what.kind] = (what.slot_ms, times + 1, time.monotonic() + _AGAIN_S[times])
         return True
 
     async def _outcome(

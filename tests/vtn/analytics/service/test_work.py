@@ -6,6 +6,7 @@ import asyncio
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -140,6 +141,33 @@ async def test_every_study_leaves_out_the_days_on_which_a_home_was_called(
         assert gaps[seen.ids.index(panel.ids[0])].all()
         assert not gaps[seen.ids.index(panel.ids[1])].any()
         assert np.isnan(seen.values).sum() == gaps.sum()
+
+
+async def test_what_failed_is_tried_again_before_its_slot_is_given_up(
+    vtn_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(BERLIN.start_ms(CHANGE))
+    async with opened(vtn_url, clock, tmp_path, forecast_choice_days=0) as found:
+        await reporting(found.vtn, 2, 20, zone="Europe/Berlin", until_ms=clock.now_ms())
+        analytics, maker = task(found)
+        step, tries = maker.step, []
+
+        async def failing(*asked: Any) -> Any:
+            tries.append(asked[0].slot_ms)
+            if len(tries) < 3:
+                raise RuntimeError("the scheduler is away")
+            return await step(*asked)
+
+        monkeypatch.setattr(maker, "step", failing)
+        monkeypatch.setattr("vtn.analytics.service.work._AGAIN_S", (0.0, 3600.0, 0.0))
+        for _ in range(4):
+            await analytics.turn(maker)
+        assert len(tries) == 2, "an hour has to pass after the second"
+        assert DAY_AHEAD not in await Marks(found.vtn.database).of_program(PROGRAM)
+        analytics, _ = task(found)  # after a restart
+        await analytics.turn(maker)
+        assert len(tries) == 3
+        assert "homes by" in (await Marks(found.vtn.database).of_program(PROGRAM))[DAY_AHEAD].outcome
 
 
 async def test_marks_of_a_clock_that_was_ahead_are_replaced_once(opened_vtn: Opened, clock: ManualClock) -> None:
