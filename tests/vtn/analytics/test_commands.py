@@ -167,7 +167,14 @@ def test_what_homes_reported_is_forecast_by_the_chosen_model_kept_clustered_and_
     assert made["entry"] == found["choice"]["model"]
     assert (made["series"], made["program"]) == (["vn-F1"], "hourly")
     kept = run("forecasts", "list", *of_program, "--json")
-    assert [each["run"] for each in kept["runs"]] == [made["run_id"]]
+    assert [each["run_id"] for each in kept["runs"]] == [made["run_id"]]
+    (listed,) = kept["runs"]
+    assert {name: listed[name] for name in ("issued_at_ms", "known_until_ms", "start_ms", "interval_s")} == {
+        name: made[name] for name in ("issued_at_ms", "known_until_ms", "start_ms", "interval_s")
+    }
+    assert (listed["intervals"], listed["series"], listed["model"]) == (
+        len(made["values"][0]), len(made["series"]), made["entry"]
+    )  # fmt: skip
     assert kept["chosen"]["model"] == made["entry"]
     assert run("forecasts", "show", made["run_id"], "--json") == made
     assert "sha256" in run("forecasts", "show", made["run_id"]).stdout

@@ -50,7 +50,12 @@ def list_runs(
     ]  # fmt: skip
     columns = ("run", "issued", "readings until", "start", "intervals", "series", "model", "weather")
     if as_json:
-        runs = [dict(zip(columns, line, strict=True)) for line in lines]
+        runs = [
+            {"run_id": run.run_id, "issued_at_ms": run.issued_at_ms, "known_until_ms": run.known_until_ms,
+             "start_ms": run.start_ms, "interval_s": run.interval_s, "intervals": len(run.values[0]),
+             "series": len(run.series), "model": run.entry, "weather": run.weather[0] if run.weather else None}
+            for run in found
+        ]  # fmt: skip
         print_json({"runs": runs, "chosen": chosen, "last": list(marks.values()), "alarms": alarms})
         return
     print_table("Forecasts", columns, lines)
