@@ -257,3 +257,36 @@ def test_a_schedule_dearer_than_the_home_as_wished_is_not_taken(monkeypatch):
     made = schedule(home)
     assert made.plan == made.wished != late
     assert made.notes == ("nothing is gained by moving a device",)
+
+
+HOSTILE = [
+    [-252, 1729, 1700, 2254, 1805, 1318, 70, 2071, -486, 1811, 79, 56, 2671, 2745, 2021, 300, 1143, 712, -88, 329, -297,
+     2903, 327, 855, 363, 1779, 1469, 2180, -460, 216, 1596, 1518, 2386, -218, 799, 913, 1296, 730, 2071, -135, -288,
+     597, -187, 873, 1525, -205, 1109, 1444],
+    [1165, 341, 2173, 379, 418, -457, 2649, -382, 601, 1765, 662, 1590, 776, 2580, 56, -436, -151, 1334, 1573, 2419,
+     2841, 905, 2383, 918, 797, -36, 2540, 676, 1763, 1310, 2989, 395, 1430, 2264, 169, 2381, 1454, -138, 2888, 941,
+     1164, 2246, 2876, 359, -23, 2107, 1870, 1063],
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 211, 419, 620, 810, 986, 1145, 1284, 1402, 1496, 1564, 1605, 1619, 1605,
+     1564, 1496, 1402, 1284, 1145, 986, 810, 620, 419, 211, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [192, 36, 447, 429, 341, 7, 389, 95, 4, 597, 683, 54, 494, 40, 437, 468, 440, 743, 460, 125, 700, 224, 405, 324,
+     605, 63, 276, 332, 448, 681, 226, 259, 504, 157, 382, 240, 468, 435, 514, 322, 175, 11, 451, 169, 4, 281, 206, 512],
+]  # fmt: skip
+"""Import and export prices, PV and load of 48 half-hours, drawn from anything."""
+
+
+def test_the_bound_of_cbc_is_one_that_another_solver_does_not_pass() -> None:
+    """With its preprocessing CBC called 62,148 the least and proven; HiGHS finds 60,754."""
+    prices, export, pv, load = HOSTILE
+    car = Ev(arrival=7, departure=42, energy_wh=106_492, power_w_min=4_000)
+    home = a_home(
+        prices,
+        export=export,
+        load=load,
+        pv=pv,
+        interval_s=1800,
+        evs=(car,),
+        connection=Connection(export_limit_w=3_000),
+    )
+    made, other = schedule(home), schedule(home, solver="highs")
+    assert made.after.total_minor == pytest.approx(other.after.total_minor, rel=2e-3)
+    assert made.bound_minor <= other.after.total_minor + 1
