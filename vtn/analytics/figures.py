@@ -55,6 +55,7 @@ def of_forecast(
         plot.step(times, forecast.values[place] * hours, where="post", lw=1.5, label="forecast")
         plot.set_title(forecast.ids[place], fontsize=9)
         plot.set_ylabel("W")
+        _dated(plot, zone)
         plot.legend(fontsize=7, loc="upper left")
     _write(path, figure, f"Forecast by {forecast.model}", columns, rows)
 
@@ -116,6 +117,7 @@ def of_schedules(
             prices.set_ylabel("price a kWh", fontsize=7)
         plot.set_title(curve.name, fontsize=9)
         plot.set_ylabel("W")
+        _dated(plot, zone)
         plot.legend(fontsize=7, loc="upper left")
     _write(path, figure, "Schedules", columns, rows)
 
@@ -147,7 +149,7 @@ def of_dispatch(path: Path, seen: Preview, zone: str, columns: Sequence[str], ro
     calls.set_ylabel("homes called")
     calls.set_ylim(bottom=0)
     for plot in (energy, calls):
-        plot.tick_params(axis="x", labelsize=7, labelrotation=30)
+        _dated(plot, zone)
     _write(path, figure, f"Dispatch: {seen.calls} of {seen.homes} homes", columns, rows)
 
 
@@ -168,6 +170,17 @@ def _canvas(count: int) -> tuple[Any, Any]:
 def _times(starts_ms: Any, zone: ZoneInfo) -> list[datetime]:
     """Wall-clock times without their zone, as the axis shows them."""
     return [datetime.fromtimestamp(at / 1000, UTC).astimezone(zone).replace(tzinfo=None) for at in starts_ms]
+
+
+def _dated(plot: Any, zone: str) -> None:
+    """Times below a plot, a date only where one begins, and whose times they are: whole stamps overlap."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3)
+    plot.xaxis.set_major_locator(locator)
+    plot.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    plot.tick_params(axis="x", labelsize=7)
+    plot.set_xlabel(zone, fontsize=7)
 
 
 def _write(path: Path, figure: Any, title: str, columns: Sequence[str], rows: Rows) -> None:
