@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import date, timedelta
 
@@ -159,3 +160,27 @@ async def test_the_setting_leaves_it_to_the_mean_of_like_days(opened_vtn: Opened
     made = await by(home_forecasts(vtn.database, plain, await vtn.programs.get(PROGRAM)), readings())
     assert all(each.reason.startswith("by setting") for each in made.values())
     assert made == await by(NaiveForecasts("by setting (forecast_homes)"), readings())
+
+
+async def test_a_model_that_takes_for_ever_holds_up_no_need(
+    chosen: HomeForecasts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = [], threading.Event()
+
+    def never(*given: object, **named: object) -> None:
+        begun.append(given)
+        over.wait(60)
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "forecasts", never)
+    monkeypatch.setattr(module, "_LIMIT_S", 0.2)
+    try:
+        made = [await by(chosen, readings()) for _ in range(3)]
+    finally:
+        over.set()
+    naive = await by(NaiveForecasts(), readings())
+    assert [{home: each.values_wh for home, each in one.items()} for one in made] == [
+        {home: each.values_wh for home, each in naive.items()}
+    ] * 3
+    assert all("takes more than" in each.reason for each in made[-1].values())
+    assert len(begun) == 1, "what is late is not begun again beside itself"
