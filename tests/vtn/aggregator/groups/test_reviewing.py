@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.core.facts import DRSetUp, ReductionAccepted
 from contracts.demand_response.contract import EngagementRecord
@@ -140,6 +141,9 @@ async def test_reviews_come_when_their_days_are_over_and_never_when_switched_off
     found = await reviews.look()
     assert isinstance(found, GroupReview)
     assert found.areas["F1"].outcome == "20 homes: too few for two groups of 20"
+    assert await reviews.look() is None
+    await reviews.nodes.keep(replace(found, reviewed_ms=clock.now_ms() + 500 * WEEK_MS))
+    assert await reviews.look() is not None, "the clock was ahead, and was put right"
     assert await reviews.look() is None
     async with asyncio.timeout(60):
         await world.reviews(days=0.0).run()

@@ -24,6 +24,7 @@ from sqlalchemy import (
     RowMapping,
     Table,
     Text,
+    delete,
     func,
     select,
     update,
@@ -249,10 +250,15 @@ class NodeRecords:
             return {row.ven_id: row.came_from for row in found}
 
     async def keep(self, review: GroupReview) -> None:
-        """Keeps a review; the same one again replaces it."""
+        """Keeps a review; the same one again replaces it. Those of a clock that was ahead are forgotten."""
+        table = virtual_node_reviews.c
+        ahead = delete(virtual_node_reviews).where(
+            table.program == review.program, table.reviewed_ms > review.reviewed_ms
+        )
         row = {"program": review.program, "reviewed_ms": review.reviewed_ms, "review": msgspec.json.encode(review)}
         statement = insert(virtual_node_reviews).values(row)
         async with self._database.transaction() as connection:
+            await connection.execute(ahead)
             await connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["program", "reviewed_ms"], set_={"review": statement.excluded.review}

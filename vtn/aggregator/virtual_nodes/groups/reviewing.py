@@ -82,7 +82,8 @@ class Reviews:
         if not formed:
             return None
         since_ms = last.reviewed_ms if last is not None else min(row.made_ms for row in formed)
-        if self.clock.now_ms() - since_ms >= self.days * DAY_MS:
+        # A time to come is one of a clock that was ahead.
+        if not 0 <= self.clock.now_ms() - since_ms < self.days * DAY_MS:
             return await self.review()
         if last is not None and last.waiting:
             await self._retry(last)
