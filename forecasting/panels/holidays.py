@@ -18,7 +18,8 @@ def national_holidays(country: str, first_year: int, last_year: int, subdivision
     parts = holidays.list_supported_countries().get(country)
     if parts is None or (subdivision is not None and subdivision not in parts):
         known = ", ".join(parts or []) or "codes of ISO 3166, like DE or AU"
-        raise ValueError(f"no holidays are known for {country} {subdivision or ''}: there are {known}")
+        asked = country if subdivision is None else f"{country}-{subdivision}"
+        raise ValueError(f"no holidays are known for {asked}: there are {known}")
     found = holidays.country_holidays(country, subdiv=subdivision, years=range(first_year, last_year + 1))
     return frozenset(found)
 

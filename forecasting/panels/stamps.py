@@ -32,7 +32,8 @@ def snapped(
         typical = int(np.median(off[astray])) // 1000
         raise BadReadings(
             f"{astray.mean():.0%} of the stamps lie about {typical} s off the grid of {interval_s} s: "
-            "is the interval another one, or are these stamps of its middle or end?"
+            "is the interval another one, or are these stamps of its middle or end? Intervals begin on multiples of "
+            "their length in UTC: of a zone half an hour off it give shorter ones"
         )
     note("off the grid", int(astray.sum()), "left out")
     note("near the grid", int(((off > 0) & ~astray).sum()), "moved to it")

@@ -174,7 +174,7 @@ class Runs:
         async with self._database.reading() as connection:
             data = await connection.scalar(query)
         if data is None:
-            raise NotFound("forecast_run_unknown", f"there is no forecast run {run_id}")
+            raise NotFound("forecast_run_unknown", f"there is no forecast run {run_id}: `dr-vtn forecasts list`")
         return msgspec.json.decode(zlib.decompress(data), type=Run)
 
     async def runs(self, program: str, scope: str, first_ms: int, end_ms: int) -> list[Run]:

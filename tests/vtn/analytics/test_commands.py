@@ -81,7 +81,7 @@ def test_a_time_in_the_past_is_forecast_as_it_could_have_been(files):
         (["--issued", "2025-03-01T00:00:00Z"], 1, "had ended"),
         (["--unit", "MWh"], 1, "a thousand times larger"),
         (["--weather", "nowhere.csv"], 1, "nowhere.csv"),
-        (["--country", "XX"], 2, "no holidays are known for XX"),
+        (["--country", "XX"], 2, "no holidays are known for XX:"),
         (["--dask", "tcp://127.0.0.1:1"], 2, "cannot be used"),
         (["--zone", "Mars/Olympus"], 2, "'Mars/Olympus' is not a zone"),
         (["--naive-zone", "Foo/Bar"], 2, "'Foo/Bar' is not a zone"),

@@ -119,7 +119,8 @@ def _keep(request: shared.Request, kept: Review) -> None:
 
 
 def _tell(found: Clustering, kept: Review, ways: list[Way], told: list[Any]) -> None:
-    print_table(f"{len(found.clusters)} clusters, silhouette {_ratio(found.silhouette)}", *_table(found))
+    apart = f", silhouette {_ratio(found.silhouette)}" if math.isfinite(found.silhouette) else ""
+    print_table(f"{len(found.clusters)} cluster{'s' * (len(found.clusters) != 1)}{apart}", *_table(found))
     if kept.moves:
         moves = [(each.home, each.left, each.joined, each.reason) for each in kept.moves]
         print_table("Moves", ("home", "left", "joined", "reason"), moves)
