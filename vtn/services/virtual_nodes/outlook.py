@@ -26,6 +26,7 @@ from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.analytics.computing import computing, forecasts
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Runs
 from vtn.analytics.studies import default_of
+from vtn.analytics.weather import WeatherShelf
 from vtn.auth.permissions import Access, Role, Subject, access
 from vtn.errors import InvalidInput, NotAllowed
 from vtn.services.vens import Ven
@@ -140,7 +141,7 @@ class Outlook:
             raise NotAllowed("consent_missing", f"{len(homes)} homes: none consented that the aggregator sees it")
         now_ms = self._vtn.clock.now_ms()
         try:
-            known = await seen(self._members, self._program, self._vtn.settings, shown, now_ms)
+            known = await seen(self._members, self._program, WeatherShelf(self._vtn.settings), shown, now_ms)
         except ForecastError as error:
             raise InvalidInput("profile_refused", str(error)) from error
         told = {each.home: each for each in segments(known.homes)}

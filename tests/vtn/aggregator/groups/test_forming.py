@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from contracts.core.parties import Party, Role
+from forecasting.errors import WeatherUnavailable
 from ledger.client import LedgerUnavailable, party_id
 from runtime.keys import PrivateKey
 from tests.vtn.aggregator.groups.feeders import NIGHT, Feeders
+from vtn.aggregator.gateway import EnrolledMembers
 from vtn.aggregator.virtual_nodes.groups import grouping, parties
+from vtn.analytics import weather
+from vtn.config import VtnSettings
 from vtn.services.vens import ENROLLED
 
 
@@ -158,3 +162,25 @@ def test_a_key_file_is_a_file_within_its_folder_whatever_the_feeder_is_called(na
 def test_a_key_that_lies_where_it_used_to_stays_there(tmp_path: Path) -> None:
     PrivateKey.create(tmp_path / "vn-a" / "b.key")
     assert parties.key_file(tmp_path, "vn-a/b") == "vn-a/b.key"
+
+
+async def test_a_weather_service_that_does_not_answer_is_not_waited_for_at_each_feeder(
+    world: Feeders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for each feeder and each new home anew, twenty seconds each, before any need was looked at."""
+    asked = []
+
+    def silent(*given: object) -> None:
+        asked.append(given)
+        raise WeatherUnavailable("no answer")
+
+    monkeypatch.setattr(weather, "provider", silent)
+    ids = await world.homes("e", 20, days=9)
+    settings = VtnSettings(weather_source="https://weather.example/", site_latitude=48, site_longitude=11)
+    vtn = world.opened.vtn
+    members = EnrolledMembers(vtn.vens, vtn.telemetry, vtn.opts, vtn.contacts, world.program)
+    found = grouping.Grouping(members, world.program, settings, vtn.clock, 20)
+    homes = [await vtn.vens.get(each) for each in ids]
+    for _ in range(3):
+        await found.seen(homes)
+    assert len(asked) == 1

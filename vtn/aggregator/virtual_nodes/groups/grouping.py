@@ -26,6 +26,7 @@ from vtn.services.vens import Ven
 if TYPE_CHECKING:
     from forecasting.clustering.formation import Cluster
     from vtn.aggregator.virtual_nodes.groups.likeness import Seen
+    from vtn.analytics.weather import WeatherShelf
 
 NOT_INSTALLED = "one group for the feeder: the extra `intelligence` is not installed"
 MEASURED_BADLY = "what it delivers is measured badly"
@@ -53,6 +54,7 @@ class Grouping:
         self._program = program
         self._settings = settings
         self._clock = clock
+        self._weather: WeatherShelf | None = None
 
     async def first(self, homes: Sequence[Ven]) -> list[Group]:
         """Groups for the homes of one feeder, the largest first; one group where nothing tells them apart."""
@@ -95,8 +97,11 @@ class Grouping:
     async def seen(self, homes: Sequence[Ven]) -> Seen:
         """What homes are like. Raises ForecastError."""
         from vtn.aggregator.virtual_nodes.groups.likeness import seen
+        from vtn.analytics.weather import WeatherShelf
 
-        return await seen(self._members, self._program, self._settings, homes, self._clock.now_ms())
+        # One shelf for all feeders: a source that does not answer is not waited for at each. Needs wait as well.
+        self._weather = self._weather or WeatherShelf(self._settings)
+        return await seen(self._members, self._program, self._weather, homes, self._clock.now_ms())
 
     def _clusters(self, known: Seen) -> Sequence[Cluster]:
         from forecasting.clustering.formation import form

@@ -17,13 +17,9 @@ from forecasting.clustering.traits import Homes, Site, homes
 from forecasting.errors import ForecastError
 from forecasting.panels.cleaning import cleaned
 from forecasting.panels.panel import Floats, Panel
-from forecasting.panels.weather import Weather
-from runtime.errors import GridpactError
-from runtime.logs import get_logger
 from vtn.aggregator.ports import Members
 from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
-from vtn.analytics.weather import provider
-from vtn.config import VtnSettings
+from vtn.analytics.weather import WeatherShelf
 from vtn.services.programs import Program
 from vtn.services.vens import Ven
 
@@ -33,8 +29,6 @@ KNOWN_PERCENT = 80
 _BATCH = 10
 """Homes whose readings are fetched at once: rows become numbers on the event loop, a tenth of a second's worth."""
 _DAY_MS = 86_400_000
-
-_log = get_logger("vtn.likeness")
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Seen:
 
 
 async def seen(
-    members: Members, program: Program, settings: VtnSettings, vens: Sequence[Ven], now_ms: int
+    members: Members, program: Program, weather: WeatherShelf, vens: Sequence[Ven], now_ms: int
 ) -> Seen:  # fmt: skip
     """The homes as their last eight weeks show them. Off the event loop but for the queries. Raises ForecastError."""
     panel = await panel_of(members, program, [ven.ven_id for ven in vens], now_ms)
@@ -63,7 +57,7 @@ async def seen(
 
     def traits() -> Homes:
         with np.errstate(all="ignore"):
-            return homes(panel, calendar, sites, _weather(settings, panel))
+            return homes(panel, calendar, sites, weather.around(now_ms))
 
     return Seen(await asyncio.to_thread(traits), panel)
 
@@ -103,16 +97,3 @@ def _rows(found: Sequence[Mapping[int, int]], program: Program, first_ms: int, c
             if 0 <= position < count:
                 values[row, position] = energy
     return values
-
-
-def _weather(settings: VtnSettings, panel: Panel) -> Weather | None:
-    """Weather of the homes; without it they are told apart by the rest."""
-    source, latitude, longitude = settings.weather_source, settings.site_latitude, settings.site_longitude
-    if source is None or ("://" in source and (latitude is None or longitude is None)):
-        return None
-    try:
-        where = provider(source, settings.weather_columns, settings.weather_kind)
-        return where.weather(latitude or 0.0, longitude or 0.0, panel.start_ms, panel.end_ms)
-    except (ForecastError, GridpactError, ValueError, OSError) as error:
-        _log.warning("homes are told apart without weather", error=str(error))
-        return None
