@@ -61,7 +61,7 @@ def test_a_clock_that_jumps_is_noticed():
     shifted = [(at + 40_000, value) for at, value in ORDINARY]
     assert faults(cleaned(shifted, 3600)) == {"near the grid": len(ORDINARY)}
     assert list(cleaned(shifted, 3600).series.readings) == [at for at, _ in ORDINARY]
-    with pytest.raises(BadReadings, match="1200 s off the grid.*multiples of their length in UTC"):
+    with pytest.raises(BadReadings, match=r"1200 s off the grid.*multiples of their length in UTC"):
         cleaned([(at + 1_200_000, value) for at, value in ORDINARY], 3600)
     few = [(at + 1_200_000 if at == 7 * HOUR_MS else at, value) for at, value in ORDINARY]
     assert faults(cleaned(few, 3600)) == {"off the grid": 1}
