@@ -145,8 +145,9 @@ def _calls(
     if small is None:
         return nothing
     proven = small.bound if few else -np.inf
-    whole_now = lacks > 1e-6 and not small.lacking.any()
-    if not whole_now and small.objective > objective:
+    lacks_too = float(small.lacking.sum()) > 1e-6
+    # A plan that lacks nothing is worth more than any that does, whatever the penalty makes of it.
+    if (lacks_too and lacks <= 1e-6) or (lacks_too == (lacks > 1e-6) and small.objective > objective):
         return found.called, found.totals, proven
     called = options[small.called]
     return [called], totals_of(fleet, called), proven

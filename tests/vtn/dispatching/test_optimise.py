@@ -130,6 +130,17 @@ def test_of_more_options_than_a_search_bears_it_looks_at_those_near_the_margin()
     assert len(np.unique(homes)) == len(homes)
 
 
+def test_a_plan_that_lacks_nothing_is_kept_for_one_that_lacks_a_little_and_costs_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet, goal = fleet_of(some_homes(40, duration=np.full(40, 8))), a_goal(40, 0.2, mode=EACH)
+    rounded = optimise([fleet], goal, search=False)
+    assert not rounded.lacking_wh.any()
+    cheap = exact.Exact(rounded.called[0][1:], rounded.cost / 2, 0.0, np.eye(1, 8)[0])
+    monkeypatch.setattr(exact, "solve", lambda *_, **__: cheap)
+    assert (optimise([fleet], goal).called[0] == rounded.called[0]).all()
+
+
 def test_the_same_seed_gives_the_same_plan_and_the_order_of_work_does_not_matter() -> None:
     fleet, goal = fleet_of(some_homes(600)), a_goal(600)
     feeders = [part(fleet, np.arange(n * 150, n * 150 + 150)) for n in range(4)]
