@@ -10,7 +10,6 @@ import pytest
 from contracts.core.commands import RequestReduction
 from contracts.demand_response.contract import EngagementRecord
 from contracts.tokens import Account, party_account
-from ledger.client import LedgerClient, Refused
 from openadr.model import Reading
 from runtime.clock import ManualClock
 from tests.builders import device_terms
@@ -19,7 +18,6 @@ from tests.vtn.aggregator.test_cycle import a_contract
 from tests.vtn.aggregator.test_records import PLAN, REQUEST
 from tests.vtn.opened import fund
 from vtn.aggregator.records import AggregatorRecords, DevicePlan, Round
-from vtn.aggregator.virtual_nodes.groups import parties
 from vtn.auth.permissions import Role
 from vtn.errors import Conflict, InvalidInput, NotAllowed, NotFound, VtnError
 from vtn.flexibility.envelope import Device
@@ -180,29 +178,6 @@ async def test_a_virtual_node_with_a_contract_is_not_deleted_and_one_killed_half
     assert [row.state for row in await world.nodes.nodes(ended=True) if row.name == "vn-F1"] == ["ended"]
     account = await world.opened.vtn.ledger.record(Account, party_account(node.party))
     assert account.credits_posted == account.debits_posted == 1_000
-
-
-async def test_a_virtual_node_that_ended_and_cannot_pay_back_yet_keeps_no_other_from_work(
-    world: Feeders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = await world.homes("e", 40, peak=None)
-    formation = world.formation()
-    await formation.form()
-    nodes = operations(world)
-    await nodes.create("mine", ids[:20])
-    await formation.form()
-    returned = parties.funds_returned
-    await nodes.delete("mine")
-
-    async def refused(client: LedgerClient, to: str) -> bool:
-        raise Refused("party_inactive", "not now")
-
-    monkeypatch.setattr(parties, "funds_returned", refused)
-    await nodes.create("next", ids[:20])
-    assert [node.name for node in await formation.form()] == ["vn-F1-3"]
-    monkeypatch.setattr(parties, "funds_returned", returned)
-    await formation.form()
-    assert sorted(node.name for node in formation.nodes.values()) == ["vn-F1", "vn-F1-3"]
 
 
 async def test_a_query_has_the_names_of_the_standard(world: Feeders) -> None:
