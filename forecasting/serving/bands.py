@@ -26,6 +26,11 @@ _MEMORY = 0.85
 SLOT_POWER = 0.8
 """Below 1: forty days say the size of a slot but roughly."""
 TINY = 1e-4
+FEW_DAYS = 7
+"""With fewer days of errors the size of a slot is drawn towards that of the hours around it, and errors of more hours
+are pooled."""
+_POOLED_DAYS = 27
+"""Errors that stand for a slot are so many at least, where the day has them: three hours of nine days."""
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Errors:
         """Usual size of the errors of each slot (series, slots), Wh, drawn together; never 0 unless all are."""
         mean = _mean(np.abs(self.values), 1)
         overall = mean.mean(axis=1, keepdims=True)
+        if (days := self.values.shape[1]) < FEW_DAYS:
+            mean = (days * mean + (FEW_DAYS - days) * around(mean, self.interval_s)) / FEW_DAYS
         share = np.maximum(mean / np.where(overall > 0, overall, 1), TINY) ** SLOT_POWER
         return np.asarray(overall * share, dtype=self.values.dtype)
 
@@ -75,7 +82,9 @@ class Errors:
     def ordered(self) -> tuple[Floats, NDArray[np.int64]]:
         """Scaled errors around each slot in ascending order (series, slots, errors), NaN last, and how many there
         are."""
-        reach = min(_NEIGHBOUR_S // self.interval_s, (self.values.shape[2] - 1) // 2)
+        days = max(self.values.shape[1], 1)
+        hours = max(1, -(-(-(-_POOLED_DAYS // days) - 1) // 2))
+        reach = min(hours * _NEIGHBOUR_S // self.interval_s, (self.values.shape[2] - 1) // 2)
         around = [np.roll(self.scaled, -step, axis=2) for step in range(-reach, reach + 1)]
         pooled = np.sort(np.moveaxis(np.concatenate(around, axis=1), 1, 2), axis=2)
         return pooled, (~np.isnan(pooled)).sum(axis=2)
@@ -93,6 +102,19 @@ def banded(profile: Floats, errors: Errors, levels: Sequence[float]) -> tuple[di
     size = errors.size(np.arange(profile.shape[1]))
     short = counts.min(axis=1) < wanted
     return {level: profile + size * order_statistics(ordered, counts, level) for level in levels}, short
+
+
+def around(values: Floats, interval_s: int) -> Floats:
+    """Mean of the known values of three hours either way round the clock, along the last axis (slots of a day); NaN
+    where there is none."""
+    reach = min(3 * _NEIGHBOUR_S // interval_s, (values.shape[-1] - 1) // 2)
+    there = ~np.isnan(values)
+    known, counts = np.where(there, values, 0), np.zeros(values.shape)
+    total = np.zeros(values.shape)
+    for step in range(-reach, reach + 1):
+        total += np.roll(known, step, axis=-1)
+        counts += np.roll(there, step, axis=-1)
+    return np.asarray(np.where(counts > 0, total / np.maximum(counts, 1), np.nan), dtype=values.dtype)
 
 
 def order_statistics(ordered: Floats, counts: NDArray[np.int64], level: float) -> Floats:

@@ -27,11 +27,13 @@ from forecasting.panels.localdays import LocalDays
 from forecasting.panels.panel import Floats, Panel
 from forecasting.panels.weather import Weather
 from forecasting.serving import intraday
-from forecasting.serving.bands import Errors, banded
+from forecasting.serving.bands import FEW_DAYS, Errors, around, banded
 
 CALIBRATION_DAYS = 42
 _CALIBRATION_DAYS_MIN = 14
 _FIRST_ERROR_DAY = 3
+_ERROR_DAYS_MIN = 3
+"""With fewer days of errors, differences within days count as errors too."""
 _BLOCK_DAYS = 21
 _SHORT_BLOCK_DAYS = 7
 HISTORY_DAYS = 220
@@ -116,6 +118,9 @@ class FittedDaily:
                     quantiles[level][:, columns] = bands[level][:, slot_of[columns]]
                 for row in np.flatnonzero(short):
                     reasons.setdefault(known.ids[row], []).append("too few past errors: the bands are too narrow")
+                if day == int(day_of[0]) and (had := issue.error_days(lead)) < FEW_DAYS:
+                    for home in known.ids:
+                        reasons.setdefault(home, []).append(f"{had} days of past errors: the bands are rough")
         if self.settings.intraday:
             issue.correct(values, quantiles, first)
         issue.bound(values, quantiles)
@@ -178,18 +183,30 @@ class _Issue:
     def errors(self, lead: int) -> Errors:
         """What the same models would have got wrong in the last 42 days, each block trained before it began."""
         if lead not in self._errors:
-            last = self.known_days
-            learnt = self._ladder[0].days_min + lead
-            if last - learnt < _CALIBRATION_DAYS_MIN:  # rather errors of what would have served then than hardly any
-                learnt = min(_FIRST_ERROR_DAY, last - 1)
-            first = max(last - CALIBRATION_DAYS, learnt, 1)
-            found = []
+            first, last = self._first_error_day(lead), self.known_days
+            found: list[Floats] = []
             for start, end in pairwise(self._blocks(first, last)):
                 profile, _ = self.profiles(start, end, lead, until=max(start - lead, 1))
                 found.append(self._days.cube[:, start:end] - profile)
-            empty = np.empty((len(self._days.ids), 0, self._days.slots), dtype=np.float32)
-            self._errors[lead] = Errors(np.concatenate(found, axis=1) if found else empty, self._grid.interval_s)
+            if self.error_days(lead) < _ERROR_DAYS_MIN:
+                found.append(self._within_days())
+            self._errors[lead] = Errors(np.concatenate(found, axis=1), self._grid.interval_s)
         return self._errors[lead]
+
+    def error_days(self, lead: int) -> int:
+        """Days whose errors are known, without what stands in for them."""
+        return max(self.known_days - self._first_error_day(lead), 0)
+
+    def _first_error_day(self, lead: int) -> int:
+        learnt = self._ladder[0].days_min + lead
+        if self.known_days - learnt < _CALIBRATION_DAYS_MIN:  # rather of what would have served then than hardly any
+            learnt = min(_FIRST_ERROR_DAY, self.known_days - 1)
+        return max(self.known_days - CALIBRATION_DAYS, learnt, 1)
+
+    def _within_days(self) -> Floats:
+        """How far each known reading is from those of the hours around it: about as far as tomorrow's from today's."""
+        cube = self._days.cube[:, : max(self.known_days, 1)]
+        return np.asarray(cube - around(cube, self._grid.interval_s))
 
     def _blocks(self, first: int, last: int) -> list[int]:
         """Edges of the stretches of past days that share a training. What has seen little learns fast: the trainings of

@@ -118,7 +118,8 @@ def test_short_history_falls_back_and_says_so(days, basis):
         assert f"{days} days of history" in forecast.reasons["home-00000"][0]
     if days == 1:
         assert np.array_equal(forecast.values, panel.values)
-        assert "bands are too narrow" in forecast.reasons["home-00000"][1]
+        assert forecast.reasons["home-00000"][1] == "0 days of past errors: the bands are rough"
+        assert (forecast.quantiles[0.9] > forecast.quantiles[0.1]).all()
 
 
 def test_homes_of_one_panel_fall_back_each_for_itself():

@@ -11,6 +11,7 @@ from forecasting.models.ridge import Ridge
 from forecasting.panels.panel import Panel
 from forecasting.serving.bands import Errors, banded
 from forecasting.serving.catalogue import model
+from tests.forecasting.synthetic import LOS_ANGELES, some_homes
 
 UTC = SiteCalendar("UTC")
 FIRST = date(2026, 1, 5)
@@ -45,8 +46,8 @@ def test_a_band_is_as_wide_as_errors_are_of_late_and_at_its_time_of_day():
 
 
 def test_too_few_errors_are_said_and_none_give_no_band():
-    errors = Errors(some_errors(series=2, days=2), 3600)
-    assert banded(np.zeros((2, 24)), errors, (0.1, 0.9))[1].all()
+    errors = Errors(some_errors(series=2, days=1, slots=4), 21_600)
+    assert banded(np.zeros((2, 4)), errors, (0.1, 0.9))[1].all()
     nothing = Errors(np.empty((2, 0, 24), dtype=np.float32), 3600)
     bands, short = banded(np.ones((2, 24)), nothing, (0.1,))
     assert short.all()
@@ -122,3 +123,18 @@ def test_bands_hold_at_other_intervals(interval_s):
     panel = Panel(("a", "b", "c", "d"), START_MS, interval_s, values.astype(np.float32))
     made = rolling(model("similar-days"), panel, UTC, day_ahead(UTC, days_from(49, 7), interval_s))
     assert 0.77 <= made.skill().coverage <= 0.83
+
+
+@pytest.mark.parametrize("known", [1, 2, 3, 4, 5, 6])
+def test_bands_of_a_few_days_are_rough_and_not_narrow(known):
+    """Whoever knows a day has no error yet; the spread within it stands in for what is not known between days."""
+    covered = []
+    for week in range(4):
+        first = date(2026, 2, 2) + timedelta(days=10 * week)
+        panel = some_homes(30, known + 1, first=first, seed=100 + week)
+        start_ms = LOS_ANGELES.start_ms(first + timedelta(days=known))
+        made = model("blend").fit(panel, LOS_ANGELES).forecast(start_ms, 24, start_ms, (0.1, 0.9))
+        truth = panel.values[:, -24:]
+        covered.append(((truth >= made.quantiles[0.1]) & (truth <= made.quantiles[0.9])).mean())
+        assert all(any("bands are rough" in text for text in made.reasons[home]) for home in panel.ids)
+    assert 0.65 < np.mean(covered) < 0.95, covered

@@ -17,6 +17,7 @@ from vtn.context import Vtn
 if TYPE_CHECKING:
     from forecasting.calendar import SiteCalendar
     from forecasting.evaluation.rolling import Issue
+    from forecasting.panels.panel import Panel
     from vtn.analytics.studies import Comparison
 
 Models = Annotated[str, typer.Option("--models", help="Names with commas between, or all.")]
@@ -75,7 +76,7 @@ def backtest(
         subject, merged = request.load()
         panel = subject.panel(scope)
         last = local_day("--until", until) if until else subject.calendar.day_of(panel.end_ms) - timedelta(days=1)
-        issues = _issues(subject.calendar, last, days, panel.interval_s, lead_h, intraday_every_h, horizon_h)
+        issues = _issues(subject.calendar, last, days, panel, lead_h, intraday_every_h, horizon_h)
         place = subject.place(merged)
         names = _names(models, kind == "generation" and place is not None)
         with (
@@ -95,7 +96,7 @@ def backtest(
     if as_json:
         print_json(_json(found, observed))
         return
-    _tell(found, f"{days} days to {last}, {len(panel.ids)} series, {len(issues)} issues")
+    _tell(found, f"{len(issues)} issues to {last}, {len(panel.ids)} series")
     if serves:
         typer.echo("it serves from now on")
     if observed:
@@ -114,14 +115,16 @@ def _names(models: str, generation: bool) -> list[str]:
 
 
 def _issues(
-    calendar: SiteCalendar, last: date, days: int, interval_s: int, lead_h: float, every_h: int | None, horizon_h: int
+    calendar: SiteCalendar, last: date, days: int, panel: Panel, lead_h: float, every_h: int | None, horizon_h: int
 ) -> tuple[Issue, ...]:
     from forecasting.evaluation.rolling import day_ahead, intraday
 
     tested = [last - timedelta(days=back) for back in range(days - 1, -1, -1)]
     if every_h is None:
-        return day_ahead(calendar, tested, interval_s, lead_h)
-    return intraday(calendar, tested, interval_s, every_h, horizon_h)
+        found = day_ahead(calendar, tested, panel.interval_s, lead_h)
+    else:
+        found = intraday(calendar, tested, panel.interval_s, every_h, horizon_h)
+    return tuple(each for each in found if each.issued_at_ms > panel.start_ms) or found  # nothing is known before
 
 
 def _keep(request: shared.Request, program: str, found: Comparison) -> None:
