@@ -72,8 +72,11 @@ def computing(
     distributed = _library()
     with contextlib.ExitStack() as stack:
         if scheduler == LOCAL:
+            # Without an address its pages would be on port 8787 of every interface.
             scheduler = stack.enter_context(
-                distributed.LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
+                distributed.LocalCluster(
+                    n_workers=count, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+                )
             )
         else:
             _answers(scheduler)

@@ -82,7 +82,7 @@ def test_dask_gives_the_same_numbers_on_a_cluster_of_its_own_and_on_a_scheduler_
     assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
     assert chosen_there == chosen
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0",
                                  protocol="tcp") as cluster,
         computing(cluster.scheduler_address) as where,
     ):  # fmt: skip
@@ -106,7 +106,7 @@ def test_no_more_parts_are_under_way_than_will_soon_be_asked_for(scheduler):
         if scheduler is not None:
             distributed = pytest.importorskip("distributed")
             cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
-                                               dashboard_address=None, protocol="tcp")  # fmt: skip
+                                               dashboard_address="127.0.0.1:0", protocol="tcp")  # fmt: skip
             scheduler = stack.enter_context(cluster).scheduler_address
         results = stack.enter_context(computing(scheduler, workers=1)).map(double, parts())
         assert [next(results) for _ in range(5)] == [0, 2, 4, 6, 8]
@@ -145,7 +145,9 @@ def test_workers_that_never_answer_are_given_up():
     """A worker that hangs, or was the last one, held up whoever asked for ever: a need was never called."""
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as cluster,
+        distributed.LocalCluster(
+            n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp"
+        ) as cluster,
         computing(cluster.scheduler_address, patience_s=0.5) as where,
         pytest.raises(WorkersLost),
     ):

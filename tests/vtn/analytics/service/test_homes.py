@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from forecasting.calendar import SiteCalendar
 from forecasting.panels.panel import Panel
@@ -129,18 +130,18 @@ async def test_a_home_the_model_refuses_is_forecast_by_the_simpler_one_and_the_o
 
 
 async def test_a_model_that_fails_leaves_nobody_without_a_forecast(
-    chosen: HomeForecasts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    chosen: HomeForecasts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError("singular")
 
     monkeypatch.setattr(module, "forecasts", failing)
-    for _ in range(2):
-        made = await by(chosen, readings())
-        assert {each.basis.split(":")[0] for each in made.values()} == {"seasonal-naive-10-4-45d"}
-        assert all("blend failed: singular" in each.reason for each in made.values())
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("seasonal naive model") == 1
+    with capture_logs() as told:
+        for _ in range(2):
+            made = await by(chosen, readings())
+            assert {each.basis.split(":")[0] for each in made.values()} == {"seasonal-naive-10-4-45d"}
+            assert all("blend failed: singular" in each.reason for each in made.values())
+    assert ["seasonal naive model" in line["event"] for line in told] == [True]
 
 
 async def test_without_the_extra_homes_are_called_all_the_same(
