@@ -28,6 +28,9 @@ from sqlalchemy.pool import NullPool
 
 from runtime.errors import DatabaseUnreachable, SchemaError, StaleSchema
 
+# The server notices within a minute that a client's machine is gone, and frees the locks it held.
+_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
 _migrating = threading.Lock()  # alembic's `op` is one proxy per process
 
 
@@ -44,7 +47,7 @@ def create_engine(url: str, *, application_name: str = "gridpact", pool_size: in
         pool_pre_ping=True,
         connect_args={
             "application_name": application_name,
-            "options": "-c timezone=UTC",
+            "options": _OPTIONS,
             "client_encoding": "utf8",  # of a database in SQL_ASCII texts would come back as bytes
             "connect_timeout": 10,
             "async_creator_fn": connect,

@@ -1,10 +1,12 @@
 """One of several workers leads: the holder of an advisory lock, which lives as long as its connection.
 
-A worker that is killed is followed by another at once; one whose connection is gone no longer leads.
+A worker that is killed is followed by another at once, one whose machine is gone within a minute (the server's
+keepalives, `runtime.database`); one whose connection is gone no longer leads.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -14,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.logs import get_logger
 from vtn.records.database import Database
+
+_ANSWER_S = 30.0
 
 _log = get_logger("vtn.leading")
 
@@ -25,10 +29,11 @@ class Lead:
         self._connection = connection
 
     async def held(self) -> bool:
-        """Is it still?"""
+        """Is it still? Not by a database that says nothing for a while: it may have given the lock to another."""
         try:
-            await self._connection.execute(text("SELECT 1"))
-        except (SQLAlchemyError, OSError):
+            async with asyncio.timeout(_ANSWER_S):
+                await self._connection.execute(text("SELECT 1"))
+        except (SQLAlchemyError, OSError, TimeoutError):
             return False
         return True
 
