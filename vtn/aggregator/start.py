@@ -20,7 +20,6 @@ from vtn.aggregator.virtual_nodes.groups.grouping import Grouping
 from vtn.aggregator.virtual_nodes.groups.records import NodeRecords
 from vtn.aggregator.virtual_nodes.groups.reviewing import Reviews
 from vtn.aggregator.virtual_nodes.groups.surplus import surplus_wh
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.context import Vtn
@@ -65,7 +64,7 @@ def cycle(
         records=records,
         program=program,
         clock=vtn.clock,
-        track=TrackRecord(site_calendar(program.terms), program.terms.derate_percent),
+        track=TrackRecord(program.terms.calendar, program.terms.derate_percent),
         method=settings.dispatch,
         limit_s=settings.dispatch_limit_s,
         executor=executor,

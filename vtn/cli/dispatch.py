@@ -17,7 +17,19 @@ from vtn.aggregator.virtual_nodes.calling.spreading import spread
 from vtn.aggregator.virtual_nodes.choosing import policy_by
 from vtn.aggregator.virtual_nodes.preview import PORTFOLIO, preview
 from vtn.cli.analytics.options import Figure, Scheduler, explained, progress
-from vtn.cli.options import Config, DataDir, Json, kwh, money, print_json, print_table, settings, utc, with_vtn
+from vtn.cli.options import (
+    Config,
+    DataDir,
+    Json,
+    begin_of,
+    kwh,
+    money,
+    print_json,
+    print_table,
+    settings,
+    utc,
+    with_vtn,
+)
 from vtn.config import VtnSettings
 from vtn.context import Vtn, only_program
 from vtn.errors import InvalidInput
@@ -59,7 +71,7 @@ def dispatch(
     data_dir: DataDir = None,
 ) -> None:
     """Preview a dispatch: who would be called, when, why, how surely, and what it costs. Nothing is sent."""
-    begin = _begin(start)
+    begin = begin_of(start)
     if mode not in (None, "joint", "each"):
         raise InvalidInput("mode_invalid", f"--mode is {mode}; it is joint or each")
     if bool(target_kwh) == bool(target_kw):
@@ -109,16 +121,6 @@ class _Asked(msgspec.Struct, frozen=True):
         if self.kw:
             return [round(each * 1000 * interval_s / 3600) for each in self.kw]
         return [round(each * 1000) for each in self.kwh or ()]
-
-
-def _begin(start: str) -> datetime:
-    try:
-        begin = datetime.fromisoformat(start)
-    except ValueError as error:
-        raise InvalidInput("start_invalid", f"--start {start!r} is no time: write 2026-03-19T17:00+01:00") from error
-    if begin.tzinfo is None:
-        raise InvalidInput("start_invalid", f"--start {start!r} names no zone: write 2026-03-19T17:00+01:00")
-    return begin
 
 
 async def _of_vtn(

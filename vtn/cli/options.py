@@ -19,6 +19,7 @@ from runtime.service import run
 from vtn.auth.audit import acting, operator
 from vtn.config import VtnSettings
 from vtn.context import Vtn, open_vtn
+from vtn.errors import InvalidInput
 
 T = TypeVar("T")
 
@@ -47,6 +48,17 @@ def with_vtn(config: Path | None, data_dir: Path | None, work: Callable[[Vtn], A
 
     with acting(operator()):
         return run(opened())
+
+
+def begin_of(start: str) -> datetime:
+    """The moment that --start names, with its zone. Raises InvalidInput."""
+    try:
+        begin = datetime.fromisoformat(start)
+    except ValueError as error:
+        raise InvalidInput("start_invalid", f"--start {start!r} is no time: write 2026-03-19T17:00+01:00") from error
+    if begin.tzinfo is None:
+        raise InvalidInput("start_invalid", f"--start {start!r} names no zone: write 2026-03-19T17:00+01:00")
+    return begin
 
 
 def print_json(value: object) -> None:

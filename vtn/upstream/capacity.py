@@ -18,7 +18,6 @@ from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.terms import request_end_ms
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.context import Vtn
 from vtn.services.programs import Program
 from vtn.services.vens import ENROLLED, Ven
@@ -75,7 +74,7 @@ class Capacity:
             readings[each.start_ms] = readings.get(each.start_ms, 0) + each.energy_wh
         first, last = min(starts_ms), max(starts_ms)
         try:
-            fitted = SeasonalNaive().fit(IntervalSeries(terms.interval_s, readings), site_calendar(terms))
+            fitted = SeasonalNaive().fit(IntervalSeries(terms.interval_s, readings), terms.calendar)
             forecast = fitted.forecast(first, (last - first) // step_ms + 1, min(now_ms, first))
         except ForecastError:
             return None

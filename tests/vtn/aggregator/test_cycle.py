@@ -25,7 +25,7 @@ from vtn.aggregator.gateway import ProgramEvents
 from vtn.aggregator.ports import Member, Rejection, SignedOffer
 from vtn.aggregator.records import AggregatorRecords
 from vtn.aggregator.virtual_nodes.agent import Surroundings, VirtualNode
-from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.services.vens import insert_ven
 
@@ -107,7 +107,7 @@ class Interrupted(AggregatorRecords):
 async def surroundings(opened: Opened, clock: ManualClock, records: AggregatorRecords) -> Surroundings:
     program = await opened.vtn.programs.get("evening")
     events = ProgramEvents(opened.vtn.dr_events, "evening")
-    track = TrackRecord(site_calendar(program.terms))
+    track = TrackRecord(program.terms.calendar)
     return Surroundings(cast("Any", None), events, records, program, clock, track)
 
 

@@ -12,7 +12,7 @@ from contracts.core import facts
 from tests.vtn.aggregator.test_monitoring import some_terms
 from vtn.aggregator.ports import HomeForecast, Member
 from vtn.aggregator.virtual_nodes.members import group
-from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, committed_baseline, evaluate
 from vtn.aggregator.virtual_nodes.members.forecasts import NaiveForecasts, naive_forecast
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.flexibility.envelope import Device, Kind
@@ -42,7 +42,7 @@ def evaluated(
     planned: Sequence[date] = (),
     **changes: object,
 ) -> Evaluation:
-    track = track or TrackRecord(site_calendar(TERMS))
+    track = track or TrackRecord(TERMS.calendar)
     member = a_member(**changes)
     days = track.event_days(member.party)
     return evaluate(
@@ -50,7 +50,7 @@ def evaluated(
         wh,
         TERMS,
         track,
-        forecast=forecast or naive_forecast(wh, days, site_calendar(TERMS), 900, EVENT_MS, 4, NOW_MS),
+        forecast=forecast or naive_forecast(wh, days, TERMS.calendar, 900, EVENT_MS, 4, NOW_MS),
         need_id="need-1",
         need_start_ms=EVENT_MS,
         start_ms=EVENT_MS,
@@ -86,7 +86,7 @@ def test_a_home_that_cannot_help_is_excluded_with_the_reason(wh: dict[int, int],
 
 def test_a_home_under_contract_or_one_that_declined_is_not_asked_again() -> None:
     assert "under contract" in evaluated(readings(20), engaged=True).candidate.excluded
-    track = TrackRecord(site_calendar(TERMS))
+    track = TrackRecord(TERMS.calendar)
     terms = some_terms()
     track.observe(facts.DRSetUp(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", terms=terms))
     track.observe(
@@ -101,7 +101,7 @@ def test_days_under_contract_are_no_like_days() -> None:
     start_ms = int(tuesday.timestamp() * 1000)
     wh = readings(20) | {start_ms + n * STEP_MS: 0 for n in range(4)}
     assert committed_baseline(wh, TERMS, (), EVENT_MS, EVENT_MS, 4).curve_wh == (360,) * 4
-    track = TrackRecord(site_calendar(TERMS))
+    track = TrackRecord(TERMS.calendar)
     terms = some_terms(start_ms=start_ms)
     track.observe(facts.DRSetUp(contract_id="sc2", parent="sc1", payer="vn", payee="dev-1", terms=terms))
     track.observe(
@@ -130,7 +130,7 @@ def settled(contract_id: str, delivered_wh: int, outcome: str = "success", missi
 
 
 def a_track(*happened: facts.Fact, released: tuple[str, ...] = ()) -> TrackRecord:
-    track = TrackRecord(site_calendar(TERMS))
+    track = TrackRecord(TERMS.calendar)
     track.release(released)
     for fact in happened:
         track.observe(fact)
@@ -171,7 +171,7 @@ def test_calls_of_day_and_week_keep_a_home_out() -> None:
 
 def test_a_call_that_is_not_answered_yet_counts() -> None:
     """Two needs of one day that come together would both call a home that is to be called once."""
-    track, day = a_track(), site_calendar(TERMS).day_of(EVENT_MS)
+    track, day = a_track(), TERMS.calendar.day_of(EVENT_MS)
     assert (track.calls("dev-1", day).day, track.calls("dev-1", day, planned=[day]).day) == (0, 1)
     found = evaluated(readings(20), events_per_week_max=1, planned=[day - timedelta(days=2)]).candidate
     assert found.excluded == "its calls of the week are used up"
@@ -215,7 +215,7 @@ Wh = dict[int, int]
 async def of_group(wh: dict[str, Wh]) -> dict[str, Evaluation]:
     members = [a_member(ven_id=each, party=each) for each in wh]
     found = await group.evaluated(
-        members, wh, TERMS, TrackRecord(site_calendar(TERMS)), NaiveForecasts(), need_id="need-1",
+        members, wh, TERMS, TrackRecord(TERMS.calendar), NaiveForecasts(), need_id="need-1",
         need_start_ms=EVENT_MS, start_ms=EVENT_MS, count=4, now_ms=NOW_MS, engaged=(), unavailable={},
     )  # fmt: skip
     return {each.candidate.candidate: each for each in found}

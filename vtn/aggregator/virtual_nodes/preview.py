@@ -29,7 +29,7 @@ from vtn.aggregator.virtual_nodes.calling.offering import GroupOffer, group_offe
 from vtn.aggregator.virtual_nodes.calling.rounds import payable_wh
 from vtn.aggregator.virtual_nodes.calling.seen import GroupPreview, Preview
 from vtn.aggregator.virtual_nodes.choosing import Policy, choose_members, policy_of
-from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation
 from vtn.aggregator.virtual_nodes.members.forecasts import home_forecasts
 from vtn.aggregator.virtual_nodes.members.group import evaluate_group
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
@@ -147,7 +147,7 @@ def _seen(
     asked_of: dict[str, Choice],
     found: dict[str, Dispatch],
 ) -> Preview:
-    day = site_calendar(program.terms).day_of(start_ms)
+    day = program.terms.calendar.day_of(start_ms)
     called = [each for dispatch in found.values() for each in dispatch.chosen]
     chosen = {each.candidate.candidate for each in called}
     expected = tuple(
@@ -237,7 +237,7 @@ def _surroundings(vtn: Vtn, program: Program, members: list[Member], track: Trac
 
 async def _track(vtn: Vtn, program: Program) -> TrackRecord:
     """What the ledger says of the homes until now."""
-    track = TrackRecord(site_calendar(program.terms), program.terms.derate_percent)
+    track = TrackRecord(program.terms.calendar, program.terms.derate_percent)
     records = AggregatorRecords(vtn.database)
     track.release(await records.released())
     track.opted_out(await records.opted_out())

@@ -21,7 +21,6 @@ from forecasting.panels.panel import Panel
 from forecasting.series import IntervalSeries
 from runtime.logs import get_logger
 from vtn.aggregator.ports import HomeForecast
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.forecasts import naive_forecast, naive_forecasts
 from vtn.analytics.computing import computing, forecasts
 from vtn.analytics.runs import HOMES, Runs
@@ -94,7 +93,7 @@ class ChosenForecasts:
         count: int,
         now_ms: int,
     ) -> dict[str, HomeForecast]:
-        calendar = site_calendar(program)
+        calendar = program.calendar
         try:
             panel = masked(panel_of(readings, program.interval_s), event_days, calendar)
             # In threads of this process whatever the setting: a cluster takes longer to begin than this to end.

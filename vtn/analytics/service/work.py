@@ -22,7 +22,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from forecasting.errors import ForecastError
 from ledger.client import LedgerError
 from runtime.logs import get_logger
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.analytics.proposing.desk import ProposalDesk, utility
 from vtn.analytics.proposing.records import STATES
 from vtn.analytics.service.marks import Mark, Marks, Outcome, Raised
@@ -136,7 +135,7 @@ class Analytics:
         settings, now_ms = self._vtn.settings, self._vtn.clock.now_ms()
         marks = await self._marks.of_program(program.name)
         found = due(
-            site_calendar(program.terms),
+            program.terms.calendar,
             now_ms,
             {kind: mark.slot_ms for kind, mark in marks.items()},
             intraday_h=settings.forecast_intraday_h,

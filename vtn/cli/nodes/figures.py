@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vtn.cli.nodes.groups import Node, ProgramName, on_nodes
-from vtn.cli.options import Config, DataDir, Json, kwh, print_json, print_table, utc
+from vtn.cli.options import Config, DataDir, Json, begin_of, kwh, print_json, print_table, utc
 from vtn.errors import InvalidInput
 from vtn.services.virtual_nodes.figures import Figures
 from vtn.services.virtual_nodes.operations import VirtualNodes
@@ -99,7 +98,7 @@ def dispatch(
     """Preview whom a virtual node would call for a target, and why. Nothing is sent."""
     target_wh = [round(each * 1000) for each in target_kwh]
     surely = None if probability is None else probability / 100
-    start_ms = _instant(start)
+    start_ms = int(begin_of(start).timestamp() * 1000)
     found = on_nodes(
         config, data_dir, program, lambda nodes: Figures(nodes).dispatch(node, start_ms, target_wh, surely)
     )
@@ -122,7 +121,7 @@ def absorption(
     data_dir: DataDir = None,
 ) -> None:  # fmt: skip
     """Show who would take the surplus of an interval: what is left after inside use, members before others."""
-    start_ms = _instant(start)
+    start_ms = int(begin_of(start).timestamp() * 1000)
     found = on_nodes(config, data_dir, program, lambda nodes: Figures(nodes).absorption(node, start_ms))
     if as_json:
         print_json(found)
@@ -168,13 +167,3 @@ def profiles(
         print_table("Typical days, Wh by hour", ("home", "day", *(f"{hour:02}" for hour in range(24))), hours)
     if found.withheld:
         typer.echo(f"{found.withheld} homes gave no consent that the aggregator sees theirs")
-
-
-def _instant(text: str) -> int:
-    try:
-        begin = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput("start_invalid", f"--start {text!r} is no time: write 2026-03-19T17:00+01:00") from error
-    if begin.tzinfo is None:
-        raise InvalidInput("start_invalid", f"--start {text!r} names no zone: write 2026-03-19T17:00+01:00")
-    return int(begin.timestamp() * 1000)

@@ -22,7 +22,6 @@ from forecasting.panels.panel import Panel
 from vtn.aggregator.gateway import EnrolledMembers
 from vtn.aggregator.virtual_nodes.groups.balance import balanced
 from vtn.aggregator.virtual_nodes.groups.likeness import panel_of, seen
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.analytics.computing import computing, forecasts
 from vtn.analytics.runs import HOMES, VIRTUAL_NODES, Runs
 from vtn.analytics.studies import default_of
@@ -145,7 +144,7 @@ class Outlook:
         except ForecastError as error:
             raise InvalidInput("profile_refused", str(error)) from error
         told = {each.home: each for each in segments(known.homes)}
-        calendar = site_calendar(self._program.terms)
+        calendar = self._program.terms.calendar
         with np.errstate(all="ignore"):
             days = {each.home: each for each in load_profiles(known.panel, calendar)}
         found = [
@@ -177,7 +176,7 @@ class Outlook:
         self, panel: Panel, name: str, models: Mapping[str, str], start_ms: int, count: int, now_ms: int
     ) -> tuple[list[tuple[float, float, float]], list[int]]:
         """(net, low, high) of the virtual node by interval, and what its homes will use of each other's surplus."""
-        calendar = site_calendar(self._program.terms)
+        calendar = self._program.terms.calendar
         settings = self._vtn.settings
         forecast = partial(forecasts, start_ms=start_ms, count=count, issued_at_ms=now_ms)
         with np.errstate(all="ignore"), computing(settings.analytics_scheduler, settings.analytics_workers) as where:

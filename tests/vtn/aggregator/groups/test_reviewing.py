@@ -15,7 +15,6 @@ from tests.builders import START_MS, device_terms
 from tests.vtn.aggregator.groups.feeders import DAY_MS, NIGHT, Feeders
 from vtn.aggregator.virtual_nodes.groups import likeness
 from vtn.aggregator.virtual_nodes.groups.records import ENDING, GroupReview
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 
 WEEK_MS = 7 * DAY_MS
@@ -181,11 +180,11 @@ async def test_what_a_home_did_stays_with_the_home_when_it_moves(world: Feeders,
     home = await changed_home(world)
     party = (await world.opened.vtn.vens.get(home)).party or ""
     terms = device_terms(start_ms=START_MS)
-    track = TrackRecord(site_calendar(world.program.terms))
+    track = TrackRecord(world.program.terms.calendar)
     given = {"contract_id": "sc2-a-0-0-0", "parent": "sc1-a-0", "payer": "vn-a", "payee": party}
     track.observe(DRSetUp(**given, terms=terms))
     track.observe(ReductionAccepted(**given, terms_digest="0" * 64))
-    day = site_calendar(world.program.terms).day_of(START_MS)
+    day = world.program.terms.calendar.day_of(START_MS)
     assert track.calls(party, day).day == 1
     for _ in range(2):
         clock.advance(3_600_000)

@@ -18,7 +18,6 @@ from forecasting.errors import ForecastError
 from forecasting.panels.cleaning import cleaned
 from forecasting.panels.panel import Floats, Panel
 from vtn.aggregator.ports import Members
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.analytics.weather import WeatherShelf
 from vtn.services.programs import Program
 from vtn.services.vens import Ven
@@ -53,7 +52,7 @@ async def seen(
     """The homes as their last eight weeks show them. Off the event loop but for the queries. Raises ForecastError."""
     panel = await panel_of(members, program, [ven.ven_id for ven in vens], now_ms)
     sites = {ven.ven_id: Site(ven.area, ven.program) for ven in vens}
-    calendar = site_calendar(program.terms)
+    calendar = program.terms.calendar
 
     def traits() -> Homes:
         with np.errstate(all="ignore"):

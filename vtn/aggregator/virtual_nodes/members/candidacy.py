@@ -11,7 +11,6 @@ import msgspec
 from contracts.baseline import PRESETS, InsufficientHistory, LikeDay, commit, window_start_ms
 from contracts.core.commands import BaselineCommitment
 from contracts.core.units import MS_PER_S
-from forecasting.calendar import SiteCalendar
 from forecasting.likedays import like_day_slots
 from vtn.aggregator.dispatch import BASIS_POINTS, Candidate
 from vtn.aggregator.ports import HomeForecast, Member
@@ -56,7 +55,7 @@ def evaluate(
     envelope = flexibility(member, _moment(program, start_ms, count))
     accept_by_ms = min(now_ms + program.accept_window_s * MS_PER_S, start_ms)
     answers = track.answers(member.party, track.call(member.party, start_ms, accept_by_ms))
-    made = track.calls(member.party, site_calendar(program).day_of(start_ms), member.events_per_week_max, planned)
+    made = track.calls(member.party, program.calendar.day_of(start_ms), member.events_per_week_max, planned)
     left = allowance(made, call_limits(program), mean_calls)
     excluded, baseline, spread = "", None, learnt.spread
     available: tuple[int, ...] = (0,) * count
@@ -160,11 +159,6 @@ def _moment(program: ProgramTerms, start_ms: int, count: int) -> Moment:
     return Moment(start_ms=start_ms, end_ms=start_ms + count * program.interval_s * MS_PER_S, zone=program.zone)
 
 
-def site_calendar(program: ProgramTerms) -> SiteCalendar:
-    """Zone and holidays of the programme's homes."""
-    return program.calendar
-
-
 def committed_baseline(
     readings_wh: Mapping[int, int],
     program: ProgramTerms,
@@ -183,7 +177,7 @@ def committed_baseline(
     starts: Sequence[int] = [start_ms + n * step_ms for n in range(count)]
     rows = like_day_slots(
         readings_wh,
-        site_calendar(program),
+        program.calendar,
         program.interval_s,
         [*starts, *window],
         event_start_ms=need_start_ms,

@@ -12,7 +12,6 @@ from forecasting.naive import SeasonalNaive
 from forecasting.series import IntervalSeries
 from runtime.logs import get_logger
 from vtn.aggregator.ports import HomeForecast, HomeForecasts
-from vtn.aggregator.virtual_nodes.members.candidacy import site_calendar
 from vtn.config import VtnSettings
 from vtn.records.database import Database
 from vtn.services.programs import Program, ProgramTerms
@@ -67,7 +66,7 @@ def naive_forecasts(
     reason: str,
 ) -> dict[str, HomeForecast]:
     """As `NaiveForecasts.of_homes`, in this thread."""
-    calendar = site_calendar(program)
+    calendar = program.calendar
     found = {
         home: naive_forecast(
             wh, event_days.get(home, ()), calendar, program.interval_s, start_ms, count, now_ms, reason

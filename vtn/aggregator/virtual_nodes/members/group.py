@@ -23,7 +23,7 @@ from runtime.logs import get_logger
 from vtn.aggregator.dispatch import Candidate
 from vtn.aggregator.ports import HomeForecasts, Member
 from vtn.aggregator.records import DevicePlan
-from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate, site_calendar
+from vtn.aggregator.virtual_nodes.members.candidacy import Evaluation, evaluate
 from vtn.aggregator.virtual_nodes.members.track import TrackRecord
 from vtn.services.programs import ProgramTerms
 
@@ -83,7 +83,7 @@ def _unanswered(
     asked: Sequence[DevicePlan], program: ProgramTerms, track: TrackRecord
 ) -> dict[str, list[date]]:  # fmt: skip
     """party -> local days for which it is asked, and has not accepted: they count as calls until it has answered."""
-    calendar, found = site_calendar(program), dict[str, list[date]]()
+    calendar, found = program.calendar, dict[str, list[date]]()
     for plan in asked:
         if not track.accepted(plan.contract_id):
             found.setdefault(plan.device, []).append(calendar.day_of(plan.terms.start_ms))
@@ -109,7 +109,7 @@ async def evaluated(
     """Each member on its readings (ven_id -> interval start -> Wh), as far as a meter can have made them. engaged:
     parties that are under contract in this time; unavailable: ven_id -> why it does not want to be called; planned:
     party -> days it is asked for already."""
-    day = site_calendar(program).day_of(start_ms)
+    day = program.calendar.day_of(start_ms)
     mean_calls = track.mean_calls([member.party for member in members], day) if members else 0.0
     # Off the event loop: homes go on polling while a large group is evaluated.
     readings = await asyncio.to_thread(valid, readings, program)
