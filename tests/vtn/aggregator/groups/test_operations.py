@@ -385,3 +385,4 @@ async def test_workers_hear_of_every_home_that_moved(world: Feeders) -> None:
             await complete.wait()
     finally:
         task.cancel()
+    assert heard == set(ids)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
+from structlog.testing import capture_logs
 
 from forecasting.calendar import SiteCalendar
 from forecasting.panels.panel import Panel
@@ -230,5 +231,7 @@ async def test_an_alarm_is_raised_when_homes_begin_to_use_more(vtn_url: str, tmp
 
 async def test_without_the_extra_the_task_ends_and_says_so(opened_vtn: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vtn.analytics.service.making", None)
-    async with asyncio.timeout(20):
-        await Analytics(opened_vtn.vtn, CollectorRegistry()).run(opened_vtn.vtn)
+    with capture_logs() as told:
+        async with asyncio.timeout(20):
+            await Analytics(opened_vtn.vtn, CollectorRegistry()).run(opened_vtn.vtn)
+    assert ["extra intelligence is missing" in line["event"] for line in told] == [True]
